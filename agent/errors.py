@@ -1,0 +1,45 @@
+"""The error tree of oddline and the exit code of each branch.
+
+OddlineError (1)
+├── ConfigError (2)     a command line or configuration that cannot be used
+├── BundleError (3)     a bundle that is missing, damaged or not understood
+├── SourceError (4)     a log that cannot be read
+├── SinkError (5)       a destination that cannot be used or did not take the alerts
+└── ProviderError (6)   no usable onnxruntime, or no such execution provider
+"""
+
+
+class OddlineError(Exception):
+    """A fault that is told to the user in one line; `exit_code` is the process's exit code."""
+
+    exit_code = 1
+
+
+class ConfigError(OddlineError):
+    """A command line or configuration that cannot be used."""
+
+    exit_code = 2
+
+
+class BundleError(OddlineError):
+    """A bundle that is missing, damaged or not understood."""
+
+    exit_code = 3
+
+
+class SourceError(OddlineError):
+    """A log that cannot be read."""
+
+    exit_code = 4
+
+
+class SinkError(OddlineError):
+    """A destination that cannot be used or did not take the alerts."""
+
+    exit_code = 5
+
+
+class ProviderError(OddlineError):
+    """No usable onnxruntime is installed, or it lacks the execution provider that was asked for."""
+
+    exit_code = 6

@@ -1,0 +1,170 @@
+"""Header formats of log lines: what each looks like, and the time, host, program and message that it holds.
+
+The patterns match raw lines and folded ones (normalize.fold) alike. With the format `auto` each line is matched on its own, so a
+file that changes its format, as at an upgrade of the syslog daemon, stays readable.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import ConfigError
+from agent.lines import Block
+
+_TAG = r"(?:(?P<program>[^\s:\[]{1,128})(?:\[(?P<pid>[^\]\s]*)\])?: ?)?"
+_ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::?\d+)?)?)"
+
+FORMATS: dict[str, re.Pattern[str]] = {
+    # RFC 3164 section 4.1 as syslog daemons write it to files: no PRI
+    "rfc3164": re.compile(rf"(?P<time>[A-Z][a-z]{{2}} +\d+ \d+:\d+:\d+) (?P<host>\S+) {_TAG}(?P<message>.*)", re.S),
+    # the same with an ISO 8601 time stamp: rsyslog's RSYSLOG_FileFormat
+    "iso8601": re.compile(rf"{_ISO} (?P<host>\S+) {_TAG}(?P<message>.*)", re.S),
+    # RFC 5424 section 6
+    "rfc5424": re.compile(
+        rf"<\d+>\d+ (?:-|{_ISO}) (?P<host>\S+) (?P<program>\S+) (?P<pid>\S+) \S+ "
+        r'(?:-|(?:\[[^\s\]"]+(?: [^\s=\]"]+="(?:[^"\\\]]|\\.)*")*\])+) ?(?P<message>.*)',
+        re.S,
+    ),
+    # Hadoop: yymmdd HHMMSS thread LEVEL class: message
+    "hdfs": re.compile(r"(?P<time>\d+ \d+) \d+ (?P<level>[A-Z]+) (?P<program>[^\s:]+): (?P<message>.*)", re.S),
+}
+CHOICES = ("auto", *FORMATS, "none")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a line says of itself; an absent field is empty, an absent time None. Times are aware."""
+
+    time: datetime | None
+    host: str
+    program: str
+    pid: str
+    message: str
+
+
+def check_format(name: str) -> str:
+    """`name` where it is a header format, else a ConfigError."""
+    if name not in CHOICES:
+        raise ConfigError(f"unknown header format {name!r}; choose one of {', '.join(CHOICES)}")
+    return name
+
+
+def _patterns(header: str) -> list[tuple[str, re.Pattern[str]]]:
+    check_format(header)
+    return [(name, pattern) for name, pattern in FORMATS.items() if header in ("auto", name)]
+
+
+def _match(text: str, patterns: list[tuple[str, re.Pattern[str]]]) -> tuple[str, dict[str, str | None]] | None:
+    for name, pattern in patterns:
+        found = pattern.match(text)
+        if found:
+            return name, found.groupdict()
+    return None
+
+
+def strip_header(header: str) -> Callable[[str], str]:
+    """A function from a line to `LEVEL program: message`, without what differs from host to host and line to line."""
+    patterns = _patterns(header)
+
+    def strip(text: str) -> str:
+        found = _match(text, patterns)
+        if not found:
+            return text
+        fields = found[1]
+        level, program = fields.get("level"), fields.get("program")
+        return (f"{level} " if level else "") + (f"{program}: " if program else "") + (fields["message"] or "")
+
+    return strip
+
+
+def parse_header(line: bytes, header: str, reference: datetime) -> Header:
+    """The fields of one raw line. `reference` (aware) is the newest time possible: it gives the year where a line names none."""
+    text = line.decode("utf-8", "backslashreplace")
+    found = _match(text, _patterns(header))
+    if not found:
+        return Header(None, "", "", "", text)
+    name, fields = found
+    time = _parse_time(name, fields.get("time") or "", reference)
+    return Header(time, fields.get("host") or "", fields.get("program") or "", fields.get("pid") or "", fields["message"] or "")
+
+
+def _parse_time(name: str, text: str, reference: datetime) -> datetime | None:
+    try:
+        if name == "rfc3164":
+            return _year_less(text, reference)
+        if name == "hdfs":
+            return datetime.strptime(text, "%y%m%d %H%M%S").replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text.replace(",", ".").replace(" +", "+").replace(" -", "-"))
+        return time if time.tzinfo else time.replace(tzinfo=reference.tzinfo)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _year_less(text: str, reference: datetime) -> datetime | None:
+    """A time without a year: the latest one that is not more than a day after `reference`."""
+    month, day, clock = text.split()
+    hour, minute, second = map(int, clock.split(":"))
+    latest = reference + timedelta(days=1)
+    for year in range(latest.year, latest.year - 9, -1):
+        try:
+            time = datetime(year, _MONTHS.index(month) + 1, int(day), hour, minute, min(second, 59), tzinfo=reference.tzinfo)
+        except ValueError:  # 29 February in a common year
+            continue
+        if time <= latest:
+            return time
+    return None
+
+
+def detect(block: Block, header: str = "auto", most: int = 1000) -> str:
+    """The format of most of the first lines of a block; `none` where no format holds for half of them."""
+    patterns = _patterns(header)
+    lines = [block.line(index).decode("utf-8", "replace") for index in range(min(len(block), most))]
+    names = Counter(found[0] for found in (_match(line, patterns) for line in lines) if found)
+    name, count = names.most_common(1)[0] if names else ("none", 0)
+    return name if 2 * count >= len(lines) else "none"
+
+
+_HEAD = 40  # bytes of a line in which the clock lies
+_CLOCK = np.array([36000, 3600, 600, 60, 10, 1])
+
+
+def seconds_of_day(block: Block) -> NDArray[np.float32]:
+    """float32 [lines]: the second of the day on each line's own clock; NaN where it shows none in a known place."""
+    width = np.arange(_HEAD)
+    index = block.starts[:, None] + width
+    head = np.where(index < block.ends[:, None], block.bytes[np.minimum(index, len(block.data) - 1)], 0)
+    seconds = np.full(len(block), np.nan, np.float32)
+    rows = np.arange(len(block))
+    _read_clock(head, seconds, rows[(head[:, 3] == 32) & (head[:, 6] == 32)], 7, ":")
+    dated = (head[:, 4] == 45) & (head[:, 7] == 45)
+    _read_clock(head, seconds, rows[dated], 11, ":")
+    _read_clock(head, seconds, rows[(head[:, 6] == 32) & (head[:, 13] == 32) & ~dated], 7, "")
+    for width_of_pri in (1, 2, 3):
+        named = (head[:, 0] == ord("<")) & (head[:, width_of_pri + 1] == ord(">"))
+        _read_clock(head, seconds, rows[named], width_of_pri + 4 + 11, ":")
+    return seconds
+
+
+def _read_clock(head: NDArray[np.uint8], seconds: NDArray[np.float32], rows: NDArray[np.int64], at: int, separator: str) -> None:
+    """Reads HHMMSS at column `at` of these rows, its pairs apart by `separator`."""
+    step = 2 + len(separator)
+    columns = at + np.array([0, 1, step, step + 1, 2 * step, 2 * step + 1])
+    digits = head[np.ix_(rows, columns)].astype(np.int64) - ord("0")
+    good = ((digits >= 0) & (digits <= 9)).all(axis=1)
+    if separator:
+        good &= (head[rows, at + 2] == ord(separator)) & (head[rows, at + 5] == ord(separator))
+    good &= (digits @ _CLOCK < 86401) & np.isnan(seconds[rows])
+    seconds[rows[good]] = np.minimum(digits[good] @ _CLOCK, 86399)
+
+
+def time_features(seconds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [lines, 2]: cosine and sin of the second of the day; zeros where it is NaN."""
+    angle = seconds * np.float32(2 * math.pi / 86400)
+    return np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.float32)

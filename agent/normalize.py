@@ -1,0 +1,156 @@
+"""From the bytes of a line to the id of its canonical text.
+
+A line's key is its bytes with every number folded to `0`. The canonical text (header left out, variable parts masked) is
+computed from the key alone, so equal keys mean equal texts and a table of keys is an exact cache.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import BundleError
+from agent.headers import strip_header
+from agent.lines import Block
+
+PADDING = 0  # the id that stands for "no line"
+MAX_TEXT = 1024  # characters of a canonical text; the rest is cut
+_MAX_CACHED_KEY = 2048  # bytes; a longer key is computed anew each time, so that long lines cannot fill the memory
+
+_DIGIT, _HEX, _OTHER = 1, 2, 4
+_CLASSES = np.zeros(256, np.uint8)
+_CLASSES[list(b"ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ")] = _OTHER
+_CLASSES[list(b"abcdefABCDEF")] = _HEX
+_CLASSES[list(b"0123456789")] = _DIGIT
+
+
+def fold(data: bytes) -> bytes:
+    """`data` with every run of decimal digits replaced by one `0`, and so every word of hexadecimal digits that holds a decimal one.
+
+    A word is a run of ASCII letters and digits; `0x` before hexadecimal digits counts as hexadecimal. Line feeds stay.
+    """
+    raw = np.frombuffer(data, np.uint8)
+    classes = _CLASSES[raw]
+    crosses = np.flatnonzero((raw[1:] | 0x20) == ord("x")) + 1
+    classes[crosses[raw[crosses - 1] == ord("0")]] = _HEX
+    _mark_hexadecimal(classes)
+    digit = classes == _DIGIT
+    if not digit.any():
+        return data
+    keep = np.ones(len(raw), bool)
+    keep[1:] = ~(digit[1:] & digit[:-1])
+    folded = np.where(digit, np.uint8(ord("0")), raw)
+    return folded[keep].tobytes()
+
+
+def _mark_hexadecimal(classes: NDArray[np.uint8]) -> None:
+    """Turns the letters of hexadecimal words that hold a digit into digits, in place."""
+    edges = np.flatnonzero(np.diff((classes != 0).view(np.int8), prepend=0, append=0))
+    if not len(edges):
+        return
+    starts, ends = edges[::2], edges[1::2]
+    words = np.flatnonzero(np.bitwise_or.reduceat(classes, starts) == (_DIGIT | _HEX))
+    lengths = ends[words] - starts[words]
+    first = np.cumsum(lengths) - lengths
+    classes[np.arange(lengths.sum()) + np.repeat(starts[words] - first, lengths)] = _DIGIT
+
+
+def _pattern(text: str, mask: str) -> tuple[re.Pattern[str], str]:
+    return re.compile(text, re.ASCII), mask
+
+
+# On folded text, where every number is a single 0. The order is that of application.
+MASKS: dict[str, tuple[re.Pattern[str], str]] = {
+    "uuid": _pattern(r"(?<![\w-])(?:0|[a-fA-F]{8})(?:-(?:0|[a-fA-F]{4})){3}-(?:0|[a-fA-F]{12})(?![\w-])", "<uuid>"),
+    "mac": _pattern(r"(?<![\w:])(?:0|[a-fA-F]{2})(?:[:-](?:0|[a-fA-F]{2})){5,}(?![\w:])", "<mac>"),
+    "ip": _pattern(
+        r"(?<![\w.:])0\.0\.0\.0(?![\w.])"
+        r"|(?<![\w.:])(?=[0a-fA-F:]*::|(?:[0a-fA-F]*:){7})[0a-fA-F:]{2,}(?:\.0){0,3}(?![\w:])",
+        "<ip>",
+    ),
+    "host": _pattern(
+        r"(?<![\w./@-])(?:[\w-]+\.)+(?:com|net|org|edu|gov|mil|info|biz|arpa|local)(?![\w-]|\.\w)"
+        r"|(?<![\w./@-])(?:[\w-]+\.){2,}[a-zA-Z]{2}(?![\w-]|\.\w)",
+        "<host>",
+    ),
+    "hex": _pattern(r"(?<!\w)0x0?(?!\w)", "<hex>"),
+    "time": _pattern(r"(?<![\w:])0:0:0(?:[.,]0)?(?![\w:])", "<time>"),
+    "num": _pattern(r"(?:(?<![\w>])-|(?<=_)-)?(?<![A-Za-z])0(?![A-Za-z])", "<num>"),
+}
+
+_SPACES = re.compile(r"\s+")
+
+
+def select_masks(names: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
+    """The masks of these names, in the order of application; an unknown name is a BundleError."""
+    wanted = set(names)
+    unknown = wanted - MASKS.keys()
+    if unknown:
+        raise BundleError(f"unknown mask {sorted(unknown)[0]!r}; this version knows {', '.join(MASKS)}")
+    return [mask for name, mask in MASKS.items() if name in wanted]
+
+
+def printable(text: str) -> str:
+    """`text` with everything replaced that is not printable (control characters, bidirectional marks) by a space."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+class Normalizer:
+    """Gives every line the id of its canonical text: 1 and up in the order of first sight; 0 (PADDING) is no line.
+
+    The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until `compact`.
+    """
+
+    def __init__(self, header: str, masks: Iterable[str], max_keys: int = 65536, cache: bool = True) -> None:
+        self._strip: Callable[[str], str] = strip_header(header)
+        self._masks = select_masks(masks)
+        self._max_keys = max_keys if cache else 0
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
+        self._ids: dict[str, int] = {}
+        self.texts: list[str] = [""]
+
+    def canonical(self, key: bytes) -> str:
+        """The canonical text of a folded line."""
+        text = self._strip(_SPACES.sub(" ", printable(key.decode("utf-8", "replace"))).strip())
+        for pattern, mask in self._masks:
+            text = pattern.sub(mask, text)
+        return text[:MAX_TEXT]
+
+    def ids(self, block: Block) -> NDArray[np.int32]:
+        """int32 [lines]: the id of each line's canonical text."""
+        keys = fold(block.data).split(b"\n")
+        keys.pop()
+        found = list(map(self._young.get, keys))
+        if None in found:
+            for index, text_id in enumerate(found):
+                if text_id is None:
+                    found[index] = self._look_up(keys[index])
+        return np.array(found, np.int32)
+
+    def _look_up(self, key: bytes) -> int:
+        text_id = self._young.get(key) or self._old.get(key) or self.intern(self.canonical(key))
+        if self._max_keys and len(key) <= _MAX_CACHED_KEY:
+            if len(self._young) >= self._max_keys // 2:
+                self._old, self._young = self._young, {}
+            self._young[key] = text_id
+        return text_id
+
+    def intern(self, text: str) -> int:
+        """The id of a canonical text."""
+        text_id = self._ids.get(text)
+        if text_id is None:
+            text_id = self._ids[text] = len(self.texts)
+            self.texts.append(text)
+        return text_id
+
+    def compact(self, keep: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Forgets all texts but those of the ids in `keep`; int32 [old ids]: the new id of each, 0 where forgotten."""
+        kept = [int(text_id) for text_id in np.unique(keep) if text_id != PADDING]
+        moved = np.zeros(len(self.texts), np.int32)
+        moved[kept] = np.arange(1, len(kept) + 1)
+        self.texts = [""] + [self.texts[text_id] for text_id in kept]
+        self._ids = {text: text_id for text_id, text in enumerate(self.texts) if text_id != PADDING}
+        self._young, self._old = {}, {}
+        return moved

@@ -1,0 +1,1 @@
+"""Scorers: from windows of text ids to scores, one module for each kind of model."""
