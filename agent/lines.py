@@ -116,7 +116,7 @@ class LineSplitter:
         self._pending += len(rest)
 
     def _block(self, data: bytes, left_out: int, closed: bool = True) -> Block:
-        """A block of `data`, of whose first line `left_out` bytes are gone already; closed: a line feed ends its source."""
+        """A block of `data`, whose first line lacks `left_out` bytes; closed: in the source too a line feed ends it."""
         feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
         kept = np.diff(feeds, prepend=-1) - 1
         if kept.max() > self.max_line:
@@ -134,5 +134,6 @@ class LineSplitter:
         return block
 
     def _cut(self, data: bytes, feeds: NDArray[np.int64], kept: NDArray[np.int64]) -> bytes:
-        heads = (data[feed - length : feed - length + min(length, self.max_line)] for feed, length in zip(feeds, kept, strict=True))
-        return b"\n".join(heads) + b"\n"
+        starts = feeds - kept
+        stops = starts + np.minimum(kept, self.max_line)
+        return b"".join(data[start:stop] + b"\n" for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
