@@ -1,0 +1,75 @@
+"""Where alerts go: one sink for each form of URL."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.alerts import Alert
+from agent.errors import ConfigError
+from agent.sinks.jsonl import JsonlSink
+from agent.sinks.syslog import TcpSink, UdpSink, UnixSink
+
+FORMS = "console:, jsonl:PATH (jsonl:- is standard output), unix:PATH, udp://HOST[:PORT], tcp://HOST[:PORT]"
+PORT = 514  # RFC 5426 3.3; by custom for TCP too
+_MAX_UNIX_PATH = 107  # bytes, unix(7)
+_NETWORK = re.compile(r"(?:udp|tcp)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
+class Sink(Protocol):
+    """A destination of alerts. Nothing is opened before the first `send`, so that a daemon may come later."""
+
+    name: str
+
+    def send(self, alert: Alert) -> None:
+        """Hands over an alert; a SinkError or OSError where it was not taken."""
+
+    def close(self) -> None:
+        """Lets go of what the sink holds; it may be used again."""
+
+
+def open_sink(url: str, host: str, seal: Callable[[str], str]) -> Sink:
+    """The sink that a URL names; a ConfigError where it names none.
+
+    host: the name of this host, for syslog. seal: marks the text of syslog messages, so that the agent knows its own.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme in ("journald", "tls"):
+        raise ConfigError(f"sink {url!r}: {scheme} is not supported yet; use one of {FORMS}")
+    if url == "console:":
+        return _open_console(url)
+    if scheme == "jsonl" and rest:
+        return JsonlSink(url, rest)
+    if scheme == "unix" and rest:
+        if len(os.fsencode(rest)) > _MAX_UNIX_PATH:
+            raise ConfigError(f"sink {url!r}: a socket's path has at most {_MAX_UNIX_PATH} bytes; use a shorter one")
+        return UnixSink(url, rest, host, seal)
+    if scheme in ("udp", "tcp"):
+        kind = UdpSink if scheme == "udp" else TcpSink
+        return kind(url, parse_address(url), host, seal)
+    raise ConfigError(f"sink {url!r} is not understood; use one of {FORMS}")
+
+
+def _open_console(url: str) -> Sink:
+    from agent.sinks.console import ConsoleSink  # rich takes a tenth of a second to import
+
+    return ConsoleSink(url)
+
+
+def parse_address(url: str) -> tuple[str, int]:
+    """The host and port of udp://HOST[:PORT] or tcp://HOST[:PORT]; an IPv6 address stands in brackets."""
+    match = _NETWORK.fullmatch(url)
+    if match is None:
+        raise ConfigError(
+            f"sink {url!r} is not understood; write {url[:3]}://HOST:PORT, IPv6 addresses in brackets"
+        )
+    port = int(match["port"] or PORT)
+    if not 0 < port < 65536:
+        raise ConfigError(f"sink {url!r}: a port is a number from 1 to 65535")
+    if match["six"]:
+        try:
+            ipaddress.IPv6Address(match["six"])
+        except ValueError as error:
+            raise ConfigError(f"sink {url!r}: {error}") from None
+    return match["six"] or match["host"], port

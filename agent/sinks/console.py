@@ -1,0 +1,43 @@
+"""Alerts for a person at a terminal."""
+
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.alerts import MAX_MESSAGE, Alert, escape
+from agent.sinks.text import figures, quotes, said, why
+
+_STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan"}
+
+
+class ConsoleSink:
+    """Prints alerts to standard output, in colours where it is a terminal and NO_COLOR is not set."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def send(self, alert: Alert) -> None:
+        """Prints an alert; an OSError where standard output is closed."""
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        with console.capture() as captured:  # rich ends the thread when it meets a broken pipe
+            console.print(render(alert))
+        sys.stdout.write(captured.get().encode(console.encoding, "backslashreplace").decode(console.encoding))
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Standard output stays open."""
+
+
+def render(alert: Alert) -> Text:
+    """An alert as several lines: head, message, why, what is near it, what came before it."""
+    times = f"  seen {alert.count} times" if alert.count > 1 else ""
+    head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{times}\n"
+    text = Text.assemble((alert.severity.upper(), _STYLES[alert.severity]), (head, "bold"))
+    text.append(f"  {said(alert, MAX_MESSAGE)}\n")
+    text.append(f"  why: {why(alert)}; {figures(alert)}\n")
+    for quote in quotes(alert, MAX_MESSAGE):
+        text.append(f"  {quote}\n")
+    for line in alert.context:
+        text.append(f"  before: {escape(line)}\n", "dim")
+    return text

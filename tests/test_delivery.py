@@ -1,0 +1,249 @@
+"""Delivery: every alert reaches every sink, in order, whatever the sinks do."""
+
+import threading
+
+import pytest
+from conftest import until
+
+import agent.delivery
+from agent.delivery import Delivery
+from agent.errors import ConfigError, SinkError
+from agent.state import State
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+class FakeSink:
+    """Takes alerts while `faults` is empty, else raises (and removes) the first fault; waits while `gate` is closed."""
+
+    def __init__(self, name):
+        self.name, self.taken, self.faults, self.closed, self.tries = name, [], [], 0, 0
+        self.down = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def send(self, alert):
+        self.tries += 1
+        self.gate.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        if self.down:
+            raise ConnectionRefusedError(111, "Connection refused")
+        self.taken.append(alert.line)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def state():
+    state = State(None)
+    yield state
+    state.close()
+
+
+@pytest.fixture
+def deliver(state):
+    """Starts a delivery to fake sinks of these names; it is stopped at the end."""
+    running = []
+
+    def start(*names):
+        sinks = [FakeSink(name) for name in names]
+        said: list[str] = []
+        delivery = Delivery(state, sinks, said.append)
+        delivery.start()
+        running.append((delivery, sinks))
+        return delivery, sinks, said
+
+    yield start
+    for delivery, sinks in running:
+        for sink in sinks:
+            sink.gate.set()
+        delivery.stop()
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(agent.delivery, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(agent.delivery, "LONGEST_DELAY", 0.01)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    monkeypatch.setattr(agent.delivery, "FIRST_DELAY", 1000.0)
+    monkeypatch.setattr(agent.delivery, "LONGEST_DELAY", 1000.0)
+
+
+def test_every_sink_gets_every_alert_in_order(state, deliver, make_alert):
+    delivery, (a, b), said = deliver("a", "b")
+    for number in range(300):
+        state.commit(alerts=[make_alert(number)])
+    assert delivery.drain(30) == {}
+    assert a.taken == b.taken == list(range(300))
+    assert said == []
+
+
+def test_what_is_queued_before_the_start_is_delivered(state, deliver, make_alert):
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(200)])
+    delivery, (a,), _ = deliver("a")
+    assert delivery.drain(30) == {}
+    assert a.taken == list(range(200))
+
+
+def test_a_failing_sink_is_tried_again_without_loss_or_repeat(state, deliver, make_alert, fast):
+    _, (a,), said = deliver("a")
+    a.faults = [SinkError("not now"), OSError(28, "No space left on device"), ValueError("a fault of the sink")]
+    state.commit(alerts=[make_alert(n) for n in range(5)])
+    until(lambda: state.backlog("a") == 0)
+    assert a.taken == list(range(5))
+    until(lambda: len(said) == 2)
+    assert said == ["sink a fails: not now; its alerts are kept and tried again", "sink a works again"]
+
+
+def test_a_sink_that_fails_in_the_middle_keeps_what_it_took(state, deliver, make_alert, slow):
+    _, (a,), said = deliver("a")
+    taken = a.taken
+
+    def take(alert):
+        if alert.line == 3 and not said:
+            raise SinkError("full")
+        taken.append(alert.line)
+
+    a.send = take
+    state.commit(alerts=[make_alert(n) for n in range(6)])
+    until(lambda: said)
+    until(lambda: state.backlog("a") == 3)
+    assert taken == [0, 1, 2]
+
+
+def test_a_sink_that_is_down_or_blocked_holds_up_no_other(state, deliver, make_alert, slow):
+    delivery, (down, blocked, fine), said = deliver("down", "blocked", "fine")
+    down.down = True
+    blocked.gate.clear()
+    for number in range(20):
+        state.commit(alerts=[make_alert(number)])
+    until(lambda: len(fine.taken) == 20)
+    assert (down.taken, blocked.taken) == ([], [])
+    assert delivery.drain(0.01) == {"down": 20, "blocked": 20}
+    assert said == ["sink down fails: Connection refused; its alerts are kept and tried again"]
+    blocked.gate.set()
+    down.down = False
+    assert delivery.drain(30) == {}
+    assert down.taken == blocked.taken == list(range(20))
+    assert said[1:] == ["sink down works again"]
+
+
+def test_draining_does_not_wait_for_the_next_planned_try(state, deliver, make_alert, slow):
+    delivery, (a,), said = deliver("a")
+    a.faults = [SinkError("x"), SinkError("y"), SinkError("z")]
+    state.commit(alerts=[make_alert(1)])
+    until(lambda: said)
+    assert delivery.drain(60) == {}
+    assert a.taken == [1] and a.tries == 4
+
+
+def test_stopping_ends_threads_that_wait_that_back_off_and_that_send(state, make_alert, slow):
+    sinks = [FakeSink("idle"), FakeSink("down"), FakeSink("busy")]
+    sinks[1].down = True
+    sinks[2].gate.clear()
+    delivery = Delivery(state, sinks, lambda word: None)
+    delivery.start()
+    state.commit(alerts=[make_alert(1), make_alert(2)])
+    until(lambda: sinks[0].taken == [1, 2] and sinks[1].tries and sinks[2].tries)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("oddline ")]
+    assert len(threads) == 3
+    release = threading.Timer(0.05, sinks[2].gate.set)
+    release.start()
+    delivery.stop(30)
+    release.join()
+    assert not any(thread.is_alive() for thread in threads)
+    assert [sink.closed for sink in sinks] == [1, 1, 1]
+    assert sinks[2].taken == [1], "a stopped thread begins no other alert"
+    assert (state.backlog("down"), state.backlog("busy")) == (2, 1)
+
+
+def test_a_sink_that_never_returns_is_told_and_left(state, deliver, make_alert):
+    delivery, (a,), said = deliver("a")
+    a.gate.clear()
+    state.commit(alerts=[make_alert(1)])
+    until(lambda: a.tries)
+    delivery.stop(0.01)
+    assert said == ["sink a is still busy with an alert and is left alone"]
+    assert state.backlog("a") == 1
+
+
+def test_stopping_before_the_start_closes_the_sinks(state):
+    sink = FakeSink("a")
+    Delivery(state, [sink], print).stop()
+    assert sink.closed == 1
+
+
+def test_alerts_wait_for_the_next_start(tmp_path, make_alert):
+    state = State(tmp_path)
+    first = FakeSink("a")
+    first.down = True
+    delivery = Delivery(state, [first], lambda word: None)
+    delivery.start()
+    state.commit(alerts=[make_alert(1), make_alert(2)])
+    assert delivery.drain(0.01) == {"a": 2}
+    delivery.stop()
+    state.close()
+    state = State(tmp_path)
+    second = FakeSink("a")
+    delivery = Delivery(state, [second], lambda word: None)
+    delivery.start()
+    assert delivery.drain(30) == {}
+    delivery.stop()
+    state.close()
+    assert second.taken == [1, 2]
+
+
+def test_what_a_sink_took_is_not_sent_twice_where_it_cannot_be_noted(state, deliver, make_alert, fast, monkeypatch):
+    noted, faults = State.delivered, [SinkError("disk full")] * 3
+
+    def note(self, sink, number):
+        if faults:
+            raise faults.pop()
+        noted(self, sink, number)
+
+    monkeypatch.setattr(State, "delivered", note)
+    _, (a,), said = deliver("a")
+    state.commit(alerts=[make_alert(1), make_alert(2)])
+    until(lambda: state.backlog("a") == 0)
+    assert a.taken == [1, 2] and not faults
+    assert said[0] == "sink a fails: disk full; its alerts are kept and tried again"
+
+
+def test_tries_grow_apart_up_to_a_minute(state, make_alert, monkeypatch):
+    pauses: list[float] = []
+    sink = FakeSink("a")
+    sink.down = True
+    delivery = Delivery(state, [sink], lambda word: None)
+    state.commit(alerts=[make_alert(1)])
+    wait = state.wait
+
+    def note(ready, timeout=None):
+        if timeout is None:
+            return wait(ready)
+        pauses.append(timeout)
+        if len(pauses) == 12:
+            threading.Thread(target=delivery.stop).start()
+        return wait(ready, 30 if len(pauses) == 12 else 0)
+
+    monkeypatch.setattr(state, "wait", note)
+    delivery.start()
+    until(lambda: sink.closed)
+    longest = [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+    assert len(set(pauses[7:])) > 1, "without jitter all agents come back at the same moment"
+
+
+def test_a_dropped_sink_and_a_doubled_one_are_told(state, make_alert):
+    state.register_sinks(["old"])
+    state.commit(alerts=[make_alert(1)])
+    said: list[str] = []
+    assert Delivery(state, [FakeSink("new")], said.append).names == ["new"]
+    assert said == ["sink old is configured no more; the alerts that it lacks (1) are given up"]
+    with pytest.raises(ConfigError, match="sink a is named twice"):
+        Delivery(state, [FakeSink("a"), FakeSink("a")], said.append)

@@ -1,0 +1,319 @@
+"""The durable state: what is committed is there after a restart, all or nothing, and faults are one clear line."""
+
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import agent.state
+from agent.errors import ConfigError, SinkError
+from agent.sources.position import Position
+from agent.state import FILE, State
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+HERE = Position(device=2**63 + 5, inode=7, head="16:abc", offset=2**40, line=9)
+
+
+@pytest.fixture
+def state():
+    state = State(None)
+    yield state
+    state.close()
+
+
+def test_all_that_is_committed_is_there_after_a_restart(tmp_path, make_alert):
+    state = State(tmp_path)
+    state.register_sinks(["a"])
+    state.commit(("f", HERE), [("f", b"k\0", b"blob")], [], [("fold:f", b"\xff")], [make_alert(1)])
+    state.close()
+    state = State(tmp_path)
+    assert state.position("f") == HERE and state.position("g") is None
+    assert list(state.streams("f")) == [(b"k\0", b"blob")] and list(state.streams("g")) == []
+    assert state.recall("fold:f") == b"\xff" and state.recall("other") is None
+    assert state.pending("a", 10) == [(1, make_alert(1))]
+    state.close()
+
+
+def test_a_file_name_that_is_no_utf8_is_kept(state):
+    name = os.fsdecode(b"/var/log/\xff.log")
+    state.register_sinks([f"jsonl:{name}"])
+    state.commit((name, HERE), [(name, b"k", b"v")], [], [(f"fold:{name}", b"m")])
+    assert state.position(name) == HERE
+    assert list(state.streams(name)) == [(b"k", b"v")]
+    assert state.recall(f"fold:{name}") == b"m"
+    assert state.backlog(f"jsonl:{name}") == 0
+
+
+def test_streams_come_in_the_order_of_their_last_write(state, monkeypatch):
+    monkeypatch.setattr(agent.state, "_READ_AT_ONCE", 3)
+    expected: dict[bytes, bytes] = {}
+    draw = random.Random(5)
+    for step in range(200):
+        key, blob = b"%d" % draw.randrange(20), b"%d" % step
+        expected.pop(key, None)
+        if draw.random() < 0.2:
+            state.commit(ended=[("f", key)])
+            continue
+        expected[key] = blob
+        state.commit(streams=[("f", key, blob), ("other", key, b"no")])
+    assert list(state.streams("f")) == list(expected.items())
+
+
+def test_a_stream_that_ended_and_came_anew_is_kept(state):
+    state.commit(streams=[("f", b"k", b"old")])
+    state.commit(streams=[("f", b"k", b"new")], ended=[("f", b"k")])
+    assert list(state.streams("f")) == [(b"k", b"new")]
+
+
+def test_an_alert_is_queued_once(state, make_alert):
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(1), make_alert(1), make_alert(2)])
+    state.commit(alerts=[make_alert(2), make_alert(3)])
+    assert [alert.id for _, alert in state.pending("a", 10)] == [make_alert(n).id for n in (1, 2, 3)]
+    state.delivered("a", 3)
+    state.commit(alerts=[make_alert(1), make_alert(3)])
+    assert state.pending("a", 10) == [] and state.backlog("a") == 0
+
+
+def test_the_ids_that_are_remembered_are_bounded(state, make_alert, monkeypatch):
+    monkeypatch.setattr(agent.state, "MAX_RECENT", 5)
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(20)])
+    assert state.backlog("a") == 20
+    state.commit(alerts=[make_alert(0)])
+    assert state.backlog("a") == 20, "an id is not forgotten while its alert waits"
+    state.delivered("a", state.pending("a", 20)[-1][0])
+    state.commit(alerts=[make_alert(n) for n in range(14, 20)])
+    assert [alert.id for _, alert in state.pending("a", 20)] == [make_alert(14).id]
+
+
+def test_every_sink_gets_all_and_what_all_have_is_deleted(state, make_alert):
+    assert state.register_sinks(["a", "b"]) == {}
+    state.commit(alerts=[make_alert(n) for n in range(5)])
+    first = state.pending("a", 3)
+    assert [alert.line for _, alert in first] == [0, 1, 2]
+    state.delivered("a", first[-1][0])
+    assert (state.backlog("a"), state.backlog("b")) == (2, 5)
+    state.delivered("b", 2)
+    assert [alert.line for _, alert in state.pending("b", 9)] == [2, 3, 4]
+    assert state._db.execute("SELECT COUNT(*) FROM outbox").fetchone() == (3,)
+    state.delivered("b", 1)
+    assert state.backlog("b") == 3, "a sink does not go back"
+
+
+def test_sinks_come_and_go(tmp_path, make_alert):
+    state = State(tmp_path)
+    state.register_sinks(["a", "b"])
+    state.commit(alerts=[make_alert(1), make_alert(2)])
+    state.close()
+    state = State(tmp_path)
+    assert state.register_sinks(["b", "c"]) == {"a": 2}
+    assert (state.backlog("b"), state.backlog("c")) == (2, 0)
+    state.commit(alerts=[make_alert(3)])
+    assert [alert.line for _, alert in state.pending("c", 9)] == [3]
+    with pytest.raises(KeyError, match="a is not registered"):
+        state.pending("a", 1)
+    state.close()
+
+
+def test_a_sink_that_comes_after_all_was_delivered_gets_the_next_alert(state, make_alert):
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(1)])
+    state.delivered("a", 1)
+    state.register_sinks(["a", "late"])
+    state.commit(alerts=[make_alert(2)])
+    assert [alert.line for _, alert in state.pending("late", 9)] == [2]
+    assert [alert.line for _, alert in state.pending("a", 9)] == [2]
+
+
+def test_scores_without_end_survive_the_outbox(state, make_alert):
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(1, score=float("inf"))])
+    assert state.pending("a", 1)[0][1].score == float("inf")
+
+
+def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_alert):
+    state = State(tmp_path)
+    state.register_sinks(["a"])
+    pages = state._db.execute("PRAGMA page_count").fetchone()[0]
+    state._db.execute(f"PRAGMA max_page_count = {pages}")
+    changes = (("f", HERE), [("f", b"k", bytes(100_000))], [], [("m", b"1")], [make_alert(1)])
+    with pytest.raises(SinkError, match=rf"{FILE} cannot be used: database or disk is full; free space") as caught:
+        state.commit(*changes)
+    assert "\n" not in str(caught.value)
+    assert state.position("f") is None and state.backlog("a") == 0
+    state._db.execute("PRAGMA max_page_count = 100000")
+    state.commit(*changes)
+    state.close()
+    state = State(tmp_path)
+    assert state.position("f") == HERE and state.backlog("a") == 1 and state.recall("m") == b"1"
+    state.close()
+
+
+def test_a_commit_that_breaks_off_in_the_middle_changes_nothing(state, make_alert):
+    state.register_sinks(["a"])
+    with pytest.raises(AttributeError):
+        state.commit(("f", HERE), alerts=[make_alert(1), None])
+    assert state.position("f") is None and state.backlog("a") == 0
+    state.commit(alerts=[make_alert(1)])
+    assert state.backlog("a") == 1
+
+
+def test_the_folder_and_its_files_are_private(tmp_path):
+    before = os.umask(0)
+    try:
+        state = State(tmp_path / "deep" / "state")
+        state.commit(("f", HERE))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "deep" / "state").stat().st_mode) == 0o700
+    for file in (tmp_path / "deep" / "state").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    state.close()
+
+
+def test_every_commit_is_synced(tmp_path):
+    state = State(tmp_path)
+    assert state._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert state._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    state.close()
+
+
+def test_a_second_agent_is_refused_and_told_who_has_the_folder(tmp_path):
+    state = State(tmp_path)
+    with pytest.raises(ConfigError, match=rf"{tmp_path} is in use by another agent \(process {os.getpid()}\)"):
+        State(tmp_path)
+    state.close()
+    state.close()
+    State(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_opened_is_let_go(tmp_path):
+    (tmp_path / FILE).write_bytes(b"no database, but long enough to look at\n" * 50)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"{FILE} cannot be opened: file is not a database; move it away"):
+            State(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["/proc/oddline", "/dev/null", "/dev/null/below"])
+def test_an_impossible_folder_is_one_line(folder):
+    with pytest.raises(ConfigError, match=rf"state {folder} cannot be used: .*; choose one") as caught:
+        State(Path(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_state_is_refused(tmp_path):
+    state = State(tmp_path)
+    state._db.execute("PRAGMA user_version = 99")
+    state.close()
+    with pytest.raises(ConfigError, match="has version 99, this agent knows up to 1; update oddline"):
+        State(tmp_path)
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("CREATE TABLE notes (text)")
+    other.commit()
+    other.close()
+    content = (tmp_path / FILE).read_bytes()
+    with pytest.raises(ConfigError, match="is a database of another program"):
+        State(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == content
+
+
+def test_damage_is_one_line(tmp_path, make_alert):
+    state = State(tmp_path)
+    state.register_sinks(["a"])
+    state.commit(("f", HERE), alerts=[make_alert(1)])
+    state._db.execute("UPDATE outbox SET alert = ?", (b"\xc1",))
+    state._db.execute("UPDATE positions SET position = ?", (b"\x01",))
+    with pytest.raises(SinkError, match=rf"{FILE} is damaged: .*; move it away to start anew"):
+        state.pending("a", 1)
+    with pytest.raises(SinkError, match="is damaged"):
+        state.position("f")
+    state.close()
+
+
+def test_use_after_close_is_an_error_and_no_crash(tmp_path):
+    state = State(tmp_path)
+    state.close()
+    with pytest.raises(SinkError, match="closed database"):
+        state.position("f")
+
+
+def test_waiting_ends_when_alerts_come_and_when_woken(state, make_alert):
+    state.register_sinks(["a"])
+    assert not state.wait(lambda: state.backlog("a") > 0, timeout=0.01)
+    stopped = threading.Event()
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(state.wait(lambda: state.backlog("a") > 0, 60))),
+        threading.Thread(target=lambda: found.append(state.wait(stopped.is_set, 60))),
+    ]
+    for thread in threads:
+        thread.start()
+    state.commit(alerts=[make_alert(1)])
+    threads[0].join(30)
+    assert found == [True]
+    stopped.set()
+    state.wake()
+    threads[1].join(30)
+    assert found == [True, True]
+
+
+def test_threads_may_write_and_deliver_at_the_same_time(state, make_alert):
+    state.register_sinks(["a"])
+    taken: list[int] = []
+
+    def deliver():
+        while len(taken) < 400:
+            state.wait(lambda: state.backlog("a") > 0, 60)
+            for number, alert in state.pending("a", 7):
+                taken.append(alert.line)
+                state.delivered("a", number)
+
+    def write(first):
+        for number in range(first, first + 100):
+            state.commit(("f", HERE), [("f", b"k", b"v")], [], [], [make_alert(number)])
+
+    threads = [threading.Thread(target=write, args=(1000 * n,)) for n in range(4)] + [threading.Thread(target=deliver)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(taken) == [1000 * n + number for n in range(4) for number in range(100)]
+    assert all([n for n in taken if n // 1000 == w] == list(range(1000 * w, 1000 * w + 100)) for w in range(4))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from agent.sources.position import Position
+from agent.state import State
+state = State(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    blob = b"%d" % number
+    state.commit(("f", Position(1, 1, "", number, number)), [("f", b"k", blob)], [], [("m", blob)], [])
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_agent_leaves_one_whole_commit_and_no_lock(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        told = [int(process.stdout.readline()) for _ in range(50)][-1]
+        process.send_signal(signal.SIGKILL)
+        told = int((process.stdout.read().split() or [told])[-1])
+    state = State(tmp_path)
+    number = state.position("f").line
+    assert number in (told, told + 1)
+    assert list(state.streams("f")) == [(b"k", b"%d" % number)] and state.recall("m") == b"%d" % number
+    state.close()
