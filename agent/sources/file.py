@@ -26,8 +26,8 @@ class FileSource:
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
     and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
-    seconds without growth a file is read on after its path names another one. bytes_read, lines_read, rotations and
-    truncations count since the start.
+    seconds without growth a file is read on after its path names another one; 0 where a run does not wait.
+    bytes_read, lines_read, rotations and truncations count since the start.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FileSource:
         self.path = path
         self.bytes_read = self.lines_read = self.rotations = self.truncations = 0
         self._say, self._told = say, ""
-        self._max_line, self._grace, self._clock = max_line, grace, clock
+        self._max_line, self.grace, self._clock = max_line, grace, clock
         self._closed_cut = (0, 0)
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
@@ -140,6 +140,8 @@ class FileSource:
         except FileNotFoundError:
             self._leave()
             self._tell_missing()
+            if self._quiet_for(self.grace) and self._next_path(file) != self.path:
+                return self._move_on(file, most)
             return self._release(file)
         except OSError as error:
             self._tell(f"{cannot_read(self.path, error)}; trying again")
@@ -148,7 +150,7 @@ class FileSource:
             self._left, self._told = False, ""
             return None
         self._leave()
-        return self._move_on(file, most) if self._quiet_for(self._grace) else None
+        return self._move_on(file, most) if self._quiet_for(self.grace) else None
 
     def _leave(self) -> None:
         if not self._left:
@@ -175,7 +177,7 @@ class FileSource:
             return None
         self.rotations += 1
         self._replace(opened)
-        return opened.read(most)
+        return self._read_file(opened, most)
 
     def _next_path(self, file: OpenFile) -> Path:
         """The path, or the rotated file that comes after this one: several rotations may lie between two looks."""

@@ -1,5 +1,6 @@
 """One open log file: how far it has been read, and whether it still is the file that was read."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -115,6 +116,8 @@ class OpenFile:
 
     def read(self, most: int) -> Block | None:
         """The next block, from pieces of `most` bytes; None where no line is complete, or the file was truncated."""
+        if self.read_to == 0:
+            self._skip_zeros()
         while chunk := os.pread(self._descriptor, most, self.read_to):
             if self.is_truncated():  # asked after reading, so that the chunk is known to follow what was read before
                 return None
@@ -123,6 +126,23 @@ class OpenFile:
             if block := self._splitter.feed(chunk):
                 return block
         return None
+
+    def _skip_zeros(self) -> None:
+        """Skips the hole at the start of a truncated file whose writer, without O_APPEND, goes on at its old offset."""
+        if os.pread(self._descriptor, 1, 0) != b"\0":
+            return
+        try:
+            at = os.lseek(self._descriptor, 0, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole
+                raise
+            at = os.fstat(self._descriptor).st_size
+        while chunk := os.pread(self._descriptor, _CHUNK, at):
+            text = chunk.lstrip(b"\0")
+            at += len(chunk) - len(text)
+            if text:
+                break
+        self.begin(at, 1)
 
     def finish(self) -> Block | None:
         """The last line where no line feed ends it, or None."""

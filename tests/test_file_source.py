@@ -1,0 +1,509 @@
+"""Following one file: every line once, through all that may happen to a log."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from agent.errors import SourceError
+from agent.lines import Block
+from agent.sources.file import RELEASE, FileSource
+from agent.sources.position import Position
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Follower:
+    """A source with a clock of its own, and what it said."""
+
+    def __init__(
+        self, path: Path, position: Position | None = None, start: str = "start", max_line: int = 65536
+    ) -> None:
+        self.said: list[str] = []
+        self.clock = Clock()
+        self.source = FileSource(path, position, start, self.said.append, max_line, clock=self.clock)
+
+    def blocks(self, wait: float = 0.0) -> list[Block]:
+        """The blocks until nothing is new, then those of after `wait` seconds."""
+        found = list(iter(self.source.read, None))
+        self.clock.now += wait
+        return found + (list(iter(self.source.read, None)) if wait else [])
+
+    def lines(self, wait: float = 0.0) -> list[bytes]:
+        return [line for block in self.blocks(wait) for line in block.lines()]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "app.log"
+
+
+@pytest.fixture
+def follow(log: Path) -> Callable[..., Follower]:
+    followers: list[Follower] = []
+
+    def make(**given: object) -> Follower:
+        followers.append(Follower(log, **given))
+        return followers[-1]
+
+    yield make
+    for follower in followers:
+        follower.source.close()
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def test_a_growing_file_is_read_line_by_line(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\ntwo\nthr")
+    follower = follow()
+    assert follower.lines() == [b"one", b"two"]
+    assert follower.lines() == []
+    append(log, b"ee\r\nfour\n")
+    (block,) = follower.blocks()
+    assert list(block.lines()) == [b"three", b"four"]
+    assert (block.source, block.first, block.offsets.tolist(), block.end) == (str(log), 3, [8, 15], 20)
+    source = follower.source
+    assert (source.bytes_read, source.lines_read, source.cut_lines) == (20, 4, 0)
+    assert (source.position.offset, source.position.line) == (20, 5)
+    assert follower.said == []
+
+
+def test_start_at_the_end_sees_the_line_being_written_whole(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"old\nolder\nbeing wri")
+    follower = follow(start="end")
+    assert follower.lines() == []
+    append(log, b"tten\n")
+    (block,) = follower.blocks()
+    assert (block.line(0), block.first, block.offsets.tolist()) == (b"being written", 3, [10])
+
+
+@pytest.mark.parametrize("content", [b"", b"only a part"])
+def test_start_at_the_end_of_a_file_without_a_line(log: Path, follow: Callable[..., Follower], content: bytes) -> None:
+    log.write_bytes(content)
+    follower = follow(start="end")
+    append(log, b"!\n")
+    assert follower.lines() == [content + b"!"]
+    assert follower.source.context(3) is None
+
+
+def test_context_holds_the_lines_before_the_start(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"".join(b"line %d\n" % n for n in range(1, 8)) + b"part")
+    source = follow(start="end").source
+    block = source.context(3)
+    assert (list(block.lines()), block.first) == ([b"line 5", b"line 6", b"line 7"], 5)
+    assert (block.offsets.tolist(), block.end) == ([28, 35, 42], 49)
+    assert len(source.context(100)) == 7
+    assert source.context(0) is None
+    assert source.lines_read == 0
+
+
+def test_context_looks_back_a_bounded_way(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"".join(b"%08d %s\n" % (n, b"x" * 990) for n in range(1, 1001)))
+    block = follow(start="end").source.context(10_000)
+    assert 200 < len(block) < 270
+    assert [line[:8] for line in block.lines()] == [b"%08d" % n for n in range(block.first, 1001)]
+    assert block.end == log.stat().st_size
+
+
+def test_reading_goes_on_from_a_position(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\ntwo\nthr")
+    first = follow()
+    first.lines()
+    append(log, b"ee\nfour\n")
+    second = follow(position=first.source.position, start="end")
+    (block,) = second.blocks()
+    assert (list(block.lines()), block.first, block.offsets.tolist()) == ([b"three", b"four"], 3, [8, 14])
+    assert second.source.identity == first.source.identity
+    assert second.said == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"new\n", "shorter"), (b"another first line\nand more\n", "begins otherwise")]
+)
+def test_a_position_in_other_content_is_not_used(
+    log: Path, follow: Callable[..., Follower], content: bytes, reason: str
+) -> None:
+    """The inode is the same, as when the system gives it to the next file."""
+    log.write_bytes(b"one\ntwo\nthree\n")
+    first = follow()
+    first.lines()
+    identity = first.source.identity
+    log.write_bytes(content)
+    second = follow(position=first.source.position, start="end")
+    assert b"\n".join(second.lines()) + b"\n" == content
+    assert second.source.identity != identity
+    (sentence,) = second.said
+    assert reason in sentence
+    assert "from its start" in sentence
+
+
+def test_a_position_in_another_file_is_not_used(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    first = follow()
+    first.lines()
+    (log.parent / "next").write_bytes(b"one\ntwo\n")
+    os.replace(log.parent / "next", log)
+    second = follow(position=first.source.position, start="end")
+    assert second.lines() == [b"one", b"two"]
+    assert "another file" in second.said[0]
+
+
+def test_rotation_by_rename_loses_no_line_of_the_old_file(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    follower = follow()
+    assert follower.lines() == [b"one"]
+    old = log.rename(log.with_name("app.log.1"))
+    append(old, b"two\n")
+    log.write_bytes(b"three\n")
+    assert follower.lines() == [b"two"]
+    append(old, b"late\nunfinished")
+    assert follower.lines(wait=0.9) == [b"late"]
+    found = [(block.line(0), block.first, int(block.offsets[0])) for block in follower.blocks(wait=0.2)]
+    assert found == [(b"unfinished", 4, 13), (b"three", 1, 0)]
+    assert follower.source.rotations == 1
+    assert follower.said == []
+
+
+def test_the_position_is_that_of_the_block_just_read(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    source = follow().source
+    source.grace = 0
+    old = log.rename(log.with_name("app.log.1"))
+    append(old, b"tail")
+    log.write_bytes(b"new\n")
+    seen = [(block.line(0), source.position.inode, source.position.offset) for block in iter(source.read, None)]
+    assert seen == [(b"one", old.stat().st_ino, 4), (b"tail", old.stat().st_ino, 8), (b"new", log.stat().st_ino, 4)]
+
+
+def test_rotation_while_the_agent_was_away(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"1\n")
+    first = follow()
+    first.lines()
+    append(log, b"2\n")
+    for name, content in (("app.log.2", b"3\n"), ("app.log.1", b"4\n")):
+        log.rename(log.with_name(name))
+        log.write_bytes(content)
+    for age, name in enumerate(("app.log", "app.log.1", "app.log.2")):
+        os.utime(log.with_name(name), (1_700_000_000 - age, 1_700_000_000 - age))
+    log.with_name("app.log.0.gz").write_bytes(b"not ours")
+    second = follow(position=first.source.position)
+    assert [second.lines(wait=1.0) for _ in range(3)] == [[b"2", b"3"], [b"4"], []]
+    assert "app.log.2 first" in second.said[0]
+
+
+def test_truncation_goes_on_from_the_start(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\ntwo\npart")
+    follower = follow()
+    assert follower.lines() == [b"one", b"two"]
+    os.truncate(log, 0)
+    assert follower.lines() == [b"part"]
+    append(log, b"three\n")
+    (block,) = follower.blocks()
+    assert (block.line(0), block.first, block.offsets.tolist()) == (b"three", 1, [0])
+    assert follower.source.truncations == 1
+    assert len(follower.said) == 1
+    assert "was truncated" in follower.said[0]
+
+
+def test_truncation_is_seen_though_the_file_grew_past_the_offset(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\ntwo\n")
+    follower = follow()
+    follower.lines()
+    log.write_bytes(b"new content, longer than the old\n")
+    assert follower.lines() == [b"new content, longer than the old"]
+    assert follower.source.truncations == 1
+
+
+def test_bytes_known_to_be_lost_are_counted(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"x" * 9 + b"\n" + b"y" * 20 + b"\n")
+    follower = follow()
+    assert follower.source.read(10).line(0) == b"x" * 9
+    os.truncate(log, 0)
+    follower.lines()
+    assert "at least 21 bytes are lost" in follower.said[0]
+
+
+def test_a_writer_that_does_not_append_leaves_a_hole(log: Path, follow: Callable[..., Follower]) -> None:
+    with log.open("wb", buffering=0) as writer:
+        writer.write(b"x" * 9_999 + b"\n")
+        follower = follow()
+        assert follower.lines() == [b"x" * 9_999]
+        os.truncate(log, 0)
+        assert follower.lines() == []
+        writer.write(b"after\n")
+        (block,) = follower.blocks()
+        assert (block.line(0), block.first, block.offsets.tolist()) == (b"after", 1, [10_000])
+        writer.write(b"more\n")
+        assert follow(position=follower.source.position).lines() == [b"more"]
+
+
+def test_a_removed_file_is_read_to_its_end_and_waited_for(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    follower = follow()
+    with log.open("ab", buffering=0) as writer:
+        log.unlink()
+        writer.write(b"two\n")
+        assert follower.lines() == [b"one", b"two"]
+        writer.write(b"three\npart")
+        assert follower.lines(wait=10) == [b"three"]
+    log.write_bytes(b"four\n")
+    assert follower.lines(wait=1) == [b"part", b"four"]
+    assert follower.said == [f"{log} is gone: waiting for it to come back"]
+
+
+def test_a_removed_file_is_let_go_after_a_while(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\npart")
+    follower = follow(start="end")
+    log.unlink()
+    assert follower.lines(wait=RELEASE - 1) == []
+    assert is_open(log)
+    assert follower.lines(wait=2) == [b"part"]
+    assert not is_open(log)
+    log.write_bytes(b"new\n")
+    assert follower.lines() == [b"new"]
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process holds the path's file, removed or not."""
+    return any(os.path.realpath(link).startswith(str(path)) for link in Path("/proc/self/fd").iterdir())
+
+
+def test_a_missing_path_is_waited_for_and_then_read_from_its_start(log: Path, follow: Callable[..., Follower]) -> None:
+    follower = follow(start="end")
+    assert follower.source.position is None
+    assert follower.lines() == []
+    log.write_bytes(b"first\n")
+    assert follower.lines() == [b"first"]
+    assert follower.said == [f"{log} does not exist yet: waiting for it"]
+
+
+def test_a_path_that_comes_back_as_a_directory_is_told_once(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    follower = follow()
+    log.unlink()
+    log.mkdir()
+    assert follower.lines(wait=2) == [b"one"]
+    assert follower.lines(wait=2) == []
+    log.rmdir()
+    log.write_bytes(b"two\n")
+    assert follower.lines(wait=2) == [b"two"]
+    assert [sentence for sentence in follower.said if "directory" in sentence] == follower.said[:1]
+
+
+def test_permission_lost_later_is_told_and_tried_again(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n")
+    follower = follow()
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"two\n")
+    log.chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        assert follower.lines(wait=2) == [b"one"]
+        assert follower.lines(wait=2) == []
+    finally:
+        os.seteuid(user)
+    log.chmod(0o600)
+    assert follower.lines(wait=2) == [b"two"]
+    (sentence,) = follower.said
+    assert "no permission" in sentence
+
+
+def test_a_symbolic_link_is_followed_to_its_new_target(log: Path, follow: Callable[..., Follower]) -> None:
+    for name in ("a", "b"):
+        (log.parent / name).write_bytes(name.encode() + b"\n")
+    log.symlink_to("a")
+    follower = follow()
+    assert follower.lines() == [b"a"]
+    log.unlink()
+    log.symlink_to("b")
+    assert follower.lines(wait=1) == [b"b"]
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def make_gzip(path: Path) -> None:
+    path.write_bytes(b"\x1f\x8b\x08")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Path.mkdir, "is a directory"),
+        (os.mkfifo, "is a FIFO"),
+        (make_loop, "Too many levels"),
+        (make_gzip, "agent score"),
+        (lambda path: path.symlink_to("/dev/null"), "character device"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(log: Path, make: Callable[[Path], object], reason: str) -> None:
+    make(log)
+    with pytest.raises(SourceError, match=reason) as caught:
+        Follower(log)
+    assert str(log) in str(caught.value)
+
+
+def test_no_permission_at_first_is_refused(log: Path) -> None:
+    log.touch(mode=0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        with pytest.raises(SourceError, match="no permission"):
+            Follower(log)
+    finally:
+        os.seteuid(user)
+
+
+def test_the_last_line_without_a_line_feed(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\nlast")
+    follower = follow()
+    follower.lines()
+    block = follower.source.finish()
+    assert (block.line(0), block.first, block.end) == (b"last", 2, 8)
+    assert follower.source.finish() is None
+    assert follower.source.position.offset == 8
+
+
+def test_long_lines_are_cut_and_counted_through_a_rotation(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"x" * 25 + b"\nshort\n")
+    follower = follow(max_line=10)
+    assert follower.lines() == [b"x" * 10, b"short"]
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"y" * 12 + b"\n")
+    assert follower.lines(wait=1) == [b"y" * 10]
+    source = follower.source
+    assert (source.cut_lines, source.cut_bytes, source.bytes_read) == (2, 17, 26 + 6 + 13)
+
+
+class Log(RuleBasedStateMachine):
+    """A log to which anything may happen that loses no line, and a source that looks at it now and then.
+
+    `due` holds the lines not yet read, in order; `part` the incomplete last one. Times of writing are set, since those
+    of the system may be equal for two writes.
+    """
+
+    folder: Path
+
+    @initialize()
+    def create(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        self.path = self.folder / "app.log"
+        self.written, self.tick = 0, 1_000_000_000
+        self.due: list[bytes] = []
+        self.part = b""
+        self.recreate()
+        self.follower = Follower(self.path)
+
+    def put(self, data: bytes) -> None:
+        append(self.path, data)
+        self.tick += 1
+        os.utime(self.path, (self.tick, self.tick))
+
+    def new_text(self) -> bytes:
+        self.written += 1
+        return b"text %d" % self.written
+
+    def end_part(self) -> None:
+        """The incomplete line will stay as it is."""
+        if self.part:
+            self.due.append(self.part)
+            self.part = b""
+
+    @precondition(lambda self: self.path.exists())
+    @rule(count=st.integers(1, 5))
+    def write_lines(self, count: int) -> None:
+        for _ in range(count):
+            text = self.new_text()
+            self.put(text + b"\n")
+            self.due.append(self.part + text)
+            self.part = b""
+
+    @precondition(lambda self: self.path.exists())
+    @rule()
+    def write_part(self) -> None:
+        text = self.new_text()
+        self.put(text)
+        self.part += text
+
+    @precondition(lambda self: self.path.exists())
+    @rule()
+    def rename(self) -> None:
+        for number in range(9, 0, -1):
+            old = self.path.with_name(f"app.log.{number}")
+            if old.exists():
+                old.rename(self.path.with_name(f"app.log.{number + 1}"))
+        self.path.rename(self.path.with_name("app.log.1"))
+        self.end_part()
+
+    @precondition(lambda self: not self.path.exists())
+    @rule()
+    def recreate(self) -> None:
+        self.put(b"")
+
+    @precondition(lambda self: self.path.exists())
+    @rule()
+    def truncate(self) -> None:
+        self.look()
+        os.truncate(self.path, 0)
+        self.put(b"")
+        self.end_part()
+
+    @precondition(lambda self: self.path.exists() and not self.part)
+    @rule()
+    def remove(self) -> None:
+        self.look()
+        self.path.unlink()
+
+    @precondition(lambda self: self.path.exists())
+    @rule()
+    def restart(self) -> None:
+        self.look()
+        self.follower.source.close()
+        self.follower = Follower(self.path, self.follower.source.position)
+
+    @rule()
+    def look(self) -> None:
+        """Time passes until nothing is new; what was rotated away without a successor may keep its incomplete line."""
+        got: list[bytes] = []
+        before = None
+        while before != (before := (len(got), self.follower.source.position)):
+            got += self.follower.lines(wait=1)
+        assert got == self.due[: len(got)]
+        del self.due[: len(got)]
+        assert len(self.due) <= (not self.path.exists())
+
+    def teardown(self) -> None:
+        if not self.path.exists():
+            self.recreate()
+        self.look()
+        assert not self.due
+        self.follower.source.close()
+
+
+def test_every_line_once_whatever_happens(tmp_path: Path) -> None:
+    class Here(Log):
+        folder = tmp_path / "model"
+
+    Here.TestCase.settings = settings(
+        max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    Here.TestCase("runTest").runTest()
