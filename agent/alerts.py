@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 MAX_MESSAGE = 2048  # bytes
+_MAX_ROWS = 1024
 SYSLOG_SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5}  # RFC 5424 table 2
 
 
@@ -38,9 +39,9 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     last_seen: str
 
 
-def alert_id(bundle: str, source: str, offset: int) -> str:
-    """16 hexadecimal digits that name one line under one bundle, the same after a restart. `source` is a file's identity."""
-    return hashlib.sha256(f"{bundle}\0{source}\0{offset}".encode()).hexdigest()[:16]
+def alert_id(bundle: str, file: str, offset: int, line: bytes) -> str:
+    """16 hexadecimal digits that name one line of one file under one bundle, the same after a restart."""
+    return hashlib.sha256(f"{bundle}\0{file}\0{offset}\0".encode() + line).hexdigest()[:16]
 
 
 def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:
@@ -55,3 +56,38 @@ def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:
     if len(encoded) <= most:
         return text
     return encoded[: most - 3].decode("utf-8", "ignore") + "..."
+
+
+class Folder:
+    """Folds repeats: of odd lines with the same text, the 1st, 10th, 100th, ... are told, each with the count so far.
+
+    A row of repeats ends when the text was not odd for `gap` lines of its source. That depends on the lines alone, not on the clock,
+    so a restart changes nothing. At most 1,024 texts a source are followed.
+    """
+
+    def __init__(self, gap: int) -> None:
+        self._gap = gap
+        self._rows: dict[str, dict[str, tuple[int, str, int]]] = {}
+        self.folded = 0
+
+    def count(self, source: str, text: str, line: int, seen: str) -> tuple[int, str] | None:
+        """How often the text was odd in this row, and when first; None where this time need not be told."""
+        rows = self._rows.setdefault(source, {})
+        count, first, last = rows.pop(text, (0, seen, line))
+        if line - last > self._gap or not self._gap:
+            count, first = 0, seen
+        rows[text] = (count + 1, first, line)
+        if len(rows) > _MAX_ROWS:
+            del rows[next(iter(rows))]
+        if str(count + 1).strip("0") != "1":
+            self.folded += 1
+            return None
+        return count + 1, first
+
+    def memory(self, source: str) -> bytes:
+        """What has to be kept of a source to go on after a restart."""
+        return msgspec.msgpack.encode(self._rows.get(source, {}))
+
+    def restore(self, source: str, memory: bytes) -> None:
+        """Sets what `memory` gave."""
+        self._rows[source] = msgspec.msgpack.decode(memory, type=dict[str, tuple[int, str, int]])

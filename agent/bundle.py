@@ -146,7 +146,9 @@ class Bundle:
             if not file.is_file():
                 raise BundleError(f"bundle {path}: {name} is missing; export it again, or copy the whole folder")
             if file_sha256(file) != expected:
-                raise BundleError(f"bundle {path}: {name} is damaged (its SHA-256 is not that of the manifest); copy or export it again")
+                raise BundleError(
+                    f"bundle {path}: {name} is damaged (its SHA-256 is not that of the manifest); copy or export it again"
+                )
         needed = {"tokenizer.json", "known.npz", "parity.npz", *(graph.file for graph in manifest.graphs.values())}
         unlisted = needed - manifest.files.keys()
         if unlisted:
@@ -166,7 +168,9 @@ class Bundle:
                 signature = self.manifest.graphs.get(graph)
                 if signature is None:
                     raise BundleError(f"bundle {self.path}: parity.npz has a case of an unknown graph {graph!r}")
-                outputs = self.run(graph, **{tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs})
+                outputs = self.run(
+                    graph, **{tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs}
+                )
                 for tensor, output in zip(signature.outputs, outputs, strict=True):
                     difference = np.abs(output - recorded[f"{case}/{tensor.name}"]).max(initial=0.0)
                     worst[graph] = max(worst[graph], float(difference))
@@ -192,7 +196,9 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(version, int):
         raise BundleError(f"{file} is no manifest of oddline: it has no format_version")
     if version > FORMAT_VERSION:
-        raise BundleError(f"bundle {path} has format version {version}, this agent reads up to {FORMAT_VERSION}; update oddline")
+        raise BundleError(
+            f"bundle {path} has format version {version}, this agent reads up to {FORMAT_VERSION}; update oddline"
+        )
     try:
         return msgspec.convert(content, Manifest)
     except msgspec.ValidationError as error:
@@ -215,10 +221,15 @@ def _load_npz(file: Path) -> Any:
 
 def _check_signature(file: str, graph: Graph, session: Any) -> None:
     """Compares names, types and axes of the model with the manifest, in this order."""
-    for what, expected, actual in (("input", graph.inputs, session.get_inputs()), ("output", graph.outputs, session.get_outputs())):
+    for what, expected, actual in (
+        ("input", graph.inputs, session.get_inputs()),
+        ("output", graph.outputs, session.get_outputs()),
+    ):
         names = [tensor.name for tensor in expected]
         if names != [tensor.name for tensor in actual]:
-            raise BundleError(f"{file}: its {what}s are {[tensor.name for tensor in actual]}, the manifest says {names}")
+            raise BundleError(
+                f"{file}: its {what}s are {[tensor.name for tensor in actual]}, the manifest says {names}"
+            )
         for tensor, found in zip(expected, actual, strict=True):
             dtype = f"tensor({'float' if tensor.dtype == 'float32' else tensor.dtype})"
             if found.type != dtype:
@@ -226,4 +237,6 @@ def _check_signature(file: str, graph: Graph, session: Any) -> None:
             axes = [axis if isinstance(axis, int) else None for axis in tensor.axes]
             shape = [axis if isinstance(axis, int) else None for axis in found.shape]
             if axes != shape:
-                raise BundleError(f"{file}: {what} {tensor.name} has the shape {found.shape}, the manifest says {tensor.axes}")
+                raise BundleError(
+                    f"{file}: {what} {tensor.name} has the shape {found.shape}, the manifest says {tensor.axes}"
+                )

@@ -28,7 +28,7 @@ FORMATS: dict[str, re.Pattern[str]] = {
     # RFC 5424 section 6
     "rfc5424": re.compile(
         rf"<\d+>\d+ (?:-|{_ISO}) (?P<host>\S+) (?P<program>\S+) (?P<pid>\S+) \S+ "
-        r'(?:-|(?:\[[^\s\]"]+(?: [^\s=\]"]+="(?:[^"\\\]]|\\.)*")*\])+) ?(?P<message>.*)',
+        r'(?:-|(?:\[[^\s\]"]+(?: [^\s=\]"]+="(?:[^"\\]|\\.)*")*\])+) ?(?P<message>.*)',
         re.S,
     ),
     # Hadoop: yymmdd HHMMSS thread LEVEL class: message
@@ -92,7 +92,9 @@ def parse_header(line: bytes, header: str, reference: datetime) -> Header:
         return Header(None, "", "", "", text)
     name, fields = found
     time = _parse_time(name, fields.get("time") or "", reference)
-    return Header(time, fields.get("host") or "", fields.get("program") or "", fields.get("pid") or "", fields["message"] or "")
+    return Header(
+        time, fields.get("host") or "", fields.get("program") or "", fields.get("pid") or "", fields["message"] or ""
+    )
 
 
 def _parse_time(name: str, text: str, reference: datetime) -> datetime | None:
@@ -114,7 +116,9 @@ def _year_less(text: str, reference: datetime) -> datetime | None:
     latest = reference + timedelta(days=1)
     for year in range(latest.year, latest.year - 9, -1):
         try:
-            time = datetime(year, _MONTHS.index(month) + 1, int(day), hour, minute, min(second, 59), tzinfo=reference.tzinfo)
+            time = datetime(
+                year, _MONTHS.index(month) + 1, int(day), hour, minute, min(second, 59), tzinfo=reference.tzinfo
+            )
         except ValueError:  # 29 February in a common year
             continue
         if time <= latest:
@@ -152,7 +156,9 @@ def seconds_of_day(block: Block) -> NDArray[np.float32]:
     return seconds
 
 
-def _read_clock(head: NDArray[np.uint8], seconds: NDArray[np.float32], rows: NDArray[np.int64], at: int, separator: str) -> None:
+def _read_clock(
+    head: NDArray[np.uint8], seconds: NDArray[np.float32], rows: NDArray[np.int64], at: int, separator: str
+) -> None:
     """Reads HHMMSS at column `at` of these rows, its pairs apart by `separator`."""
     step = 2 + len(separator)
     columns = at + np.array([0, 1, step, step + 1, 2 * step, 2 * step + 1])

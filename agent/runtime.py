@@ -15,7 +15,9 @@ def import_onnxruntime() -> ModuleType:
     """The one installed onnxruntime, imported with telemetry off; a ProviderError where there is none, or two."""
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if not installed:
-        raise ProviderError("onnxruntime is not installed; install oddline with one of its extras: pip install 'oddline[cpu]' or 'oddline[gpu]'")
+        raise ProviderError(
+            "onnxruntime is not installed; install oddline with one of its extras: pip install 'oddline[cpu]' or 'oddline[gpu]'"
+        )
     if len(installed) == 2:
         raise ProviderError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
@@ -50,8 +52,13 @@ def choose_provider(wanted: str) -> tuple[str, str]:
     if not problem:
         return "cuda", ""
     if wanted == "cuda":
-        raise ProviderError(f"provider cuda cannot be used: {problem}; use --provider cpu, or install a CUDA driver and 'oddline[gpu]'")
-    return "cpu", "" if "CUDAExecutionProvider" not in runtime.get_available_providers() else f"using the CPU: {problem}"
+        raise ProviderError(
+            f"provider cuda cannot be used: {problem}; use --provider cpu, or install a CUDA driver and 'oddline[gpu]'"
+        )
+    return (
+        "cpu",
+        "" if "CUDAExecutionProvider" not in runtime.get_available_providers() else f"using the CPU: {problem}",
+    )
 
 
 def _cuda_problem(runtime: ModuleType) -> str:
@@ -75,7 +82,9 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
     except Exception as error:  # its exceptions share no base class
         raise BundleError(f"{path} is no model that onnxruntime can run: {_first_line(error)}") from None
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise ProviderError("provider cuda cannot be used: onnxruntime could not start it (driver or CUDA libraries are missing); use --provider cpu")
+        raise ProviderError(
+            "provider cuda cannot be used: onnxruntime could not start it (driver or CUDA libraries are missing); use --provider cpu"
+        )
     return session
 
 

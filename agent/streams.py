@@ -65,7 +65,7 @@ class Streams:
         self._counts = np.zeros(0, np.int64)
         self._last = np.zeros(0, np.int64)  # the number of the last line, over all sources
         self._lines = 0
-        self.evicted = 0
+        self.ended: list[tuple[str, bytes]] = []  # streams that left, for the caller to take
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -92,13 +92,14 @@ class Streams:
 
     def _assign(self, source: str, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """The slots of as many lines as there is room for, at least one."""
+        first = self._slot((source, keys[0]))  # makes room before any other slot is looked up
         if keys.count(keys[0]) == len(keys):
-            return np.full(len(keys), self._slot((source, keys[0])), np.int64)
+            return np.full(len(keys), first, np.int64)
         found = [self._slots.get((source, key)) for key in keys]
         for index, slot in enumerate(found):
             if slot is None:
                 key = (source, keys[index])
-                if index and key not in self._slots and len(self._slots) >= self.most:
+                if key not in self._slots and len(self._slots) >= self.most:
                     return np.array(found[:index], np.int64)
                 found[index] = self._slot(key)
         return np.array(found, np.int64)
@@ -127,17 +128,19 @@ class Streams:
         slots = np.fromiter(self._slots.values(), np.int64)
         oldest = slots[np.argsort(self._last[slots], kind="stable")[: max(1, self.most // 8)]]
         for slot in oldest.tolist():
-            self.forget(slot)
-        self.evicted += len(oldest)
+            self.ended.append(self.key(slot))
+            del self._slots[self.key(slot)]
+            self._keys[slot] = None
+            self._free.append(slot)
+        self._ids[oldest], self._features[oldest], self._counts[oldest] = PADDING, 0, 0
 
-    def forget(self, slot: int) -> None:
-        """Ends the stream in a slot."""
-        del self._slots[self.key(slot)]
-        self._keys[slot] = None
-        self._ids[slot], self._features[slot], self._counts[slot] = PADDING, 0, 0
-        self._free.append(slot)
+    def slot(self, source: str, key: bytes) -> int | None:
+        """The slot of a stream, or None where it is unknown or has left."""
+        return self._slots.get((source, key))
 
-    def _advance(self, slots: NDArray[np.int64], ids: NDArray[np.int32], features: NDArray[np.float32] | None) -> Windowed:
+    def _advance(
+        self, slots: NDArray[np.int64], ids: NDArray[np.int32], features: NDArray[np.float32] | None
+    ) -> Windowed:
         """Windows of the lines, whose streams' tails are laid before them; then the new tails are kept."""
         tail = self.size - 1
         order = np.argsort(slots, kind="stable")
@@ -170,7 +173,9 @@ class Streams:
         """What a stream carries: int32 [size - 1], float32 [size - 1, width], and how many lines it has had."""
         return self._ids[slot], self._features[slot], int(self._counts[slot])
 
-    def restore(self, source: str, key: bytes, ids: Sequence[int], features: Sequence[Sequence[float]], count: int) -> None:
+    def restore(
+        self, source: str, key: bytes, ids: Sequence[int], features: Sequence[Sequence[float]], count: int
+    ) -> None:
         """Sets what a stream carries, as `tail` gave it."""
         slot = self._slot((source, key))
         self._ids[slot], self._counts[slot] = ids, count

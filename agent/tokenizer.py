@@ -30,13 +30,19 @@ class WordTokenizer:
         self._ids = {word: index for index, word in enumerate(self.vocabulary)}
 
     @classmethod
-    def train(cls, texts: Mapping[str, int], max_tokens: int, max_vocabulary: int, min_frequency: int) -> "WordTokenizer":
+    def train(
+        cls, texts: Mapping[str, int], max_tokens: int, max_vocabulary: int, min_frequency: int
+    ) -> "WordTokenizer":
         """A tokenizer of the most frequent words of `texts` (text -> how often it occurs), at most `max_vocabulary` with the special ones."""
         counts: Counter[str] = Counter()
         for text, times in texts.items():
             for word in cls.words(text):
                 counts[word] += times
-        known = [word for word, times in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if times >= min_frequency]
+        known = [
+            word
+            for word, times in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            if times >= min_frequency
+        ]
         return cls([*SPECIAL, *known[: max_vocabulary - len(SPECIAL)]], max_tokens)
 
     @staticmethod

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Known
 from agent.errors import BundleError
 from agent.normalize import PADDING
 from agent.tokenizer import WordTokenizer, pad
@@ -45,7 +44,14 @@ class VectorScorer:
     """
 
     def __init__(
-        self, encode: Encode, predict: Predict, tokenizer: WordTokenizer, texts: Callable[[int], str], distance: str, cache: bool = True, max_windows: int = 65536
+        self,
+        encode: Encode,
+        predict: Predict,
+        tokenizer: WordTokenizer,
+        texts: Callable[[int], str],
+        distance: str,
+        cache: bool = True,
+        max_windows: int = 65536,
     ) -> None:
         if distance not in DISTANCES:
             raise BundleError(f"unknown distance {distance!r}; this version knows {', '.join(DISTANCES)}")

@@ -1,0 +1,196 @@
+"""The commands `agent ...`, and `oddline`, which mounts those of training and export beside them."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from agent.command import run_app
+
+app = typer.Typer(
+    name="agent",
+    help="Scores a host's log lines as they are written and reports the odd ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+BundleOption = Annotated[str, typer.Option("--bundle", "-b", help="Folder of a bundle; 'default' is the embedded one.")]
+ProviderOption = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: [bold]agent tail /var/log/syslog --sink udp://loghost:514[/]")
+def tail(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Log files to follow; one that does not exist yet is waited for."),
+    ],
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", "-b", help="Folder of a bundle; by default the embedded one.")
+    ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sink", metavar="URL", help="console:, jsonl:PATH, unix:PATH, udp://H:P or tcp://H:P; again for more."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="start|end", help="Where to begin in a file that is read for the first time."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Read to the present end, deliver, and stop.")] = False,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="Keep positions, windows and undelivered alerts here.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="auto|cpu|cuda", help="Where the models run.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="F", help="A configuration file; options given here win over it.")
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option("--scores", metavar="F", help="Write the score of every line here too, as agent score does."),
+    ] = None,
+) -> None:
+    """Follow log files and report their odd lines."""
+    from agent.config import AgentConfig, check_config, convert, load_config
+    from agent.service import run_service
+
+    given = {
+        "bundle": bundle,
+        "sinks": sink,
+        "from": start,
+        "state": None if state is None else str(state),
+        "provider": provider,
+    }
+    base = msgspec.to_builtins(AgentConfig() if config is None else load_config(config))
+    merged = {**base, "sources": paths, **{key: value for key, value in given.items() if value is not None}}
+    merged["sinks"] = merged["sinks"] or _default_sinks()
+    _run(check_config(convert(merged, AgentConfig, "command line"), "command line"), run_service, once, scores)
+
+
+def _default_sinks() -> list[str]:
+    return ["console:", "unix:/dev/log"] if Path("/dev/log").exists() else ["console:"]
+
+
+def _run(config: Any, run_service: Any, once: bool, scores: str | None) -> None:
+    from agent.scores import open_output
+
+    if scores is None:
+        run_service(config, once)
+        return
+    with open_output(scores) as output:
+        run_service(config, once, output)
+
+
+@app.command(epilog="Example: [bold]agent run --config /etc/oddline/agent.yaml[/]")
+def run(
+    config: Annotated[Path, typer.Option("--config", metavar="F", help="The configuration file.")] = Path(
+        "/etc/oddline/agent.yaml"
+    ),
+) -> None:
+    """Run the service: as `tail`, with everything from a configuration file."""
+    from agent.config import load_config
+    from agent.service import run_service
+
+    run_service(load_config(config))
+
+
+@app.command(
+    epilog=r"Example: [bold]agent score app.log.gz --bundle B --stream 'blk_-?\d+' --scope session --output s.jsonl.gz[/]"
+)
+def score(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Logs, plain or gzip; - is standard input.")],
+    bundle: BundleOption = "default",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="-|F[.gz]", help="Where the JSON lines go.")] = "-",
+    scope: Annotated[
+        str, typer.Option("--scope", metavar="line|session", help="One object a line, or one a stream.")
+    ] = "line",
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream", metavar="REGEX", help="What in a line names its stream; by default as the bundle says."
+        ),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Give odd lines their reason.")] = False,
+    provider: ProviderOption = "auto",
+    header: Annotated[
+        str | None, typer.Option("--header", metavar="FORMAT", help="auto, rfc3164, iso8601, rfc5424, hdfs or none.")
+    ] = None,
+) -> None:
+    """Score whole logs, line by line or stream by stream, as JSON lines."""
+    from agent.score import score_files
+
+    score_files(files, bundle, output, scope, stream, explain, provider, header)
+
+
+@app.command(epilog="Example: [bold]agent check /etc/oddline/bundle[/]")
+def check(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE")] = "default",
+    provider: ProviderOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a bundle: its files' hashes, and that its graphs compute here what they computed when exported."""
+    from agent.inspection import check_bundle
+
+    check_bundle(bundle, provider, as_json)
+
+
+@app.command(epilog="Example: [bold]agent inspect default --json[/]")
+def inspect(bundle: Annotated[str, typer.Argument(metavar="BUNDLE")] = "default", as_json: JsonOption = False) -> None:
+    """Show what a bundle holds: its model, its training, its threshold."""
+    from agent.inspection import inspect_bundle
+
+    inspect_bundle(bundle, as_json)
+
+
+@app.command(epilog="Example: [bold]agent bench /var/log/syslog[/]")
+def bench(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A log to measure with; by default lines made up for it.")
+    ] = None,
+    bundle: BundleOption = "default",
+    lines: Annotated[int, typer.Option("--lines", min=1000, help="How many lines to take.")] = 100_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure on this host how many lines a second each stage takes, beside reading alone."""
+    from agent.bench import run_bench
+
+    run_bench(file, bundle, lines, as_json)
+
+
+@app.command(name="config", epilog="Example: [bold]agent config /etc/oddline/agent.yaml[/]")
+def show_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonOption = False) -> None:
+    """Check a configuration file and print it whole, with every default."""
+    import yaml
+
+    from agent.config import load_config
+
+    content = msgspec.to_builtins(load_config(file))
+    typer.echo(
+        msgspec.json.encode(content).decode() if as_json else yaml.safe_dump(content, sort_keys=False), nl=as_json
+    )
+
+
+def main() -> NoReturn:
+    """The script `agent`."""
+    run_app(app, "agent")
+
+
+def oddline() -> NoReturn:
+    """The script `oddline`: `oddline agent`, `oddline training` and `oddline export`."""
+    whole = typer.Typer(
+        name="oddline",
+        help="Finds the odd line in a host's logs.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name in ("agent", "training", "export"):
+        whole.add_typer(importlib.import_module(f"{name}.cli").app, name=name)
+    run_app(whole, "oddline")

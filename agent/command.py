@@ -1,0 +1,42 @@
+"""How a command ends: its exit code, and one line on standard error where it refuses."""
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from agent.errors import OddlineError
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone."""
+    try:
+        code = app(prog_name=name, standalone_mode=False) or 0
+        sys.stdout.flush()
+    except OddlineError as error:
+        code = _refuse(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = _refuse("interrupted", 130)
+    except Exception as error:
+        code = _other(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _other(error: Exception) -> int:
+    usage = getattr(error, "format_message", None)
+    if usage:
+        return _refuse(f"{' '.join(usage().split())} (--help shows how)", 2)
+    if os.environ.get("ODDLINE_DEBUG"):
+        raise error
+    return _refuse(
+        f"fault of oddline: {type(error).__name__}: {error}; run again with ODDLINE_DEBUG=1 and report what it shows", 1
+    )
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code

@@ -1,0 +1,123 @@
+"""The agent's configuration: YAML into checked types."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import yaml
+
+from agent.bundle import Threshold
+from agent.errors import ConfigError
+from agent.headers import check_format
+from agent.lines import MAX_LINE
+from agent.streams import StreamKey
+from agent.threshold import check_threshold
+
+T = TypeVar("T")
+
+
+class FileInput(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """A log file to tail. from: where to begin when its position is not known yet; null as the configuration says."""
+
+    path: str
+    start: Literal["start", "end"] | None = None
+
+
+class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """All that `agent run` and `agent tail` can be told. packaging/agent.yaml explains each key."""
+
+    sources: list[str | FileInput] = []
+    bundle: str = "default"
+    sinks: list[str] = []
+    state: str | None = None
+    start: Literal["start", "end"] = "end"
+    threshold: Threshold | None = None
+    header: str | None = None
+    stream: str | None = None
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    fold_lines: int = 1000
+    max_line: int = MAX_LINE
+    max_streams: int = 16384
+    cache: bool = True
+
+    def inputs(self) -> list[FileInput]:
+        """The sources, each with its own `start`."""
+        listed = [FileInput(source) if isinstance(source, str) else source for source in self.sources]
+        return [FileInput(source.path, source.start or self.start) for source in listed]
+
+
+def load_config(path: Path) -> AgentConfig:
+    """The configuration in a YAML file; a ConfigError names the file, the key and what is allowed."""
+    return check_config(load_yaml(path, AgentConfig), str(path))
+
+
+def check_config(config: AgentConfig, where: str) -> AgentConfig:
+    """`config` where its values are possible, else a ConfigError."""
+    try:
+        if config.threshold is not None:
+            config.threshold = check_threshold(config.threshold)
+        if config.header is not None:
+            check_format(config.header)
+        StreamKey(config.stream)
+        for key, least in (("fold_lines", 0), ("max_line", 64), ("max_streams", 1)):
+            if getattr(config, key) < least:
+                raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return config
+
+
+def load_yaml(path: Path, kind: type[T]) -> T:
+    """A YAML file as a checked type."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; name a configuration file that does") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    return convert({} if content is None else content, kind, str(path))
+
+
+def convert(content: Any, kind: type[T], where: str) -> T:
+    """Plain data as a checked type; a ConfigError names the key's path and what is allowed there."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(str(error), kind)}") from None
+
+
+def _explain(message: str, kind: type) -> str:
+    what, _, at = message.partition(" - at `$")
+    path = at.rstrip("`").lstrip(".")
+    here = _types_at(msgspec.inspect.type_info(kind), path)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    if unknown:
+        key = f"{path}.{unknown[1]}" if path else unknown[1]
+        allowed = [field.encode_name for one in here for field in getattr(one, "fields", ())]
+        return f"{key}: unknown key; allowed here: {', '.join(allowed)}"
+    values = [str(value) for one in here for value in getattr(one, "values", ())]
+    return (f"{path}: " if path else "") + what + (f"; choose one of {', '.join(values)}" if values else "")
+
+
+def _types_at(info: Any, path: str) -> list[Any]:
+    """What may stand at a path such as `sources[...].path`."""
+    here = _options(info)
+    for step in re.findall(r"\[[^\]]*\]|[^.\[\]]+", path):
+        inner = [_item(one) if step.startswith("[") else _field(one, step) for one in here]
+        here = [option for one in inner if one is not None for option in _options(one)]
+    return here
+
+
+def _options(info: Any) -> list[Any]:
+    return list(getattr(info, "types", (info,)))
+
+
+def _item(info: Any) -> Any:
+    return getattr(info, "item_type", getattr(info, "value_type", None))
+
+
+def _field(info: Any, name: str) -> Any:
+    return next((field.type for field in getattr(info, "fields", ()) if field.encode_name == name), None)

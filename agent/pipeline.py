@@ -1,0 +1,249 @@
+"""From a block of lines to scores and alerts, with all that has to be carried from block to block."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.alerts import Alert, Folder, alert_id, escape
+from agent.bundle import Bundle, Threshold
+from agent.context import Contexts
+from agent.errors import BundleError
+from agent.guard import Guard
+from agent.headers import parse_header, seconds_of_day, time_features
+from agent.lines import Block
+from agent.normalize import PADDING, Normalizer
+from agent.scorers import SCORERS
+from agent.scorers.explain import Explainer
+from agent.streams import StreamKey, Streams, Windowed
+from agent.threshold import Limits, p_value, severity
+
+MAX_TEXTS = 32768  # canonical texts kept before those that no window holds are forgotten
+
+
+class StreamState(msgspec.Struct, array_like=True):
+    """A stream as it is stored: canonical texts ("" before its first line), their features, lines so far, raw lines before the next."""
+
+    texts: list[str | None]
+    features: list[list[float]]
+    count: int
+    context: list[bytes]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a block changed, to be stored in one transaction: streams and named memories with their blobs, and streams that left."""
+
+    streams: list[tuple[str, bytes, bytes]]
+    ended: list[tuple[str, bytes]]
+    memory: list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A block with its scores.
+
+    rows     int64: the indices of the lines that count, all but alerts of ours
+    keys     one stream key a line
+    scores   float32 [lines]; NaN while a window warms up, and for alerts of ours
+    limits   float32 [lines]
+    windows  of each odd line, in order: text ids int32 [size] and features float32 [size, width] or None
+    """
+
+    block: Block
+    rows: NDArray[np.int64]
+    keys: list[bytes]
+    scores: NDArray[np.float32]
+    limits: NDArray[np.float32]
+    windows: dict[int, tuple[NDArray[np.int32], NDArray[np.float32] | None]]
+
+    @cached_property
+    def odd(self) -> list[int]:
+        """The indices of the lines above their limits, in order."""
+        return sorted(self.windows)
+
+
+class Pipeline:
+    """Scores the blocks of any number of sources with one bundle. The scores do not depend on how lines are cut into blocks."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threshold: Threshold | None = None,
+        header: str | None = None,
+        stream: str | None = None,
+        max_streams: int = 16384,
+        fold_lines: int = 1000,
+        guard: Guard | None = None,
+        cache: bool = True,
+    ) -> None:
+        manifest = bundle.manifest
+        if manifest.scorer not in SCORERS:
+            raise BundleError(
+                f"bundle {bundle.path} needs the scorer {manifest.scorer!r}; this agent has {', '.join(SCORERS)}: update oddline"
+            )
+        self.bundle = bundle
+        self.header = header or manifest.header
+        self.limits = Limits(threshold or manifest.threshold, manifest.scale)
+        self.normalizer = Normalizer(self.header, manifest.masks, cache=cache)
+        self.scorer = SCORERS[manifest.scorer](bundle, self._text, cache)
+        self.timed = bool(manifest.settings["time_of_day"])
+        self.streams = Streams(manifest.window.size, 2 if self.timed else 0, max_streams)
+        self.folder = Folder(fold_lines)
+        self.suppressed = 0
+        self.own_lines = 0
+        self._stream_key = StreamKey(stream or manifest.stream)
+        self._explainer = Explainer(self.scorer, bundle.tokenizer, bundle.known)
+        self._contexts = Contexts(manifest.window.size - 1)
+        self._guard = guard
+        self._host = socket.gethostname()
+
+    def _text(self, text_id: int) -> str:
+        return self.normalizer.texts[text_id]
+
+    def score(self, block: Block) -> Scored:
+        """The scores of a block; the windows of its streams move on."""
+        self._bound_texts()
+        keys = self._stream_key.keys(block)
+        rows = self._foreign_rows(block)
+        scores, limits = np.full((2, len(block)), np.nan, np.float32)
+        windows = {}
+        for lines, windowed in self._push(block, keys, rows):
+            scores[lines] = self._score(windowed)
+            limits[lines] = self.limits.of(block.source, scores[lines])
+            for index in np.flatnonzero(scores[lines] > limits[lines]).tolist():
+                windows[int(lines[index])] = (
+                    windowed.ids[index],
+                    None if windowed.features is None else windowed.features[index],
+                )
+        return Scored(block, rows, keys, scores, limits, windows)
+
+    def prime(self, block: Block) -> None:
+        """Takes lines into the windows without scoring them: those before the place where reading starts."""
+        keys, rows = self._stream_key.keys(block), self._foreign_rows(block)
+        for _ in self._push(block, keys, rows):
+            pass
+        self._contexts.remember(block, keys, rows)
+
+    def _foreign_rows(self, block: Block) -> NDArray[np.int64]:
+        rows = np.arange(len(block))
+        if self._guard is None:
+            return rows
+        own = self._guard.own(block)
+        self.own_lines += len(own)
+        return np.delete(rows, own)
+
+    def _push(
+        self, block: Block, keys: list[bytes], rows: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Windowed]]:
+        ids = self.normalizer.ids(block)[rows]
+        features = time_features(seconds_of_day(block))[rows] if self.timed else None
+        if len(rows) < len(keys):
+            keys = [keys[row] for row in rows.tolist()]
+        for piece, windowed in self.streams.push(block.source, keys, ids, features):
+            yield rows[piece], windowed
+
+    def _score(self, windowed: Windowed) -> NDArray[np.float32]:
+        window = self.bundle.manifest.window
+        if window.pad:
+            return self.scorer.score(windowed.ids, windowed.features)
+        scores = np.full(len(windowed.ids), np.nan, np.float32)
+        full = windowed.counts >= window.size
+        scores[full] = self.scorer.score(
+            windowed.ids[full], None if windowed.features is None else windowed.features[full]
+        )
+        return scores
+
+    def _bound_texts(self) -> None:
+        if len(self.normalizer.texts) > MAX_TEXTS:
+            moved = self.normalizer.compact(self.streams.held())
+            self.streams.renumber(moved)
+            self.scorer.renumber(moved)
+
+    def reason(self, scored: Scored, index: int) -> dict[str, Any]:
+        """Why an odd line is odd, as JSON data."""
+        window, features = scored.windows[index]
+        return self._explainer.reason(
+            self._text(window[-1]), window, features, float(scored.scores[index]), float(scored.limits[index])
+        )
+
+    def alerts(self, scored: Scored, identity: str, read: datetime) -> list[Alert]:
+        """The alerts of a block, repeats folded. identity: what names the file whatever its path; read: when, aware."""
+        alerts = [self._alert(scored, index, identity, read) for index in scored.odd]
+        self._contexts.remember(scored.block, scored.keys, scored.rows)
+        return [alert for alert in alerts if alert is not None]
+
+    def _alert(self, scored: Scored, index: int, identity: str, read: datetime) -> Alert | None:
+        block, scale = scored.block, self.bundle.manifest.scale
+        line, number = block.line(index), block.first + index
+        if self._guard is not None and not self._guard.may_alert(line):
+            self.suppressed += 1
+            return None
+        header = parse_header(line, self.header, read)
+        time = (header.time or read).isoformat()
+        row = self.folder.count(block.source, self._text(scored.windows[index][0][-1]), number, time)
+        if row is None:
+            return None
+        score, offset = float(scored.scores[index]), int(block.offsets[index])
+        return Alert(
+            id=alert_id(self.bundle.id, identity, offset, line),
+            time=time,
+            host=header.host or self._host,
+            source=block.source,
+            offset=offset,
+            line=number,
+            stream=escape(scored.keys[index]),
+            program=header.program,
+            message=escape(header.message),
+            score=score,
+            threshold=float(scored.limits[index]),
+            p_value=p_value(score, scale),
+            severity=severity(score, scale),
+            bundle=self.bundle.manifest.name,
+            reason=self.reason(scored, index),
+            context=self._contexts.before(block, scored.keys, scored.rows, index),
+            count=row[0],
+            first_seen=row[1],
+            last_seen=time,
+        )
+
+    def changes(self, scored: Scored) -> Changes:
+        """What the block changed."""
+        source = scored.block.source
+        touched = {scored.keys[row] for row in scored.rows.tolist()} if len(set(scored.keys)) > 1 else set(scored.keys)
+        streams = [(source, key, blob) for key in touched if (blob := self._stream_state(source, key))]
+        ended, self.streams.ended = self.streams.ended, []
+        for stream in ended:
+            self._contexts.forget(stream)
+        memory = [(f"fold:{source}", self.folder.memory(source))] if scored.odd else []
+        limits = self.limits.memory(source)
+        return Changes(streams, ended, memory if limits is None else [*memory, (f"limits:{source}", limits)])
+
+    def _stream_state(self, source: str, key: bytes) -> bytes | None:
+        slot = self.streams.slot(source, key)
+        if slot is None:
+            return None
+        ids, features, count = self.streams.tail(slot)
+        texts = [self._text(text_id) if text_id != PADDING else None for text_id in ids.tolist()]
+        return msgspec.msgpack.encode(StreamState(texts, features.tolist(), count, self._contexts.of((source, key))))
+
+    def restore_stream(self, source: str, key: bytes, blob: bytes) -> None:
+        """Sets a stream as `changes` gave it."""
+        state = msgspec.msgpack.decode(blob, type=StreamState)
+        ids = [PADDING if text is None else self.normalizer.intern(text) for text in state.texts]
+        self.streams.restore(source, key, ids, state.features, state.count)
+        self._contexts.restore((source, key), state.context)
+
+    def restore_memory(self, source: str, fold: bytes | None, limits: bytes | None) -> None:
+        """Sets the named memories of a source as `changes` gave them."""
+        if fold is not None:
+            self.folder.restore(source, fold)
+        if limits is not None:
+            self.limits.restore(source, limits)

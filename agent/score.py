@@ -1,0 +1,81 @@
+"""`agent score`: whole logs into scores."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from agent.config import AgentConfig, check_config
+from agent.errors import ConfigError
+from agent.lines import Block, LineSplitter
+from agent.pipeline import Pipeline
+from agent.scores import JsonLines, Sessions, line_records, open_output
+from agent.service import build_pipeline, load_bundle, say
+from agent.sources.archive import read_log
+
+_MAX_STREAMS = 1 << 20
+
+
+def score_files(
+    files: list[str],
+    bundle: str,
+    output: str,
+    scope: str,
+    stream: str | None,
+    explain: bool,
+    provider: str,
+    header: str | None,
+) -> None:
+    """Scores files in their order, each with windows of its own."""
+    if scope not in ("line", "session"):
+        raise ConfigError(f"unknown scope {scope!r}; choose line or session")
+    config = check_config(AgentConfig(stream=stream, header=header, max_streams=_MAX_STREAMS), "command line")
+    pipeline = build_pipeline(load_bundle(bundle, provider), config)
+    readable = [(file, read_log(Path(file))) for file in files]
+    with open_output(output) as writer, _progress(files) as advance:
+        sessions = Sessions(pipeline) if scope == "session" else None
+        for file, chunks in readable:
+            for block in _blocks(file, chunks, advance):
+                _take(pipeline, block, writer, sessions, explain)
+        if sessions is not None:
+            writer.write(sessions.records())
+    if pipeline.streams.ended:
+        say(f"{len(pipeline.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
+
+
+def _take(pipeline: Pipeline, block: Block, writer: JsonLines, sessions: Sessions | None, explain: bool) -> None:
+    scored = pipeline.score(block)
+    if sessions is not None:
+        sessions.add(scored)
+    else:
+        writer.write(line_records(scored, pipeline if explain else None))
+
+
+def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[Block]:
+    splitter = LineSplitter(file)
+    for chunk in chunks:
+        advance(len(chunk))
+        if block := splitter.feed(chunk):
+            yield block
+    if block := splitter.finish():
+        yield block
+    if splitter.cut_lines:
+        say(
+            f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; what follows that ({splitter.cut_bytes} bytes) was not scored"
+        )
+
+
+@contextmanager
+def _progress(files: list[str]) -> Iterator[Callable[[int], None]]:
+    """A bar over the bytes read on a terminal, of unknown length where a file is packed."""
+    console = Console(stderr=True)
+    packed = any(file == "-" or file.endswith(".gz") for file in files)
+    total = None if packed else sum(os.path.getsize(file) for file in files)
+    columns = (TextColumn("scoring"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda size: progress.advance(task, size)

@@ -1,0 +1,121 @@
+"""Scores as JSON, one object a line or one a stream, written to a file or to standard output."""
+
+import gzip
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+
+from agent.alerts import escape
+from agent.errors import SinkError
+from agent.normalize import PADDING
+from agent.pipeline import Pipeline, Scored
+
+
+def score_json(score: float) -> float | None:
+    """A float32 score with the 9 digits that say it exactly; null for NaN."""
+    return None if np.isnan(score) else float(f"{score:.9g}")
+
+
+def line_records(scored: Scored, pipeline: Pipeline | None = None) -> Iterator[dict[str, Any]]:
+    """One object a line; with a pipeline, odd lines carry their reason."""
+    block = scored.block
+    rows = zip(block.offsets.tolist(), scored.keys, scored.scores.tolist(), scored.limits.tolist(), strict=True)
+    for index, (offset, key, score, limit) in enumerate(rows):
+        record = {
+            "source": block.source,
+            "line": block.first + index,
+            "offset": offset,
+            "stream": escape(key),
+            "score": score_json(score),
+            "threshold": score_json(limit),
+            "anomaly": index in scored.windows,
+        }
+        if pipeline is not None and record["anomaly"]:
+            record["reason"] = pipeline.reason(scored, index)
+        yield record
+
+
+class Sessions:
+    """The largest score of each stream, its end counted as a line where the bundle says so."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._rows: dict[tuple[str, bytes], list[Any]] = {}  # lines, first line, last line, score, anomaly
+
+    def add(self, scored: Scored) -> None:
+        """Takes in a block."""
+        source, first = scored.block.source, scored.block.first
+        for index, score in zip(scored.rows.tolist(), scored.scores[scored.rows].tolist(), strict=True):
+            row = self._rows.setdefault((source, scored.keys[index]), [0, first + index, 0, float("nan"), False])
+            row[0] += 1
+            row[2] = first + index
+            row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
+            row[4] = row[4] or index in scored.windows
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One object a stream, in the order of their first lines."""
+        limit = self._pipeline.limits.constant
+        ends = self._ends() if self._pipeline.bundle.manifest.window.end else {}
+        for (source, key), (lines, first, last, score, anomaly) in self._rows.items():
+            end = ends.get((source, key), float("nan"))
+            score = end if np.isnan(score) or end > score else score
+            yield {
+                "source": source,
+                "stream": escape(key),
+                "lines": lines,
+                "first_line": first,
+                "last_line": last,
+                "score": score_json(score),
+                "threshold": score_json(limit),
+                "anomaly": anomaly or bool(end > limit),
+            }
+
+    def _ends(self) -> dict[tuple[str, bytes], float]:
+        streams = self._pipeline.streams
+        present = [stream for stream in self._rows if streams.slot(*stream) is not None]
+        if not present:
+            return {}
+        tails = [streams.tail(streams.slot(*stream)) for stream in present]
+        windows = np.stack([np.append(ids, np.int32(PADDING)) for ids, _, _ in tails])
+        features = np.stack([np.concatenate([some, np.zeros((1, streams.width), np.float32)]) for _, some, _ in tails])
+        scores = self._pipeline.scorer.score(windows, features if streams.width else None)
+        return dict(zip(present, scores.tolist(), strict=True))
+
+
+class JsonLines:
+    """Writes objects, one a line, as JSON."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, records: Iterator[dict[str, Any]]) -> None:
+        """Writes and flushes some objects."""
+        self._file.write(self._encoder.encode_lines(list(records)))
+        self._file.flush()
+
+
+@contextmanager
+def open_output(target: str) -> Iterator[JsonLines]:
+    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz. A file appears when it is whole."""
+    if target == "-":
+        yield JsonLines(sys.stdout.buffer)
+        return
+    path = Path(target)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        opened = gzip.open(part, "wb", compresslevel=6) if path.suffix == ".gz" else part.open("wb")
+    except OSError as error:
+        raise SinkError(f"{target} cannot be written: {error.strerror}; choose another --output") from None
+    try:
+        with opened as file:
+            yield JsonLines(file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

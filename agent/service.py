@@ -1,0 +1,234 @@
+"""The running agent: sources, pipeline, state and delivery in one loop."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+from agent.bundle import Bundle
+from agent.config import AgentConfig, FileInput
+from agent.delivery import Delivery
+from agent.errors import ConfigError, SinkError, SourceError
+from agent.guard import Guard, new_key
+from agent.headers import detect
+from agent.lines import Block
+from agent.notify import notify
+from agent.pipeline import Pipeline
+from agent.runtime import choose_provider
+from agent.scores import JsonLines, line_records
+from agent.sinks import open_sink
+from agent.sources.file import FileSource
+from agent.sources.watch import Watcher
+from agent.state import State
+
+DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+_LOOK = 1.0  # seconds after which files are looked at without any event
+_DRAIN = 10.0  # seconds for delivery at the end
+
+
+def say(message: str) -> None:
+    """Tells the operator something on standard error."""
+    print(f"oddline: {message}", file=sys.stderr, flush=True)
+
+
+def load_bundle(name: str, provider: str) -> Bundle:
+    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is told."""
+    chosen, word = choose_provider(provider)
+    if word:
+        say(word)
+    return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
+
+
+def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = None) -> Pipeline:
+    """The pipeline that a configuration asks for."""
+    return Pipeline(
+        bundle,
+        threshold=config.threshold,
+        header=config.header,
+        stream=config.stream,
+        max_streams=config.max_streams,
+        fold_lines=config.fold_lines,
+        guard=guard,
+        cache=config.cache,
+    )
+
+
+class Service:
+    """Tails the files of a configuration until it is stopped, or with `once` until their present end."""
+
+    def __init__(self, config: AgentConfig, scores: JsonLines | None = None) -> None:
+        self._config = config
+        self._scores = scores
+        self._stopped = False
+        self._lines = self._bytes = self._alerts = 0
+        self._told: set[str] = set()
+        self._began = time.monotonic()
+        with ExitStack() as stack:
+            self._state = State(None if config.state is None else Path(config.state))
+            stack.callback(self._state.close)
+            self._guard = Guard(self._secret())
+            sinks = [open_sink(url, socket.gethostname(), self._guard.seal) for url in config.sinks]
+            bundle = load_bundle(config.bundle, config.provider)
+            self._pipeline = build_pipeline(bundle, config, self._guard)
+            self._sources = [self._open(wanted) for wanted in config.inputs()]
+            self._refuse_loops()
+            self._delivery = Delivery(self._state, sinks, say)
+            self._watcher = Watcher([source.path for source in self._sources], say)
+            stack.callback(self._watcher.stop)
+            self._close = stack.pop_all()
+
+    def _secret(self) -> bytes:
+        key = self._state.recall("guard")
+        if key is None:
+            key = new_key()
+            self._state.commit(None, [], [], [("guard", key)], [])
+        return key
+
+    def _open(self, wanted: FileInput) -> FileSource:
+        path = Path(wanted.path).absolute()
+        name = str(path)
+        position = self._state.position(name)
+        source = FileSource(path, position, wanted.start or "end", say, self._config.max_line)
+        if position is None:
+            before = source.context(self._pipeline.bundle.manifest.window.size - 1)
+            if before is not None and not self._pipeline.bundle.manifest.window.pad:
+                self._pipeline.prime(before)
+        for key, blob in self._state.streams(name):
+            self._pipeline.restore_stream(name, key, blob)
+        self._pipeline.restore_memory(name, self._state.recall(f"fold:{name}"), self._state.recall(f"limits:{name}"))
+        return source
+
+    def _refuse_loops(self) -> None:
+        """A file that is tailed may not be written to directly."""
+        tailed = {os.path.realpath(source.path) for source in self._sources}
+        for url in self._config.sinks:
+            kind, _, target = url.partition(":")
+            if kind == "jsonl" and os.path.realpath(target) in tailed:
+                raise ConfigError(
+                    f"{url} is a file that is tailed: the agent would read its own alerts; choose another file"
+                )
+        inodes = {(stat.st_dev, stat.st_ino) for path in tailed if (stat := _stat(path))}
+        output = os.fstat(sys.stdout.fileno()) if "console:" in self._config.sinks else None
+        if output is not None and (output.st_dev, output.st_ino) in inodes:
+            raise ConfigError(
+                "standard output goes to a file that is tailed: the agent would read its own alerts; redirect it elsewhere"
+            )
+
+    def stop(self, *_: object) -> None:
+        """Asks the loop to end after the block in hand; safe in a signal handler."""
+        self._stopped = True
+        self._watcher.wake()
+
+    def run(self, once: bool = False) -> None:
+        """Reads, scores and delivers until `stop`, or with `once` until nothing is new. Ends with what is undelivered told."""
+        with self._close:
+            previous = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            try:
+                self._delivery.start()
+                notify("READY=1\nSTATUS=" + self._status())
+                self._loop(once)
+                notify("STOPPING=1")
+            finally:
+                undelivered = self._end()
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
+        self._tell_end(undelivered, once)
+
+    def _loop(self, once: bool) -> None:
+        beat = time.monotonic()
+        while not self._stopped:
+            worked = [self._step(source) for source in self._sources if not self._stopped]
+            if time.monotonic() - beat >= _LOOK:
+                beat = time.monotonic()
+                notify("WATCHDOG=1\nSTATUS=" + self._status())
+            if any(worked):
+                continue
+            if once:
+                self._finish_files()
+                return
+            self._watcher.wait(_LOOK)
+
+    def _step(self, source: FileSource) -> bool:
+        block = source.read()
+        if block is not None:
+            self._take(source, block)
+        return block is not None
+
+    def _finish_files(self) -> None:
+        """Takes unterminated last lines, unless a later run can see them completed."""
+        for source in self._sources:
+            block = None if self._config.state else source.finish()
+            if block is not None:
+                self._take(source, block)
+
+    def _take(self, source: FileSource, block: Block) -> None:
+        scored = self._pipeline.score(block)
+        alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone())
+        changes = self._pipeline.changes(scored)
+        position = None if source.position is None else (block.source, source.position)
+        self._state.commit(position, changes.streams, changes.ended, changes.memory, alerts)
+        if self._scores is not None:
+            self._scores.write(line_records(scored))
+        self._tell_format(block)
+        self._lines += len(block)
+        self._bytes += len(block.data)
+        self._alerts += len(alerts)
+
+    def _tell_format(self, block: Block) -> None:
+        if block.source not in self._told:
+            self._told.add(block.source)
+            say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
+
+    def _status(self) -> str:
+        waiting = sum(self._state.backlog(name) for name in self._config.sinks)
+        return f"{self._lines} lines read, {self._alerts} alerts, {waiting} to deliver"
+
+    def _end(self) -> dict[str, int]:
+        undelivered = self._delivery.drain(_DRAIN)
+        self._delivery.stop()
+        return undelivered
+
+    def _tell_end(self, undelivered: dict[str, int], once: bool) -> None:
+        seconds = time.monotonic() - self._began
+        repeats, cut = self._pipeline.folder.folded, sum(source.cut_lines for source in self._sources)
+        extra = [
+            f"{count} {what}"
+            for count, what in (
+                (repeats, "repeats folded"),
+                (cut, "lines cut"),
+                (self._pipeline.own_lines, "own alerts left out"),
+                (self._pipeline.suppressed, "alerts about sealed lines of others held back"),
+            )
+            if count
+        ]
+        say(
+            f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
+            + ", ".join([f"{self._alerts} alerts", *extra])
+        )
+        if undelivered:
+            lost = ", ".join(f"{count} to {name}" for name, count in undelivered.items())
+            if self._config.state is None:
+                raise SinkError(f"alerts not delivered: {lost}; they are lost, since no --state folder keeps them")
+            if once:
+                raise SinkError(
+                    f"alerts not delivered: {lost}; they are kept in {self._config.state} and sent at the next start"
+                )
+            say(f"alerts not delivered yet: {lost}; they are kept in {self._config.state} and sent at the next start")
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def run_service(config: AgentConfig, once: bool = False, scores: JsonLines | None = None) -> None:
+    """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
+    if not config.sources:
+        raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
+    Service(config, scores).run(once)

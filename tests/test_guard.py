@@ -1,0 +1,69 @@
+"""The seal on our own alerts."""
+
+import pytest
+
+from agent.guard import Guard, TokenBucket, new_key
+from agent.lines import LineSplitter
+
+
+def own(guard: Guard, *lines: str) -> list[int]:
+    return guard.own(LineSplitter("log").feed(("\n".join(lines) + "\n").encode())).tolist()
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard(new_key())
+
+
+def test_own_alerts_are_recognised_in_every_form_a_daemon_writes(guard):
+    sealed = guard.seal("high anomaly: kernel: böse \\x0a \"quoted\" ] | why: never seen")
+    assert own(
+        guard,
+        "Jan  1 10:00:00 web1 cron[1]: a line of somebody else",
+        f"Jan  1 10:00:00 web1 oddline[77]: {sealed}",
+        f"2026-01-01T10:00:00.1+01:00 web1 oddline[77]: {sealed}",
+        f"2026-01-01T10:00:00.1+01:00 web1 oddline:  {sealed} ",
+        f'<28>1 2026-01-01T10:00:00Z web1 oddline 77 anomaly [oddline@32473 id="x"] {sealed}',
+        "Jan  1 10:00:00 web1 cron[1]: a line of somebody else",
+    ) == [1, 2, 3, 4]
+
+
+def test_the_tag_alone_hides_nothing(guard):
+    assert own(guard, "Jan  1 10:00:00 web1 oddline[77]: intruder", "Jan  1 10:00:00 web1 oddline: #0123456789abcdef intruder") == []
+
+
+def test_a_seal_that_was_seen_hides_nothing(guard):
+    sealed = guard.seal("low anomaly: x")
+    mark = sealed.split()[0]
+    assert own(
+        guard,
+        f"Jan  1 10:00:00 web1 oddline[77]: {mark} intruder",
+        f"Jan  1 10:00:00 web1 oddline[77]: {sealed} intruder",
+        f"Jan  1 10:00:00 web1 sh[1]: intruder oddline[77]: {sealed}",
+        f"intruder oddline[77]: {sealed}",
+    ) == []
+
+
+def test_alerts_of_before_a_restart_are_recognised():
+    key = new_key()
+    sealed = Guard(key).seal("low anomaly: x")
+    assert own(Guard(key), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == [0]
+    assert own(Guard(new_key()), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == []
+
+
+def test_alerts_about_lines_that_look_sealed_are_limited():
+    other = Guard(new_key()).seal("low anomaly: x")
+    guard = Guard(new_key())
+    allowed = [guard.may_alert(f"Jan  1 10:00:00 web1 oddline[1]: {other}".encode()) for _ in range(50)]
+    assert sum(allowed) == 10
+    assert all(guard.may_alert(b"Jan  1 10:00:00 web1 oddline[1]: no seal") for _ in range(50))
+
+
+def test_token_bucket():
+    now = [0.0]
+    bucket = TokenBucket(rate=2, burst=3, clock=lambda: now[0])
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    now[0] += 1.0
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    now[0] += 1000.0
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]

@@ -1,0 +1,78 @@
+"""What is read from the headers of lines."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from agent.errors import ConfigError
+from agent.headers import check_format, detect, parse_header, seconds_of_day, time_features
+from agent.lines import LineSplitter
+
+NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+RFC3164 = "Dec 31 23:59:58 web1 sshd[12]: hello"
+ISO = "2026-01-01T06:07:08.5+01:00 web1 sshd[12]: hello"
+RFC5424 = '<165>1 2026-01-01T06:07:08Z web1 sshd 12 - [a@1 k="v"] hello'
+HDFS = "081109 203530 147 INFO dfs.DataNode: hello"
+
+
+def block(*lines: str):
+    return LineSplitter("log").feed(("\n".join(lines) + "\n").encode())
+
+
+@pytest.mark.parametrize(
+    ("line", "time", "host", "program", "pid", "message"),
+    [
+        (RFC3164, "2025-12-31T23:59:58+00:00", "web1", "sshd", "12", "hello"),
+        ("Jan  2 11:00:00 web1 kernel: up", "2026-01-02T11:00:00+00:00", "web1", "kernel", "", "up"),
+        ("Jun  9 06:06:20 combo syslogd 1.4.1: restart.", "2025-06-09T06:06:20+00:00", "combo", "", "", "syslogd 1.4.1: restart."),
+        ("Feb 29 10:00:00 web1 -- MARK --", "2024-02-29T10:00:00+00:00", "web1", "", "", "-- MARK --"),
+        (ISO, "2026-01-01T06:07:08.500000+01:00", "web1", "sshd", "12", "hello"),
+        (RFC5424, "2026-01-01T06:07:08+00:00", "web1", "sshd", "12", "hello"),
+        ("<14>1 - - app - - - hi", None, "-", "app", "-", "hi"),
+        (HDFS, "2008-11-09T20:35:30+00:00", "", "dfs.DataNode", "", "hello"),
+        ("Jun 99 06:06:20 web1 cron: x", None, "web1", "cron", "", "x"),
+        ("no header at all", None, "", "", "", "no header at all"),
+        ("", None, "", "", "", ""),
+    ],
+)
+def test_fields(line, time, host, program, pid, message):
+    header = parse_header(line.encode(), "auto", NOW)
+    assert (header.time.isoformat() if header.time else None) == time
+    assert (header.host, header.program, header.pid, header.message) == (host, program, pid, message)
+
+
+def test_a_given_format_is_the_only_one_tried():
+    assert parse_header(RFC3164.encode(), "iso8601", NOW).program == ""
+    assert parse_header(RFC3164.encode(), "none", NOW).message == RFC3164
+
+
+def test_invalid_bytes_do_not_stop_it():
+    assert parse_header(b"Dec 31 23:59:58 web1 app: \xff\0", "auto", NOW).message == "\\xff\0"
+
+
+@pytest.mark.parametrize(("line", "name"), [(RFC3164, "rfc3164"), (ISO, "iso8601"), (RFC5424, "rfc5424"), (HDFS, "hdfs"), ("x y", "none")])
+def test_detection(line, name):
+    assert detect(block(line, line, "a line of another kind")) == name
+    assert detect(block(line, "other", "other", "other")) == "none"
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown header format 'syslog'; choose one of auto, rfc3164"):
+        check_format("syslog")
+
+
+def test_seconds_of_day():
+    lines = [RFC3164, ISO, RFC5424, HDFS, "<5>1 2026-01-01T00:00:01Z h a - - - x", "plain", "", "Dec 31 29:59:58 h p: x", "abc def 12:3x:00 x"]
+    expected = [86398, 22028, 22028, 74130, 1, np.nan, np.nan, np.nan, np.nan]
+    np.testing.assert_array_equal(seconds_of_day(block(*lines)), np.array(expected, np.float32))
+
+
+def test_the_clock_is_read_within_the_line():
+    np.testing.assert_array_equal(seconds_of_day(block("Dec 31 23:", "59:58 web1 sshd: x")), [np.nan, np.nan])
+
+
+def test_time_features_are_cyclic():
+    features = time_features(np.array([0, 21600, 43200, np.nan], np.float32))
+    np.testing.assert_allclose(features, [[1, 0], [0, 1], [-1, 0], [0, 0]], atol=1e-6)

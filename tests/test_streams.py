@@ -1,0 +1,95 @@
+"""Windows of streams against a plain model of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import ConfigError
+from agent.lines import LineSplitter
+from agent.streams import StreamKey, Streams
+
+
+class PlainStreams:
+    """The same, line by line."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self.size, self.most = size, most
+        self.rows: dict[bytes, list[int]] = {}
+
+    def push(self, key: bytes, text_id: int) -> tuple[list[int], int]:
+        row = self.rows.pop(key, None)
+        if row is None:
+            if len(self.rows) >= self.most:
+                for old in list(self.rows)[: max(1, self.most // 8)]:
+                    del self.rows[old]
+            row = []
+        self.rows[key] = [*row, text_id]
+        window = ([0] * self.size + self.rows[key])[-self.size :]
+        return window, len(self.rows[key])
+
+
+lines_strategy = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), st.integers(1, 99)), max_size=60)
+
+
+@given(lines_strategy, st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 6), st.integers(2, 5))
+def test_windows_are_those_of_one_line_after_the_other(lines, cuts, most, size):
+    streams, plain = Streams(size, most=most), PlainStreams(size, most)
+    expected = [plain.push(key, text_id) for key, text_id in lines]
+    found, start = [], 0
+    while start < len(lines):
+        part = lines[start : start + cuts[start % len(cuts)]]
+        keys, ids = [key for key, _ in part], np.array([text_id for _, text_id in part], np.int32)
+        for piece, windowed in streams.push("log", keys, ids):
+            assert windowed.ids[:, -1].tolist() == ids[piece].tolist()
+            found += list(zip(windowed.ids.tolist(), windowed.counts.tolist(), strict=True))
+        start += len(part)
+    assert found == expected
+    assert {key for (_, key) in streams._slots} == set(plain.rows)
+    assert len(streams) <= most
+
+
+def test_features_go_with_their_lines():
+    streams = Streams(3, width=2)
+    features = np.arange(8, dtype=np.float32).reshape(4, 2)
+    pieces = list(streams.push("log", [b"a", b"b", b"a", b"a"], np.array([1, 2, 3, 4], np.int32), features))
+    windows = pieces[0][1].features
+    np.testing.assert_array_equal(windows[3], features[[0, 2, 3]])
+    np.testing.assert_array_equal(windows[1], [[0, 0], [0, 0], [2, 3]])
+
+
+def test_a_restored_stream_goes_on():
+    first, second = Streams(4, width=1), Streams(4, width=1)
+    ids, features = np.array([5, 6, 7], np.int32), np.ones((3, 1), np.float32)
+    list(first.push("log", [b"k"] * 3, ids, features))
+    tail_ids, tail_features, count = first.tail(first.slot("log", b"k"))
+    second.restore("log", b"k", tail_ids.tolist(), tail_features.tolist(), count)
+    more = (["log", [b"k"], np.array([8], np.int32), np.zeros((1, 1), np.float32)],)
+    for arguments in more:
+        a, b = next(first.push(*arguments))[1], next(second.push(*arguments))[1]
+        np.testing.assert_array_equal(a.ids, b.ids)
+        np.testing.assert_array_equal(a.features, b.features)
+        assert a.counts.tolist() == b.counts.tolist() == [4]
+
+
+def test_the_same_key_in_two_sources_is_two_streams():
+    streams = Streams(2)
+    list(streams.push("one", [b"k"], np.array([1], np.int32)))
+    windowed = next(streams.push("two", [b"k"], np.array([2], np.int32)))[1]
+    assert windowed.ids.tolist() == [[0, 2]]
+
+
+def test_streams_that_leave_are_told():
+    streams = Streams(2, most=2)
+    for key in (b"a", b"b", b"a", b"c"):
+        list(streams.push("log", [key], np.array([1], np.int32)))
+    assert streams.ended == [("log", b"b")]
+
+
+def test_keys():
+    block = LineSplitter("log").feed(b"x blk_12 y blk_13\nnothing\nblk_-7\n")
+    assert StreamKey(r"blk_-?\d+").keys(block) == [b"blk_12", b"", b"blk_-7"]
+    assert StreamKey(r"blk_(-?\d+)").keys(block) == [b"12", b"", b"-7"]
+    assert StreamKey(None).keys(block) == [b"", b"", b""]
+    with pytest.raises(ConfigError, match=r"'\(' is no regular expression"):
+        StreamKey("(")
