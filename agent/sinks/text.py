@@ -5,7 +5,7 @@ from typing import Any
 from agent.alerts import Alert, escape
 
 MAX_TEXT = 1000  # bytes
-_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 360, 120, 40, 160  # bytes
+_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 320, 100, 28, 120  # bytes
 _MAX_WORDS = 4
 
 
