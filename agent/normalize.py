@@ -19,41 +19,54 @@ MAX_TEXT = 1024  # characters of a canonical text; the rest is cut
 _MAX_CACHED_KEY = 2048  # bytes; a longer key is computed anew each time, so that long lines cannot fill the memory
 
 _DIGIT, _HEX, _OTHER = 1, 2, 4
-_CLASSES = np.zeros(256, np.uint8)
-_CLASSES[list(b"ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ")] = _OTHER
-_CLASSES[list(b"abcdefABCDEF")] = _HEX
-_CLASSES[list(b"0123456789")] = _DIGIT
+_DIGITS = b"0123456789"
+_TO_CLASS = bytes(
+    _DIGIT if byte in _DIGITS else _HEX if byte in b"abcdefABCDEF" else _OTHER if chr(byte).isalpha() and byte < 128 else 0
+    for byte in range(256)
+)
+_TO_ZERO = bytes(ord("0") if byte in _DIGITS else byte for byte in range(256))
 
 
 def fold(data: bytes) -> bytes:
-    """`data` with every run of decimal digits replaced by one `0`, and so every word of hexadecimal digits that holds a decimal one.
+    """`data` with each run of decimal digits as one `0`, and so each word of hexadecimal digits that holds a decimal one.
 
     A word is a run of ASCII letters and digits; `0x` before hexadecimal digits counts as hexadecimal. Line feeds stay.
     """
-    raw = np.frombuffer(data, np.uint8)
-    classes = _CLASSES[raw]
+    classes = np.frombuffer(bytearray(data.translate(_TO_CLASS)), np.uint8)
+    zeroed = np.frombuffer(bytearray(data.translate(_TO_ZERO)), np.uint8)
+    if b"0x" in data or b"0X" in data:
+        _count_crosses(np.frombuffer(data, np.uint8), classes)
+    _fold_hexadecimal(classes, zeroed)
+    digits = classes == _DIGIT
+    keep = np.empty(len(digits), bool)
+    keep[:1] = True
+    np.logical_and(digits[1:], digits[:-1], out=keep[1:])
+    np.logical_not(keep[1:], out=keep[1:])
+    return zeroed[keep].tobytes()
+
+
+def _count_crosses(raw: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+    """Makes the x of every 0x hexadecimal, in place."""
     crosses = np.flatnonzero((raw[1:] | 0x20) == ord("x")) + 1
     classes[crosses[raw[crosses - 1] == ord("0")]] = _HEX
-    _mark_hexadecimal(classes)
-    digit = classes == _DIGIT
-    if not digit.any():
-        return data
-    keep = np.ones(len(raw), bool)
-    keep[1:] = ~(digit[1:] & digit[:-1])
-    folded = np.where(digit, np.uint8(ord("0")), raw)
-    return folded[keep].tobytes()
 
 
-def _mark_hexadecimal(classes: NDArray[np.uint8]) -> None:
-    """Turns the letters of hexadecimal words that hold a digit into digits, in place."""
-    edges = np.flatnonzero(np.diff((classes != 0).view(np.int8), prepend=0, append=0))
-    if not len(edges):
+def _fold_hexadecimal(classes: NDArray[np.uint8], zeroed: NDArray[np.uint8]) -> None:
+    """Makes hexadecimal words that hold a digit digits, in place. Such a word has a digit beside a hexadecimal letter."""
+    beside = np.flatnonzero((classes[1:] ^ classes[:-1]) == (_DIGIT | _HEX))
+    if not len(beside):
         return
-    starts, ends = edges[::2], edges[1::2]
-    words = np.flatnonzero(np.bitwise_or.reduceat(classes, starts) == (_DIGIT | _HEX))
-    lengths = ends[words] - starts[words]
-    first = np.cumsum(lengths) - lengths
-    classes[np.arange(lengths.sum()) + np.repeat(starts[words] - first, lengths)] = _DIGIT
+    gaps = np.flatnonzero(classes == 0)
+    words = np.unique(np.searchsorted(gaps, beside))
+    starts = np.append(-1, gaps)[words] + 1
+    ends = np.append(gaps, len(classes))[words]
+    bounds = np.stack([starts, ends], axis=1).ravel()
+    held = np.bitwise_or.reduceat(np.append(classes, np.uint8(0)), bounds)[::2]
+    starts, ends = starts[held == (_DIGIT | _HEX)], ends[held == (_DIGIT | _HEX)]
+    lengths = ends - starts
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places = np.repeat(starts, lengths) + within
+    classes[places], zeroed[places] = _DIGIT, ord("0")
 
 
 def _pattern(text: str, mask: str) -> tuple[re.Pattern[str], str]:
