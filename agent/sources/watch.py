@@ -137,13 +137,13 @@ def _real_paths(path: Path) -> set[Path]:
 
 def _nearest(folder: Path) -> Path:
     """The directory, or its nearest parent that exists."""
-    return next((parent for parent in (folder, *folder.parents) if parent.is_dir()), Path("/"))
+    return next((parent for parent in (folder, *folder.parents) if os.path.isdir(parent)), Path("/"))
 
 
 def _key(folder: Path) -> tuple[str, int, int]:
     """A directory by name and identity: one that was removed and made again needs a new watch."""
     try:
         status = folder.stat()
-    except FileNotFoundError:
+    except OSError:  # it has just gone; scheduling will say so
         return str(folder), 0, 0
     return str(folder), status.st_dev, status.st_ino
