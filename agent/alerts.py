@@ -15,7 +15,8 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
 
     time, first_seen, last_seen: ISO 8601 with a zone: the line's own time, or when it was read where it has none.
     source, offset, line: the file, the byte and the line number (from 1). message, context: escaped and cut.
-    p_value: the share of normal lines with such a score or a higher one. count: how often its text was odd in a row of repeats.
+    p_value: the share of normal lines with such a score or a higher one. count: how often its text was odd in a row
+    of repeats.
     """
 
     id: str
@@ -45,7 +46,8 @@ def alert_id(bundle: str, file: str, offset: int, line: bytes) -> str:
 
 
 def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:
-    r"""A line as printable text of at most `most` bytes: bytes that are no UTF-8 and characters that are not printable as \x, \u or \U.
+    r"""A line as printable text of at most `most` bytes: bytes that are no UTF-8 and characters that are not
+    printable as \x, \u or \U.
 
     So no line feed, terminal sequence or bidirectional mark of a log reaches a terminal or splits a record.
     """
@@ -61,7 +63,8 @@ def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:
 class Folder:
     """Folds repeats: of odd lines with the same text, the 1st, 10th, 100th, ... are told, each with the count so far.
 
-    A row of repeats ends when the text was not odd for `gap` lines of its source. That depends on the lines alone, not on the clock,
+    A row of repeats ends when the text was not odd for `gap` lines of its source. That depends on the lines alone,
+    not on the clock,
     so a restart changes nothing. At most 1,024 texts a source are followed.
     """
 

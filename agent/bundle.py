@@ -53,7 +53,9 @@ class Window(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Scale(msgspec.Struct, forbid_unknown_fields=True):
-    """Scores of held-out normal lines: their number, mean, standard deviation, and the score at each of the quantiles."""
+    """Scores of held-out normal lines: their number, mean, standard deviation, and the score at each of the
+    quantiles.
+    """
 
     lines: int
     mean: float
@@ -63,7 +65,9 @@ class Scale(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Threshold(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """fixed: `value`. quantile: the score at `q` of the scale. sigma: mean + k * std of the last `window` scores of a source."""
+    """fixed: `value`. quantile: the score at `q` of the scale. sigma: mean + k * std of the last `window` scores of a
+    source.
+    """
 
     kind: str
     value: float | None = None
@@ -139,7 +143,9 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path, provider: str = "cpu") -> "Bundle":
-        """Opens a bundle after its format version and every file's hash were verified; a BundleError says what is wrong."""
+        """Opens a bundle after its format version and every file's hash were verified; a BundleError says what is
+        wrong.
+        """
         manifest = read_manifest(path)
         for name, expected in manifest.files.items():
             file = path / name
@@ -147,7 +153,7 @@ class Bundle:
                 raise BundleError(f"bundle {path}: {name} is missing; export it again, or copy the whole folder")
             if file_sha256(file) != expected:
                 raise BundleError(
-                    f"bundle {path}: {name} is damaged (its SHA-256 is not that of the manifest); copy or export it again"
+                    f"bundle {path}: {name} is damaged (its SHA-256 is not the manifest's); copy or export it again"
                 )
         needed = {"tokenizer.json", "known.npz", "parity.npz", *(graph.file for graph in manifest.graphs.values())}
         unlisted = needed - manifest.files.keys()

@@ -102,7 +102,7 @@ def run(
 
 
 @app.command(
-    epilog=r"Example: [bold]agent score app.log.gz --bundle B --stream 'blk_-?\d+' --scope session --output s.jsonl.gz[/]"
+    epilog=r"Example: [bold]agent score app.log --bundle B --stream 'blk_-?\d+' --scope session -o s.jsonl.gz[/]"
 )
 def score(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Logs, plain or gzip; - is standard input.")],

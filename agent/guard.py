@@ -1,7 +1,9 @@
 """The guard against scoring our own alerts.
 
-Every alert text that leaves for syslog carries a seal: `#` and a keyed hash (HMAC-SHA256, RFC 2104) of the text. A line read with a
-seal that fits is our own and is dropped. The hash covers the text, so a line of anybody else cannot hide behind a seal that he has
+Every alert text that leaves for syslog carries a seal: `#` and a keyed hash (HMAC-SHA256, RFC 2104) of the text. A
+line read with a
+seal that fits is our own and is dropped. The hash covers the text, so a line of anybody else cannot hide behind a
+seal that he has
 seen; and the tag alone hides nothing.
 """
 
@@ -32,9 +34,11 @@ def new_key() -> bytes:
 
 
 class Guard:
-    """Seals texts and recognises them; the key is kept with the state, so alerts of before a restart are still recognised.
+    """Seals texts and recognises them; the key is kept with the state, so alerts of before a restart are still
+    recognised.
 
-    A line that looks sealed but is not ours may come from another agent on the host, and the two could answer each other without
+    A line that looks sealed but is not ours may come from another agent on the host, and the two could answer each
+    other without
     end: what is told of such lines is limited by a token bucket.
     """
 

@@ -1,6 +1,7 @@
 """Header formats of log lines: what each looks like, and the time, host, program and message that it holds.
 
-The patterns match raw lines and folded ones (normalize.fold) alike. With the format `auto` each line is matched on its own, so a
+The patterns match raw lines and folded ones (normalize.fold) alike. With the format `auto` each line is matched on
+its own, so a
 file that changes its format, as at an upgrade of the syslog daemon, stays readable.
 """
 
@@ -85,7 +86,9 @@ def strip_header(header: str) -> Callable[[str], str]:
 
 
 def parse_header(line: bytes, header: str, reference: datetime) -> Header:
-    """The fields of one raw line. `reference` (aware) is the newest time possible: it gives the year where a line names none."""
+    """The fields of one raw line. `reference` (aware) is the newest time possible: it gives the year where a line
+    names none.
+    """
     text = line.decode("utf-8", "backslashreplace")
     found = _match(text, _patterns(header))
     if not found:

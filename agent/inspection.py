@@ -22,7 +22,8 @@ def check_bundle(name: str, provider: str, as_json: bool) -> None:
     for graph, difference in worst.items():
         if not difference <= TOLERANCE:
             raise BundleError(
-                f"bundle {bundle.path}: {graph} differs by {difference:.1e} from what was recorded, allowed is {TOLERANCE:.0e}; "
+                f"bundle {bundle.path}: {graph} differs by {difference:.1e} from what was recorded (allowed: "
+                f"{TOLERANCE:.0e}); "
                 "its scores cannot be trusted on this host"
             )
     if as_json:
@@ -34,7 +35,8 @@ def check_bundle(name: str, provider: str, as_json: bool) -> None:
         return
     parity = ", ".join(f"{graph} {difference:.1e}" for graph, difference in worst.items())
     typer.echo(
-        f"{bundle.path}: sound. {len(bundle.manifest.files)} files have their hashes; largest difference on {provider}: {parity}"
+        f"{bundle.path}: sound. {len(bundle.manifest.files)} files have their hashes; "
+        f"largest difference on {provider}: {parity}"
     )
 
 
@@ -73,20 +75,24 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
         ("settings", _pairs(manifest.settings)),
         (
             "vocabulary",
-            f"{len(bundle.tokenizer)} words; {len(bundle.known.hashes)} texts known, {len(bundle.known.tokens)} of them to show",
+            f"{len(bundle.tokenizer)} words; {len(bundle.known.hashes)} texts known, {len(bundle.known.tokens)} shown",
         ),
         ("threshold", f"{_pairs(rule)}: scores above {pipeline.limits.constant:.4g}"),
         (
             "normal scores",
-            f"mean {scale.mean:.4g}, standard deviation {scale.std:.4g}, largest {scale.scores[-1]:.4g}, of {scale.lines} lines",
+            f"mean {scale.mean:.4g}, std {scale.std:.4g}, largest {scale.scores[-1]:.4g}, of {scale.lines} lines",
         ),
         ("metrics", _pairs(manifest.metrics) or "none"),
         *((f"graph {name}", _signature(graph)) for name, graph in manifest.graphs.items()),
         (
             "size",
-            f"{sum((bundle.path / file).stat().st_size for file in manifest.files) / 1e6:.2f} MB in {len(manifest.files) + 1} files",
+            f"{_size(bundle) / 1e6:.2f} MB in {len(manifest.files) + 1} files",
         ),
     ]
+
+
+def _size(bundle: Bundle) -> int:
+    return sum((bundle.path / file).stat().st_size for file in bundle.manifest.files)
 
 
 def _pairs(content: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """From the bytes of a line to the id of its canonical text.
 
-A line's key is its bytes with every number folded to `0`. The canonical text (header left out, variable parts masked) is
+A line's key is its bytes with every number folded to `0`. The canonical text (header left out, variable parts masked)
+is
 computed from the key alone, so equal keys mean equal texts and a table of keys is an exact cache.
 """
 
@@ -21,14 +22,21 @@ _MAX_CACHED_KEY = 2048  # bytes; a longer key is computed anew each time, so tha
 _DIGIT, _HEX, _OTHER = 1, 2, 4
 _DIGITS = b"0123456789"
 _TO_CLASS = bytes(
-    _DIGIT if byte in _DIGITS else _HEX if byte in b"abcdefABCDEF" else _OTHER if chr(byte).isalpha() and byte < 128 else 0
+    _DIGIT
+    if byte in _DIGITS
+    else _HEX
+    if byte in b"abcdefABCDEF"
+    else _OTHER
+    if chr(byte).isalpha() and byte < 128
+    else 0
     for byte in range(256)
 )
 _TO_ZERO = bytes(ord("0") if byte in _DIGITS else byte for byte in range(256))
 
 
 def fold(data: bytes) -> bytes:
-    """`data` with each run of decimal digits as one `0`, and so each word of hexadecimal digits that holds a decimal one.
+    """`data` with each run of decimal digits as one `0`, and so each word of hexadecimal digits that holds a decimal
+    one.
 
     A word is a run of ASCII letters and digits; `0x` before hexadecimal digits counts as hexadecimal. Line feeds stay.
     """
@@ -52,7 +60,9 @@ def _count_crosses(raw: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
 
 
 def _fold_hexadecimal(classes: NDArray[np.uint8], zeroed: NDArray[np.uint8]) -> None:
-    """Makes hexadecimal words that hold a digit digits, in place. Such a word has a digit beside a hexadecimal letter."""
+    """Makes hexadecimal words that hold a digit digits, in place. Such a word has a digit beside a hexadecimal
+    letter.
+    """
     beside = np.flatnonzero((classes[1:] ^ classes[:-1]) == (_DIGIT | _HEX))
     if not len(beside):
         return
@@ -112,7 +122,8 @@ def printable(text: str) -> str:
 class Normalizer:
     """Gives every line the id of its canonical text: 1 and up in the order of first sight; 0 (PADDING) is no line.
 
-    The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until `compact`.
+    The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until
+    `compact`.
     """
 
     def __init__(self, header: str, masks: Iterable[str], max_keys: int = 65536, cache: bool = True) -> None:

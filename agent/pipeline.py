@@ -28,7 +28,9 @@ MAX_TEXTS = 32768  # canonical texts kept before those that no window holds are 
 
 
 class StreamState(msgspec.Struct, array_like=True):
-    """A stream as it is stored: canonical texts ("" before its first line), their features, lines so far, raw lines before the next."""
+    """A stream as it is stored: canonical texts ("" before its first line), their features, lines so far, raw lines
+    before the next.
+    """
 
     texts: list[str | None]
     features: list[list[float]]
@@ -38,7 +40,9 @@ class StreamState(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a block changed, to be stored in one transaction: streams and named memories with their blobs, and streams that left."""
+    """What a block changed, to be stored in one transaction: streams and named memories with their blobs, and streams
+    that left.
+    """
 
     streams: list[tuple[str, bytes, bytes]]
     ended: list[tuple[str, bytes]]
@@ -70,7 +74,9 @@ class Scored:
 
 
 class Pipeline:
-    """Scores the blocks of any number of sources with one bundle. The scores do not depend on how lines are cut into blocks."""
+    """Scores the blocks of any number of sources with one bundle. The scores do not depend on how lines are cut into
+    blocks.
+    """
 
     def __init__(
         self,
@@ -87,7 +93,8 @@ class Pipeline:
         manifest = bundle.manifest
         if manifest.scorer not in SCORERS:
             raise BundleError(
-                f"bundle {bundle.path} needs the scorer {manifest.scorer!r}; this agent has {', '.join(SCORERS)}: update oddline"
+                f"bundle {bundle.path} needs the scorer {manifest.scorer!r}, this agent has {', '.join(SCORERS)}; "
+                "update oddline"
             )
         self.bundle = bundle
         self.header = header or manifest.header

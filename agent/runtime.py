@@ -16,14 +16,15 @@ def import_onnxruntime() -> ModuleType:
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if not installed:
         raise ProviderError(
-            "onnxruntime is not installed; install oddline with one of its extras: pip install 'oddline[cpu]' or 'oddline[gpu]'"
+            "onnxruntime is not installed; install oddline with one of its extras: "
+            "pip install 'oddline[cpu]' or 'oddline[gpu]'"
         )
     if len(installed) == 2:
         raise ProviderError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
             "run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'oddline[cpu]' or 'oddline[gpu]'"
         )
-    # From 1.29 on onnxruntime reports its use over the network and keeps a device id in the user's cache, unless told before its import.
+    # From 1.29 on onnxruntime reports its use and keeps a device id in the user's cache, unless told before its import.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
@@ -83,7 +84,8 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
         raise BundleError(f"{path} is no model that onnxruntime can run: {_first_line(error)}") from None
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderError(
-            "provider cuda cannot be used: onnxruntime could not start it (driver or CUDA libraries are missing); use --provider cpu"
+            "provider cuda cannot be used: onnxruntime could not start it (driver or CUDA libraries are missing); "
+            "use --provider cpu"
         )
     return session
 

@@ -65,7 +65,8 @@ def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) 
         yield block
     if splitter.cut_lines:
         say(
-            f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; what follows that ({splitter.cut_bytes} bytes) was not scored"
+            f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; "
+            f"what follows that ({splitter.cut_bytes} bytes) was not scored"
         )
 
 

@@ -103,18 +103,21 @@ class JsonLines:
 
 @contextmanager
 def open_output(target: str) -> Iterator[JsonLines]:
-    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz. A file appears when it is whole."""
+    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz. A file appears when it is
+    whole.
+    """
     if target == "-":
         yield JsonLines(sys.stdout.buffer)
         return
     path = Path(target)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        opened = gzip.open(part, "wb", compresslevel=6) if path.suffix == ".gz" else part.open("wb")
+        opened = gzip.open if path.suffix == ".gz" else open
+        file = opened(part, "wb")
     except OSError as error:
         raise SinkError(f"{target} cannot be written: {error.strerror}; choose another --output") from None
     try:
-        with opened as file:
+        with file:
             yield JsonLines(file)
         part.replace(path)
     finally:

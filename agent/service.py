@@ -109,13 +109,14 @@ class Service:
             kind, _, target = url.partition(":")
             if kind == "jsonl" and os.path.realpath(target) in tailed:
                 raise ConfigError(
-                    f"{url} is a file that is tailed: the agent would read its own alerts; choose another file"
+                    f"{url} is a file that is tailed: the agent would read its own alerts; choose another"
                 )
         inodes = {(stat.st_dev, stat.st_ino) for path in tailed if (stat := _stat(path))}
         output = os.fstat(sys.stdout.fileno()) if "console:" in self._config.sinks else None
         if output is not None and (output.st_dev, output.st_ino) in inodes:
             raise ConfigError(
-                "standard output goes to a file that is tailed: the agent would read its own alerts; redirect it elsewhere"
+                "standard output goes to a file that is tailed: the agent would read its own alerts; "
+                "redirect it elsewhere"
             )
 
     def stop(self, *_: object) -> None:
@@ -124,7 +125,7 @@ class Service:
         self._watcher.wake()
 
     def run(self, once: bool = False) -> None:
-        """Reads, scores and delivers until `stop`, or with `once` until nothing is new. Ends with what is undelivered told."""
+        """Reads, scores and delivers until `stop`, or with `once` until nothing is new."""
         with self._close:
             previous = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:

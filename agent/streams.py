@@ -15,7 +15,8 @@ from agent.normalize import PADDING
 class StreamKey:
     """The key of the stream that a line belongs to: the first group (or whole match) of a pattern in the raw line.
 
-    Without a pattern all lines of a source are one stream, of the key b""; so are lines in which the pattern does not occur.
+    Without a pattern all lines of a source are one stream, of the key b""; so are lines in which the pattern does not
+    occur.
     """
 
     def __init__(self, pattern: str | None) -> None:
@@ -52,7 +53,8 @@ class Windowed:
 class Streams:
     """The last `size - 1` text ids (and features) of each stream, at most `most` streams.
 
-    When a stream more comes, the eighth that has been silent longest leaves. Pushing lines in one go or one by one is the same.
+    When a stream more comes, the eighth that has been silent longest leaves. Pushing lines in one go or one by one is
+    the same.
     """
 
     def __init__(self, size: int, width: int = 0, most: int = 65536) -> None:

@@ -22,7 +22,8 @@ def check_threshold(rule: Threshold) -> Threshold:
     given = {name for name in ("value", "q", "k", "window") if getattr(rule, name) is not None}
     if given != needed:
         raise ConfigError(
-            f"threshold: the kind {rule.kind} takes {' and '.join(sorted(needed))}, not {' and '.join(sorted(given)) or 'nothing'}"
+            f"threshold: the kind {rule.kind} takes {' and '.join(sorted(needed))}, "
+            f"not {' and '.join(sorted(given)) or 'nothing'}"
         )
     if rule.q is not None and not 0 <= rule.q <= 1:
         raise ConfigError(f"threshold.q: {rule.q} is no quantile; choose a number from 0 to 1, such as 0.999")
@@ -34,7 +35,8 @@ def check_threshold(rule: Threshold) -> Threshold:
 class Limits:
     """The limit of each score under a rule; a score is odd when it is above its limit.
 
-    The sigma rule looks at the scores before the judged one alone: the mean and k standard deviations of the last `window` scores
+    The sigma rule looks at the scores before the judged one alone: the mean and k standard deviations of the last
+    `window` scores
     of the source, and those of the scale until there are as many.
     """
 

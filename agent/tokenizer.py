@@ -33,7 +33,9 @@ class WordTokenizer:
     def train(
         cls, texts: Mapping[str, int], max_tokens: int, max_vocabulary: int, min_frequency: int
     ) -> "WordTokenizer":
-        """A tokenizer of the most frequent words of `texts` (text -> how often it occurs), at most `max_vocabulary` with the special ones."""
+        """A tokenizer of the most frequent words of `texts` (text -> how often it occurs), at most `max_vocabulary`
+        with the special ones.
+        """
         counts: Counter[str] = Counter()
         for text, times in texts.items():
             for word in cls.words(text):
@@ -54,7 +56,7 @@ class WordTokenizer:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text's words; an empty text is one unknown word, so that no model sees a sequence of length 0."""
+        """The ids of a text's words; an empty text is one unknown word, so that no model sees an empty sequence."""
         return [self._ids.get(word, UNKNOWN) for word in self.words(text)[: self.max_tokens]] or [UNKNOWN]
 
     def unknown(self, text: str) -> list[str]:

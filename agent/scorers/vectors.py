@@ -40,7 +40,8 @@ DISTANCES = {"euclidean": euclidean, "manhattan": manhattan, "cosine": cosine}
 class VectorScorer:
     """Scores windows of text ids. `texts` is the table of canonical texts that the ids point into (Normalizer.texts).
 
-    Vectors of texts and scores of windows are remembered: a score depends on its window alone, whatever else is scored with it.
+    Vectors of texts and scores of windows are remembered: a score depends on its window alone, whatever else is
+    scored with it.
     """
 
     def __init__(
