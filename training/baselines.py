@@ -1,7 +1,8 @@
 """The simple detectors that a model has to beat, on sequences of text ids.
 
-After M. Landauer, F. Skopik, M. Wurzenberger: A critical review of common log data sets used for evaluation of sequence-based
-anomaly detection techniques, FSE 2024 (new events, lengths, count vectors, n-grams). They know the training part alone.
+After M. Landauer, F. Skopik, M. Wurzenberger: A critical review of common log data sets used for evaluation of
+sequence-based anomaly detection techniques, FSE 2024 (new events, lengths, count vectors, n-grams). They know the
+training part alone.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,8 @@ class Items:
     """What gets a score: lines, each seen as the window that ends in it, or sessions.
 
     whole    whether these are sessions
-    ids      int32 [entries]: the text ids of one item after the other; a session begins and ends with 0, a window's missing lines are 0
+    ids      int32 [entries]: the text ids of one item after the other; a session begins and ends with 0, and 0 stands
+             for the missing lines of a window
     starts   int64 [items + 1]: where each begins in `ids`
     lengths  int64 [items]: lines of a session, words of a line
     """
@@ -57,8 +59,10 @@ class Items:
         return self.owners()[real], self.ids[real]
 
     def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Items and pairs of successive text ids, each as one number: those of a session, begin and end included; a line with the
-        one before it."""
+        """Items and pairs of successive text ids, each as one number.
+
+        A session has all of its pairs, begin and end included; a line the one of the line before it and itself.
+        """
         ends = self.starts[1:] - 1
         if not self.whole:
             return np.arange(len(self)), _pair(self.ids[ends - 1], self.ids[ends])
@@ -73,7 +77,7 @@ def _pair(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int
 
 
 def line_items(corpus: Corpus, rows: NDArray[np.int64], size: int, words: NDArray[np.int64]) -> Items:
-    """Lines of a corpus with the lines before them in their streams, `size` with their own. words int64 [texts]: of each text."""
+    """Lines of a corpus as windows of `size` lines, their own last. words int64 [texts]: how many each text has."""
     ids = Windows(corpus, size, pad=True, end=False).ids(rows)
     return Items(False, ids.ravel(), np.arange(len(rows) + 1) * size, words[ids[:, -1]])
 
@@ -130,9 +134,8 @@ class Length:
 class TwoGram:
     """Successive texts that never followed each other in training; a session's begin and end count as texts.
 
-    A session's score is the number of its lines (or its end) that form such a pair with what is before them; a line's is the
-    rarity of its text, 0 where its pair is known. With n = 2 the STIDE of S. Forrest et al., A sense of self for Unix processes,
-    1996.
+    A session's score is the number of such pairs in it; a line's is the rarity of its text, 0 where its pair is known.
+    This is the STIDE of S. Forrest et al., A sense of self for Unix processes, 1996, with n = 2.
     """
 
     def fit(self, items: Items) -> None:
@@ -149,7 +152,7 @@ class TwoGram:
 
 
 class Rarity:
-    """The negative logarithm of the frequency of integers, one added to each count and one for all that were never seen."""
+    """The negative logarithm of the frequency of integers; 1 is added to each count, and to that of all never seen."""
 
     def __init__(self, values: NDArray[np.integer]) -> None:
         self._values, counts = np.unique(values, return_counts=True)
@@ -164,8 +167,8 @@ class Rarity:
 class CountVector:
     """How far the shares of the texts in an item are from those of the nearest training item.
 
-    The distance of shares p and q is the total variation, half the sum of |p - q|: 0 for the same, 1 where no text is in both. It
-    ranks as the paper's normalised Manhattan distance of normalised vectors does (sum of |p - q| over sum of max(p, q)).
+    The distance of shares p and q is the total variation, half the sum of |p - q|: 0 for the same, 1 where no text is
+    in both. It ranks as that of the paper's authors for normalised vectors, the sum of |p - q| over that of max(p, q).
     """
 
     def fit(self, items: Items) -> None:
