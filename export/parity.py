@@ -1,0 +1,97 @@
+"""Whether a graph in onnxruntime does what the module in torch does: names, axes, shapes, values, in this order."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent.bundle import TOLERANCE, Tensor
+from agent.errors import BundleError
+from training.contracts import GraphSpec
+
+BATCHES = (1, 2, 7, 64)
+_RECORDED = 2  # the batch size of the cases that go into the bundle
+
+
+class NamesError(BundleError):
+    """A graph's inputs or outputs have other names than the module's."""
+
+
+class AxesError(BundleError):
+    """An axis of a graph is frozen that should vary, or the other way."""
+
+
+class ShapeError(BundleError):
+    """A graph gives an output of another shape than the module."""
+
+
+class ValuesError(BundleError):
+    """A graph gives other values than the module."""
+
+
+def check_signature(spec: GraphSpec, session: Any) -> None:
+    """Compares the names, then the axes, of an onnxruntime session with the specification."""
+    sides = ((spec.inputs, session.get_inputs(), "inputs"), (spec.outputs, session.get_outputs(), "outputs"))
+    for expected, found, what in sides:
+        names = [tensor.name for tensor in found]
+        if names != [tensor.name for tensor in expected]:
+            raise NamesError(f"graph {spec.name}: its {what} are {names}, not {[tensor.name for tensor in expected]}")
+    for expected, found, _ in sides:
+        for tensor, actual in zip(expected, found, strict=True):
+            if _lengths(tensor.axes) != _lengths(actual.shape):
+                raise AxesError(f"graph {spec.name}: {tensor.name} has the axes {actual.shape}, not {tensor.axes}")
+
+
+def _lengths(axes: list[int | str | None]) -> list[int | None]:
+    return [axis if isinstance(axis, int) else None for axis in axes]
+
+
+def verify(spec: GraphSpec, session: Any) -> float:
+    """The largest difference between torch and onnxruntime over batch sizes and lengths; an error above the tolerance."""
+    check_signature(spec, session)
+    draw, worst = np.random.default_rng(0), 0.0
+    for batch in BATCHES:
+        for length in spec.lengths:
+            inputs = spec.sample(batch, length, draw)
+            case = f"graph {spec.name} at batch {batch} and length {length}"
+            worst = max(worst, _compare(case, spec.outputs, run_module(spec, inputs), session.run(None, inputs)))
+    return worst
+
+
+@torch.no_grad()
+def run_module(spec: GraphSpec, inputs: dict[str, NDArray]) -> list[NDArray]:
+    """The outputs of the module in torch."""
+    outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
+    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def _compare(case: str, tensors: list[Tensor], expected: list[NDArray], found: list[NDArray]) -> float:
+    worst = 0.0
+    for tensor, wanted, given in zip(tensors, expected, found, strict=True):
+        if wanted.shape != given.shape:
+            raise ShapeError(f"{case}: {tensor.name} has the shape {given.shape}, torch gives {wanted.shape}")
+        difference = float(np.abs(given - wanted).max(initial=0.0))
+        if not difference <= TOLERANCE:  # NaN too
+            raise ValuesError(f"{case}: {tensor.name} differs from torch by {difference:.3g}, {TOLERANCE:g} is allowed")
+        worst = max(worst, difference)
+    return worst
+
+
+def difference(spec: GraphSpec, session: Any) -> float:
+    """The largest difference between torch and onnxruntime, whatever it is: for quantised graphs."""
+    draw = np.random.default_rng(0)
+    cases = [spec.sample(7, length, draw) for length in spec.lengths]
+    pairs = ((run_module(spec, inputs), session.run(None, inputs)) for inputs in cases)
+    return max(float(np.abs(a - b).max(initial=0.0)) for expected, found in pairs for a, b in zip(expected, found, strict=True))
+
+
+def record(spec: GraphSpec, session: Any) -> dict[str, NDArray]:
+    """Inputs and outputs of a few small cases, named graph/case/tensor, for the host to replay."""
+    draw, cases = np.random.default_rng(1), {}
+    for length in spec.lengths:
+        inputs = spec.sample(_RECORDED, length, draw)
+        outputs = dict(zip((tensor.name for tensor in spec.outputs), session.run(None, inputs), strict=True))
+        for name, value in (inputs | outputs).items():
+            cases[f"{spec.name}/{length}/{name}"] = value
+    return cases

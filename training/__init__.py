@@ -1,0 +1,1 @@
+"""Training of oddline's models in PyTorch: logs in, a run folder out."""

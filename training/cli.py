@@ -1,0 +1,134 @@
+"""The command line of the training."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.errors import OddlineError
+
+app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+@app.callback()
+def training() -> None:
+    """Train models of normal behaviour on logs."""
+
+
+@app.command()
+def fit(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
+    family: Annotated[str | None, typer.Option(help="The family of models: two-stage (default).")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams; only lines of 0 are used."),
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes (CPU) or GPUs that train together.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or different run.")] = False,
+) -> None:
+    """Train a model on logs of normal behaviour.
+
+    Example: oddline training fit /var/log/syslog --out run
+
+    Example: oddline training fit hdfs.log --out run --stream 'blk_-?\\d+' --labels sessions.csv --until 0.5
+    """
+    from training.job import Job, run_job
+
+    options = {"family": family, "stream": stream, "seed": seed}
+    run_job(Job(logs, out, config, tuple(settings or ()), options, labels, start, until, device, devices, overwrite))
+
+
+@app.command()
+def evaluate(
+    subject: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="The folder of a model.", show_default=False)],
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
+    ],
+    labels: Annotated[
+        Path, typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.", show_default=False)
+    ],
+    scope: Annotated[str, typer.Option(metavar="line|session", help="Judge lines, or whole streams.")] = "line",
+    stream: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="What in a line names its stream; by default as the model says.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Simple detectors beside it, fitted on the lines before --from.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model against labels, on logs that it was not trained on.
+
+    Example: oddline training evaluate bundle hdfs.log --labels sessions.csv --scope session --from 0.5 --baselines
+    """
+    import msgspec
+    from rich.console import Console
+
+    from training.evaluate import Request
+    from training.evaluate import evaluate as measure
+    from training.report import print_report
+
+    report = measure(Request(subject, logs, labels, scope, stream, start, until, baselines))
+    if as_json:
+        typer.echo(msgspec.json.encode(report))
+    else:
+        print_report(report, Console())
+
+
+@app.command()
+def synth(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The file; - is standard output.", show_default=False)],
+    form: Annotated[str, typer.Option("--format", metavar="rfc3164|iso8601", help="How lines begin.")] = "rfc3164",
+    lines: Annotated[int, typer.Option(metavar="N", help="How many.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="One seed gives one log.")] = 0,
+    incident: Annotated[
+        str, typer.Option(metavar="segfault|none", help="What goes wrong at two thirds of the log.")
+    ] = "none",
+    services: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Which services the host has; by default all.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="LINES_PER_S", help="Append in real time, as a syslog daemon does.")
+    ] = None,
+) -> None:
+    """Write a made-up syslog of one host.
+
+    Example: oddline training synth demo.log --lines 5000 --incident segfault
+    """
+    from training.services import SERVICES
+    from training.synth import generate, write_log
+
+    chosen = list(SERVICES) if services is None else services.split(",")
+    count = write_log(out, generate(lines, seed, incident, chosen), form, rate)
+    if out != "-":
+        typer.echo(f"{count} lines in {out}")
+
+
+def main() -> None:
+    """The entry point of the command `training`."""
+    try:
+        app()
+    except OddlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The configuration of a training run: defaults, then a YAML file, then `--set key.sub=value`."""
+
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from agent.bundle import Threshold, Window
+from agent.errors import BundleError, ConfigError
+from agent.headers import check_format
+from agent.normalize import MASKS, select_masks
+from agent.streams import StreamKey
+
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Rate = Annotated[float, Meta(gt=0)]
+T = TypeVar("T")
+
+_THRESHOLDS: dict[str, dict[str, float | int | None]] = {
+    "fixed": {"value": None},
+    "quantile": {"q": 0.999},
+    "sigma": {"k": 2.5, "window": 100},
+}
+
+
+class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """The word tokenizer: the tokens that it keeps of a line, the words that it knows, how often a word must occur for that."""
+
+    max_tokens: Positive = 64
+    max_vocabulary: Annotated[int, Meta(ge=5)] = 10000
+    min_frequency: Positive = 1
+
+
+class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """As agent.bundle.Window; pad and end that are null hold where a stream pattern is set."""
+
+    size: Annotated[int, Meta(ge=2)] = 10
+    pad: bool | None = None
+    end: bool | None = None
+
+
+class ThresholdConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """As agent.bundle.Threshold; what is left out takes the default of its kind."""
+
+    kind: Literal["fixed", "quantile", "sigma"] = "quantile"
+    value: Annotated[float, Meta(ge=0)] | None = None
+    q: Annotated[float, Meta(gt=0, le=1)] | None = None
+    k: Rate | None = None
+    window: Annotated[int, Meta(ge=2)] | None = None
+
+    def __post_init__(self) -> None:
+        defaults = _THRESHOLDS[self.kind]
+        for name in ("value", "q", "k", "window"):
+            if getattr(self, name) is None:
+                setattr(self, name, defaults.get(name))
+            elif name not in defaults:
+                raise ValueError(f"a threshold of the kind {self.kind} takes {' and '.join(defaults)}, not {name}")
+        if self.kind == "fixed" and self.value is None:
+            raise ValueError("a threshold of the kind fixed needs a value")
+
+    def threshold(self) -> Threshold:
+        """What the manifest holds."""
+        return Threshold(self.kind, self.value, self.q, self.k, self.window)
+
+
+class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """The optimisation of one stage of a model: Adam, with an early stop on the validation loss.
+
+    steps_per_epoch   an epoch sees at most this many batches, drawn anew each time; null: all examples
+    patience          epochs without a better validation loss (by a thousandth) until training ends
+    """
+
+    learning_rate: Rate = 1e-3
+    batch_size: Positive = 32
+    epochs: Positive = 10
+    patience: Positive = 3
+    steps_per_epoch: Positive | None = None
+
+
+class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """What every family's configuration holds; a family adds its own settings."""
+
+    family: str = ""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    header: str = "auto"
+    masks: list[str] = msgspec.field(default_factory=lambda: list(MASKS))
+    stream: str | None = None
+    tokenizer: TokenizerConfig = msgspec.field(default_factory=TokenizerConfig)
+    window: WindowConfig = msgspec.field(default_factory=WindowConfig)
+    validation: Share = 0.2
+    threshold: ThresholdConfig = msgspec.field(default_factory=ThresholdConfig)
+    known_min_count: Positive = 1
+
+    def __post_init__(self) -> None:
+        check_format(self.header)
+        StreamKey(self.stream)
+        try:
+            select_masks(self.masks)
+        except BundleError as error:
+            raise ValueError(str(error)) from None
+
+    def lines(self) -> Window:
+        """The window, with pad and end resolved."""
+        of_streams = self.stream is not None
+        pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
+        return Window(self.window.size, pad, end)
+
+
+def load(
+    families: Mapping[str, type[RunConfig]],
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The configuration of the family that it names (or the first): a YAML file, then overrides, then options that are not None.
+
+    `overrides` are `key.sub=value`, their values in YAML. A ConfigError names the key and what is allowed.
+    """
+    content = _read(file) if file else {}
+    for override in overrides:
+        _override(content, override)
+    content |= {key: value for key, value in (options or {}).items() if value is not None}
+    name = content.get("family") or next(iter(families))
+    if not isinstance(name, str) or name not in families:
+        raise ConfigError(f"unknown family {name!r}; choose one of {', '.join(families)}")
+    return convert(content | {"family": name}, families[name], str(file) if file else "configuration")
+
+
+def convert(content: Any, kind: type[T], origin: str) -> T:
+    """`content` as a struct; a ConfigError names `origin`, the key and what is allowed."""
+    try:
+        return msgspec.convert(content, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        keys = path.rstrip("`").lstrip(".")
+        raise ConfigError(f"{origin}: {keys + ': ' if keys else ''}{message}{_allowed(message, keys, kind)}") from None
+
+
+def _allowed(message: str, path: str, kind: Any) -> str:
+    """What is allowed in the place of an error, where its message does not say so."""
+    for key in filter(None, path.split(".")):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            hints = typing.get_type_hints(kind, include_extras=True)
+            kind = hints.get(key.split("[")[0], Any)
+    if "unknown field" in message:
+        return f"; allowed are {', '.join(field.name for field in msgspec.structs.fields(kind))}"
+    if typing.get_origin(kind) is Literal:
+        return f"; choose one of {', '.join(typing.get_args(kind))}"
+    return ""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"configuration {file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {file} is no YAML: {_one_line(error)}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"configuration {file} must be a mapping of keys to values, it is a {type(content).__name__}")
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: write key=value or key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is no YAML: {_one_line(error)}") from None
+    for key in keys[:-1]:
+        inner = content.get(key)
+        content[key] = content = inner if isinstance(inner, dict) else {}
+    content[keys[-1]] = value
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))

@@ -1,0 +1,293 @@
+"""The lines of a training set as arrays: text ids, streams, labels; no line's text is kept."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress, TaskID
+
+from agent.errors import ConfigError, SourceError
+from agent.headers import check_format, parse_header, seconds_of_day
+from agent.lines import Block, LineSplitter
+from agent.normalize import Normalizer
+from agent.streams import StreamKey
+from training.labels import read_labels
+from training.logs import LogFile, find, reading
+
+NORMAL, ANOMALOUS, LEFT_OUT = 0, 1, -1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was read: its base name, bytes, SHA-256, lines, and lines longer than the agent reads (cut)."""
+
+    name: str
+    size: int
+    sha256: str
+    lines: int
+    cut_lines: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Lines in the order of reading.
+
+    ids      int32 [lines], into `texts`, whose first is no line's
+    streams  int32 [lines], into `keys`: the streams in the order of their first lines
+    labels   int8 [lines]: 0 normal, 1 anomalous, -1 leave out
+    seconds  float32 [lines]: the second of the day, NaN where a line shows none
+    times    float64 [lines]: seconds since 1970, for a line without a time those of the line before; None unless asked for
+    """
+
+    texts: list[str]
+    ids: NDArray[np.int32]
+    streams: NDArray[np.int32]
+    labels: NDArray[np.int8]
+    seconds: NDArray[np.float32] | None
+    times: NDArray[np.float64] | None
+    keys: list[bytes]
+    sources: list[Source]
+    span: tuple[str, str] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray) -> "Corpus":
+        """The corpus of some of the lines (a mask or indices); texts and keys stay."""
+        seconds, times = (None if column is None else column[rows] for column in (self.seconds, self.times))
+        ids, streams, labels = self.ids[rows], self.streams[rows], self.labels[rows]
+        return replace(self, ids=ids, streams=streams, labels=labels, seconds=seconds, times=times)
+
+    def stream_order(self) -> NDArray[np.int32]:
+        """int32 [streams]: the streams that have lines, in the order of their first lines."""
+        present, first = np.unique(self.streams, return_index=True)
+        return present[np.argsort(first)]
+
+
+class _Reader:
+    """Gathers the arrays of a corpus block by block."""
+
+    def __init__(self, normalizer: Normalizer, header: str, stream: str | None, seconds: bool, times: bool) -> None:
+        self.normalizer, self.header, self.pattern = normalizer, header, stream
+        self.key = StreamKey(stream)
+        self.with_seconds, self.with_times = seconds, times
+        self.streams: dict[bytes, int] = {}
+        self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "seconds": [], "times": []}
+        self.edges: list[datetime] = []
+
+    def add(self, block: Block, file: int, reference: datetime) -> None:
+        self.columns["ids"].append(self.normalizer.ids(block))
+        self.columns["streams"].append(self._streams(block, file))
+        if self.with_seconds:
+            self.columns["seconds"].append(seconds_of_day(block))
+        if self.with_times:
+            self.columns["times"].append(self._times(block, reference))
+        edges = (parse_header(block.line(index), self.header, reference).time for index in (0, -1))
+        self.edges = sorted({*self.edges, *filter(None, edges)})
+        del self.edges[1:-1]
+
+    def _streams(self, block: Block, file: int) -> NDArray[np.int32]:
+        if self.pattern is None:
+            index = self.streams.setdefault(b"%d" % file, len(self.streams))
+            return np.full(len(block), index, np.int32)
+        return np.array([self.streams.setdefault(key, len(self.streams)) for key in self.key.keys(block)], np.int32)
+
+    def _times(self, block: Block, reference: datetime) -> NDArray[np.float64]:
+        times = (parse_header(line, self.header, reference).time for line in block.lines())
+        return np.array([np.nan if time is None else time.timestamp() for time in times])
+
+    def column(self, name: str) -> NDArray | None:
+        parts = self.columns[name]
+        return np.concatenate(parts) if parts else None
+
+
+def read_corpus(
+    paths: list[Path],
+    header: str,
+    masks: Iterable[str],
+    stream: str | None,
+    labels: Path | None = None,
+    seconds: bool = False,
+    times: bool = False,
+    normalizer: Normalizer | None = None,
+) -> Corpus:
+    """Reads logs with the agent's own headers, masks and stream keys.
+
+    Without a stream pattern each file is a stream; with one, the same key in several files is the same stream. `seconds`
+    and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels that do not fit.
+    """
+    check_format(header)
+    files = find(paths)
+    reader = _Reader(normalizer or Normalizer(header, masks), header, stream, seconds, times)
+    with reading(files) as progress:
+        sources = [_read_file(reader, index, file, progress.tasks[0].id, progress) for index, file in enumerate(files)]
+    ids, streams = reader.column("ids"), reader.column("streams")
+    if ids is None or streams is None:
+        raise SourceError(f"log {paths[0]} holds no line" + (", nor do the others" if len(paths) > 1 else ""))
+    keys = list(reader.streams)
+    marks = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
+    span = (reader.edges[0].isoformat(), reader.edges[-1].isoformat()) if reader.edges else None
+    filled = _fill_times(reader.column("times"), sources)
+    return Corpus(reader.normalizer.texts, ids, streams, marks, reader.column("seconds"), filled, keys, sources, span)
+
+
+def _read_file(reader: _Reader, index: int, path: Path, task: TaskID, progress: Progress) -> Source:
+    splitter = LineSplitter(path.name)
+    with LogFile(path) as file:
+        reference = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        before = progress.tasks[0].completed
+        for chunk in file.chunks():
+            block = splitter.feed(chunk)
+            if block:
+                reader.add(block, index, reference)
+            progress.update(task, completed=before + file.size)
+        block = splitter.finish()
+        if block:
+            reader.add(block, index, reference)
+        return Source(path.name, file.size, file.sha256, splitter.line - 1, splitter.cut_lines)
+
+
+def _fill_times(times: NDArray[np.float64] | None, sources: list[Source]) -> NDArray[np.float64] | None:
+    """Gives a line without a time that of the line before in its file, the first lines that of the first which has one."""
+    if times is None:
+        return None
+    start = 0
+    for source in sources:
+        part = times[start : start + source.lines]
+        known = np.flatnonzero(~np.isnan(part))
+        if len(known):
+            last = np.searchsorted(known, np.arange(len(part)), side="right") - 1
+            part[:] = part[known[np.maximum(last, 0)]]
+        start += source.lines
+    return times
+
+
+def parse_bound(text: str | None, option: str) -> float | datetime | None:
+    """The value of --from or --until: a fraction (0.5, 1) or an aware ISO time; a time without a zone is UTC."""
+    if text is None:
+        return None
+    try:
+        fraction = float(text)
+    except ValueError:
+        pass
+    else:
+        if 0 <= fraction <= 1:
+            return fraction
+        raise ConfigError(f"{option} {text}: a fraction lies between 0 and 1")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        allowed = "a fraction from 0 to 1 or an ISO time such as 2024-05-01T00:00"
+        raise ConfigError(f"{option} {text}: write {allowed}") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def select(corpus: Corpus, start: float | datetime | None, until: float | datetime | None) -> Corpus:
+    """The lines from `start` to before `until`.
+
+    A bound is a fraction of the streams in the order of their first lines (of the lines, where there is one stream), or a time.
+    """
+    keep = np.ones(len(corpus), bool)
+    position = _positions(corpus) if any(isinstance(bound, float) for bound in (start, until)) else None
+    for bound, later in ((start, True), (until, False)):
+        if isinstance(bound, float):
+            keep &= (position >= bound) == later
+        elif bound is not None:
+            if corpus.times is None or np.isnan(corpus.times).all():
+                raise ConfigError(f"no line shows a time, so {bound} selects nothing; use a fraction from 0 to 1")
+            keep &= (corpus.times >= bound.timestamp()) == later
+    if not keep.any():
+        raise ConfigError(f"no line of {len(corpus)} is left between --from and --until")
+    return corpus if keep.all() else corpus.take(keep)
+
+
+def _positions(corpus: Corpus) -> NDArray[np.float64]:
+    """float64 [lines]: the place of each line's stream (of the line, where there is one stream), from 0 to before 1."""
+    order = corpus.stream_order()
+    if len(order) == 1:
+        return np.arange(len(corpus)) / len(corpus)
+    places = np.empty(int(order.max()) + 1)
+    places[order] = np.arange(len(order)) / len(order)
+    return places[corpus.streams]
+
+
+def drop_labelled(corpus: Corpus) -> tuple[Corpus, int]:
+    """The normal lines, and how many others were left out."""
+    keep = corpus.labels == NORMAL
+    return corpus.take(keep), int(len(keep) - keep.sum())
+
+
+def compact(corpus: Corpus) -> Corpus:
+    """The corpus without the texts that none of its lines has, renumbered in their order."""
+    present = np.unique(corpus.ids)
+    moved = np.zeros(len(corpus.texts), np.int32)
+    moved[present] = np.arange(1, len(present) + 1)
+    return replace(corpus, texts=["", *(corpus.texts[text] for text in present.tolist())], ids=moved[corpus.ids])
+
+
+def split(corpus: Corpus, share: float, by_stream: bool) -> tuple[Corpus, Corpus]:
+    """Training and validation lines: the last share of the streams, or of the lines of each stream."""
+    order = corpus.stream_order()
+    if by_stream and len(order) > 1:
+        later = np.zeros(int(order.max()) + 1, bool)
+        later[order[-max(1, round(share * len(order))) :]] = True
+        mask = later[corpus.streams]
+    else:
+        mask = np.zeros(len(corpus), bool)
+        for stream in order:
+            rows = np.flatnonzero(corpus.streams == stream)
+            mask[rows[len(rows) - round(share * len(rows)) :]] = True
+    return corpus.take(~mask), corpus.take(mask)
+
+
+class Windows:
+    """Windows of lines within their streams, gathered on demand; the same as those of agent.streams.Streams.
+
+    `len` counts the places that are scored: each line (with `pad` also the first ones of a stream) and, with `end`, the
+    place that follows a stream's last line. The lines come first, in the order of the corpus.
+
+    lines   int64 [places]: the number of each place's line in the corpus, for an end that of the stream's last line
+    is_end  bool [places]: the place follows a stream's last line
+    """
+
+    def __init__(self, corpus: Corpus, size: int, pad: bool, end: bool) -> None:
+        tail = size - 1
+        order = np.argsort(corpus.streams, kind="stable")
+        _, first, counts = np.unique(corpus.streams[order], return_index=True, return_counts=True)
+        group = np.repeat(np.arange(len(first)), counts)
+        at = np.empty(len(order), np.int64)
+        at[order] = np.arange(len(order)) + (group + 1) * tail + group * end
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order)) - first[group]
+        self.size, self.is_end = size, np.repeat([False, True], [len(order), len(first) * end])
+        last = order[first + counts - 1]
+        self.lines, self._at = np.arange(len(order)), at
+        if end:
+            self.lines, self._at = np.append(self.lines, last), np.append(at, at[last] + 1)
+            rank = np.append(rank, counts)
+        self._ids = np.zeros(len(order) + len(first) * (tail + end), np.int32)
+        self._ids[at] = corpus.ids
+        self._seconds = None
+        if corpus.seconds is not None:
+            self._seconds = np.full(len(self._ids), np.nan, np.float32)
+            self._seconds[at] = corpus.seconds
+        if not pad:
+            full = rank >= tail
+            self.lines, self._at, self.is_end = self.lines[full], self._at[full], self.is_end[full]
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def _index(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._at[rows][:, None] + np.arange(1 - self.size, 1)
+
+    def ids(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """int32 [rows, size]: text ids, the place's own last; 0 where there is no line."""
+        return self._ids[self._index(rows)]
+
+    def seconds(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """float32 [rows, size]: seconds of the day, NaN where there is none; None where the corpus has none."""
+        return None if self._seconds is None else self._seconds[self._index(rows)]

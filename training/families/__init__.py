@@ -1,0 +1,16 @@
+"""The families of models, by name. Each is a module with:
+
+Config             its configuration, a RunConfig
+SCORER             the name of the agent's scorer
+build(config, vocabulary)              a new model
+stages(config, model, data)            the stages of its training, in order; each is trained before the next is asked for
+graphs(config, model)                  what the export turns into ONNX
+settings(config)                       what the manifest tells the scorer
+"""
+
+from types import ModuleType
+
+from training.families import two_stage
+
+FAMILIES: dict[str, ModuleType] = {"two-stage": two_stage}
+CONFIGS = {name: family.Config for name, family in FAMILIES.items()}
