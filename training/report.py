@@ -15,20 +15,21 @@ _COLUMNS = {
     "recall": ("recall", 4),
     "false_positive_rate": ("FPR", 5),
     "alerts_per_day": ("alerts/day", 1),
-    "best_f1_with_test_labels": ("best F1 (test labels)", 4),
+    "best_f1_with_test_labels": ("best F1*", 4),
 }
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """What `evaluate` gave: a table, the model first, and below it what was measured."""
     model = report["model"]
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("", overflow="fold")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold", min_width=12)
     for title, _ in _COLUMNS.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for name, values in {model["name"]: model, **report["baselines"]}.items():
         table.add_row(name, *(_number(values[key], digits) for key, (_, digits) in _COLUMNS.items()))
     console.print(table)
+    console.print("* at the threshold that is best for the test labels: it needed them", highlight=False)
     for sentence in (*_about_data(report["data"]), *_about_scores(model, report["data"])):
         console.print(sentence, highlight=False, markup=False)
 

@@ -14,7 +14,7 @@ from agent.errors import ConfigError
 from agent.headers import time_features
 from agent.normalize import Normalizer
 from agent.tokenizer import WordTokenizer
-from training.corpus import Corpus, Windows
+from training.corpus import Windows
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
 """Windows int32 [lines, size] of text ids, features float32 [lines, size, 2] or None -> scores float32 [lines]."""
@@ -22,7 +22,6 @@ Progress = Callable[[int, int], None]
 """Takes how many of how many steps are done."""
 
 _LINES_AT_ONCE = 4096
-_TAIL = 1 - np.logspace(-2, -6, 81)  # quantiles of a scale above 0.99
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ def _open_bundle(path: Path) -> Subject:
 
 def _open_run(path: Path) -> Subject:
     from agent.scorers import SCORERS
+    from training.calibration import held_out, scale_of
     from training.families import FAMILIES
     from training.run import load_run
 
@@ -90,7 +90,7 @@ def _open_run(path: Path) -> Subject:
     )
     score = SCORERS[family.SCORER](graphs, lambda text_id: normalizer.texts[text_id], True).score
     window, timed = config.lines(), bool(settings["time_of_day"])
-    normal = Windows(_heldout(run), window.size, window.pad, window.end)
+    normal = Windows(held_out(run), window.size, window.pad, end=False)
     scale = scale_of(place_scores(score, normal, np.arange(len(normal))))
     return Subject(
         path.name,
@@ -122,13 +122,6 @@ def _torch_graphs(specs: list[Any]) -> Callable[..., list[NDArray]]:
     return run
 
 
-def _heldout(run: Any) -> Corpus:
-    """The validation lines of a run."""
-    ids, streams, seconds = (run.heldout[name] for name in ("ids", "streams", "seconds"))
-    labels = np.zeros(len(ids), np.int8)
-    return Corpus(run.texts, ids, streams, labels, seconds if len(seconds) else None, None, [], [], None)
-
-
 def place_scores(
     score: Score, windows: Windows, places: NDArray[np.int64], progress: Progress = lambda done, total: None
 ) -> NDArray[np.float32]:
@@ -143,15 +136,3 @@ def place_scores(
 
 def _features(seconds: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
     return None if seconds is None else time_features(seconds.ravel()).reshape(*seconds.shape, 2)
-
-
-def scale_of(scores: NDArray[np.float32]) -> Scale:
-    """The scale of normal scores; a ConfigError where there are none."""
-    if not len(scores):
-        raise ConfigError(
-            "the held-out lines are fewer than a window, so the threshold is not known; train on more lines"
-        )
-    values = scores.astype(np.float64)
-    quantiles = np.unique(np.concatenate([np.linspace(0, 0.99, 100), _TAIL, [1.0]]))
-    at = np.quantile(values, quantiles).tolist()
-    return Scale(len(values), float(values.mean()), float(values.std()), quantiles.tolist(), at)

@@ -1,0 +1,35 @@
+"""The scale of normal scores, from the lines that a training held out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.bundle import Scale
+from agent.errors import ConfigError
+from training.corpus import Corpus
+from training.run import Run
+
+QUANTILES = (
+    *(step / 100 for step in range(100)),
+    *(0.99 + step / 1000 for step in range(1, 10)),
+    *(0.999 + step / 10000 for step in range(1, 10)),
+    0.99995, 0.99999, 1.0,
+)  # fmt: skip
+
+
+def held_out(run: Run) -> Corpus:
+    """The validation lines that a run kept."""
+    ids, streams, seconds = (run.heldout[name] for name in ("ids", "streams", "seconds"))
+    marks = np.zeros(len(ids), np.int8)
+    return Corpus(run.texts, ids, streams, marks, seconds if len(seconds) else None, None, [], [], None)
+
+
+def scale_of(scores: NDArray[np.float32]) -> Scale:
+    """The table of quantiles of scores, dense in the tail; a ConfigError where there is none."""
+    if not len(scores):
+        raise ConfigError(
+            "there is no line to calibrate with: every stream is shorter than the window; give --calibrate LOG"
+        )
+    values = np.quantile(scores.astype(np.float64), QUANTILES)
+    quantiles = [round(quantile, 6) for quantile in QUANTILES]
+    exact = scores.astype(np.float64)
+    return Scale(len(scores), float(exact.mean()), float(exact.std()), quantiles, values.tolist())
