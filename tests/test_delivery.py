@@ -99,6 +99,12 @@ def test_a_failing_sink_is_tried_again_without_loss_or_repeat(state, deliver, ma
     assert a.taken == list(range(5))
     until(lambda: len(said) == 2)
     assert said == ["sink a fails: not now; its alerts are kept and tried again", "sink a works again"]
+    state.commit(alerts=[make_alert(5)])
+    until(lambda: state.backlog("a") == 0)
+    a.faults = [SinkError("again")]
+    state.commit(alerts=[make_alert(6)])
+    until(lambda: len(said) == 4)
+    assert said[2:] == ["sink a fails: again; its alerts are kept and tried again", "sink a works again"]
 
 
 def test_a_sink_that_fails_in_the_middle_keeps_what_it_took(state, deliver, make_alert, slow):
@@ -141,6 +147,14 @@ def test_draining_does_not_wait_for_the_next_planned_try(state, deliver, make_al
     until(lambda: said)
     assert delivery.drain(60) == {}
     assert a.taken == [1] and a.tries == 4
+
+
+def test_draining_does_not_hammer_a_sink_that_is_down(state, deliver, make_alert, slow):
+    delivery, (a,), _ = deliver("a")
+    a.down = True
+    state.commit(alerts=[make_alert(1)])
+    assert delivery.drain(0.5) == {"a": 1}
+    assert 1 < a.tries < 10
 
 
 def test_stopping_ends_threads_that_wait_that_back_off_and_that_send(state, make_alert, slow):

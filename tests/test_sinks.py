@@ -51,7 +51,7 @@ def test_the_text_tells_what_why_how_odd_and_where(make_alert):
     assert alert_text(make_alert(12, count=10)) == (
         'high anomaly: cupsd: paper tray 12 is on fire | why: never seen; unknown words: "fire"; '
         'nearest known: "paper tray <num> is empty"; expected: "job <num> is done" '
-        "| score 3.21 over 1.20 (p<0.0001), /var/log/syslog line 12, seen 10 times"
+        "| score 3.214 over 1.2 (p<0.0001), /var/log/syslog line 12, seen 10 times"
     )
 
 
@@ -59,7 +59,7 @@ def test_the_text_of_a_known_line_in_the_wrong_place(make_alert):
     reason = {"new_text": False, "unknown_words": [], "nearest": None, "expected": {"text": "door is shut"}}
     assert alert_text(make_alert(3, program="", message="door opens", reason=reason, p_value=0.0123)) == (
         'high anomaly: door opens | why: a known line, but not in this place; expected: "door is shut" '
-        "| score 3.21 over 1.20 (p=0.012), /var/log/syslog line 3"
+        "| score 3.214 over 1.2 (p=0.012), /var/log/syslog line 3"
     )
 
 
@@ -81,9 +81,15 @@ def test_the_text_is_one_short_printable_line(text, number):
 
 def test_cutting_keeps_every_part(make_alert):
     known = {"text": "k" * 5000}
-    reason = {"new_text": True, "unknown_words": ["w" * 900] * 9, "nearest": known, "expected": known}
-    text = alert_text(make_alert(1, message="é" * 2000, program="p" * 900, source="/" + "s" * 900, reason=reason))
-    assert all(part in text for part in ("why: never seen", "nearest known:", "expected:", "score 3.21", "line 1"))
+    reason = {"new_text": True, "unknown_words": ["w" * 900] * 9999, "nearest": known, "expected": known}
+    places = {"message": "é" * 2000, "program": "p" * 900, "source": "/" + "s" * 900, "severity": "critical"}
+    figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
+    text = alert_text(make_alert(10**12, reason=reason, **places, **figures))
+    assert len(text.encode()) <= MAX_TEXT
+    assert all(
+        part in text
+        for part in ("why: never seen", "nearest known:", "expected:", "score 1.234e-100", "line 1000000000000, seen")
+    )
 
 
 # syslog
@@ -231,6 +237,20 @@ def test_tcp_does_not_mind_a_peer_that_talks(listener, make_alert):
     received = b""
     while b'line="2"' not in received:
         received += listener.connection.recv(65536)
+    sink.close()
+
+
+def test_tcp_notices_a_peer_that_will_close_behind_what_it_said(listener, make_alert):
+    sink = tcp_sink(listener)
+    sink.send(make_alert(1))
+    listener.accept()
+    with listener.connection as first:
+        first.sendall(b"bye" * 5000)
+        first.shutdown(socket.SHUT_WR)
+        listener.connection = None
+        sink.send(make_alert(2))
+        listener.accept()
+    assert b'line="2"' in listener.connection.recv(65536)
     sink.close()
 
 
@@ -393,6 +413,10 @@ def test_jsonl_goes_on_in_a_new_file_when_its_own_was_moved_or_deleted(tmp_path,
     sink.send(make_alert(2))
     sink.send(make_alert(3))
     assert lines_of(tmp_path / "old") == [1] and lines_of(path) == [2, 3]
+    path.rename(tmp_path / "older")
+    path.touch()
+    sink.send(make_alert(3))
+    assert lines_of(tmp_path / "older") == [2, 3] and lines_of(path) == [3]
     path.unlink()
     sink.send(make_alert(4))
     assert lines_of(path) == [4]
@@ -485,7 +509,7 @@ def test_the_console_shows_all_of_an_alert(capsys, make_alert):
     assert capsys.readouterr().out == (
         "HIGH 2026-03-09T03:12:45.5+01:00 web1.example.org /var/log/syslog:12  seen 10 times\n"
         "  cupsd: [red]tray[/red] :fire: burns\n"
-        '  why: never seen; unknown words: "fire"; score 3.21 over 1.20 (p<0.0001)\n'
+        '  why: never seen; unknown words: "fire"; score 3.214 over 1.2 (p<0.0001)\n'
         '  nearest known: "paper tray <num> is empty"\n'
         '  expected: "job <num> is done"\n'
         "  before: Mar  9 03:12:44 web1 cupsd[7]: job 4 starts\n"

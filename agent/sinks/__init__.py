@@ -61,9 +61,7 @@ def parse_address(url: str) -> tuple[str, int]:
     """The host and port of udp://HOST[:PORT] or tcp://HOST[:PORT]; an IPv6 address stands in brackets."""
     match = _NETWORK.fullmatch(url)
     if match is None:
-        raise ConfigError(
-            f"sink {url!r} is not understood; write {url[:3]}://HOST:PORT, IPv6 addresses in brackets"
-        )
+        raise ConfigError(f"sink {url!r} is not understood; write {url[:3]}://HOST:PORT, IPv6 addresses in brackets")
     port = int(match["port"] or PORT)
     if not 0 < port < 65536:
         raise ConfigError(f"sink {url!r}: a port is a number from 1 to 65535")

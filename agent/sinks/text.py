@@ -4,16 +4,16 @@ from typing import Any
 
 from agent.alerts import Alert, escape
 
-MAX_TEXT = 1000  # bytes
-_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 320, 100, 28, 120  # bytes
+# Bytes of each part, so that the whole has at most MAX_TEXT.
+MAX_TEXT = 1000
+_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 300, 100, 28, 120
 _MAX_WORDS = 4
 
 
 def alert_text(alert: Alert) -> str:
     """What program said what, why that is odd, how odd, and where; at most MAX_TEXT bytes on one line."""
     reasons = "; ".join([why(alert), *quotes(alert)])
-    text = f"{alert.severity} anomaly: {said(alert, _MAX_MESSAGE)} | why: {reasons} | {figures(alert)}, {place(alert)}"
-    return escape(text, MAX_TEXT)
+    return f"{alert.severity} anomaly: {said(alert, _MAX_MESSAGE)} | why: {reasons} | {figures(alert)}, {place(alert)}"
 
 
 def said(alert: Alert, most: int) -> str:
@@ -47,7 +47,7 @@ def _text(known: dict[str, Any]) -> str:
 def figures(alert: Alert) -> str:
     """The score beside its threshold, and how rare such a score is among normal lines."""
     rarity = "p<0.0001" if alert.p_value < 0.0001 else f"p={alert.p_value:.2g}"
-    return f"score {alert.score:.2f} over {alert.threshold:.2f} ({rarity})"
+    return f"score {alert.score:.4g} over {alert.threshold:.4g} ({rarity})"
 
 
 def place(alert: Alert) -> str:
