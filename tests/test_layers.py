@@ -1,0 +1,101 @@
+"""agent < training < export: a layer imports what is below it alone, and the agent runs where the others are not."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agent
+
+ROOT = Path(agent.__file__).parents[1]  # the checkout, or site-packages where the wheel is tested
+TRAINING_ONLY = {"torch", "lightning_fabric", "safetensors", "sklearn", "scipy", "matplotlib"}
+EXPORT_ONLY = {"onnx", "onnxscript"}
+FORBIDDEN = {
+    "agent": {"training", "export"} | TRAINING_ONLY | EXPORT_ONLY,
+    "training": {"export"} | EXPORT_ONLY,
+    "export": set(),
+}
+AGENT_MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "agent").rglob("*.py")
+)
+BLOCKER = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Blocker())
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+
+
+def imports(code: str) -> Iterator[str]:
+    """The top-level packages that code imports, at any depth of it, by name or by importlib with a constant."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+            yield from (
+                argument.value.split(".")[0]
+                for argument in node.args
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            )
+
+
+def run_blocked(modules: list[str], blocked: set[str], then: str = "") -> subprocess.CompletedProcess[str]:
+    """Imports modules in a fresh interpreter that finds the same packages but the blocked ones."""
+    code = BLOCKER.format(blocked=blocked, modules=modules) + then
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
+
+
+@pytest.mark.parametrize("layer", sorted(FORBIDDEN))
+def test_a_layer_imports_nothing_of_those_above_it(layer):
+    files = sorted((ROOT / layer).rglob("*.py"))
+    assert files
+    found = {(path.name, name) for path in files for name in imports(path.read_text()) if name in FORBIDDEN[layer]}
+    assert not found
+
+
+def test_imports_are_found_wherever_they_stand():
+    code = "import torch.nn\ndef f():\n    from onnx import helper\n    importlib.import_module('sklearn.metrics')\n"
+    assert set(imports(code)) == {"torch", "onnx", "sklearn"}
+
+
+def test_every_module_of_the_agent_runs_without_training_and_export():
+    done = run_blocked(AGENT_MODULES, FORBIDDEN["agent"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_blocker_blocks():
+    done = run_blocked(["training"], {"training"})
+    assert done.returncode != 0 and "training is blocked" in done.stderr
+
+
+def test_the_agent_makes_no_process_load_torch():
+    loaded = "assert not {'torch', 'onnx', 'training', 'export'} & {name.split('.')[0] for name in sys.modules}"
+    done = run_blocked(["agent.cli", "agent.service"], set(), loaded)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["training.cli", "training.synth"])
+def test_a_log_can_be_made_up_where_torch_is_not_installed(command):
+    done = run_blocked([command], TRAINING_ONLY | EXPORT_ONLY | {"export"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_generator_needs_nothing_but_the_standard_library():
+    done = run_blocked(["training.synth"], {"numpy", "msgspec", "typer", "yaml", "torch"})
+    assert done.returncode == 0, done.stderr
