@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_truncated_gzip_file_gives_what_it_has(tmp_path: Path, lost: int) -> N
             got += piece
     assert LINES.startswith(got)
     assert len(got) > 10_000
+
+
+@pytest.mark.parametrize("chunk", [1, 10])
+def test_small_pieces_of_a_truncated_file_give_as_much(tmp_path: Path, chunk: int) -> None:
+    file = tmp_path / "cut.gz"
+    content = gzip.compress(b"again and " * 500)[:-12]
+    file.write_bytes(content)
+    got = b""
+    with pytest.raises(SourceError, match="truncated"):
+        for piece in read_log(file, chunk):
+            got += piece
+    assert got == zlib.decompressobj(31).decompress(content)
 
 
 @pytest.mark.parametrize("tail", [b"garbage", b"\x1f\x8b garbage"])

@@ -1,5 +1,6 @@
 """Following one file: every line once, through all that may happen to a log."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -69,6 +70,12 @@ def append(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def set_times(log: Path, *names: str) -> None:
+    """Makes the files beside a log look as if they were last written in this order."""
+    for second, name in enumerate(names, 1_700_000_000):
+        os.utime(log.with_name(name), (second, second))
+
+
 def test_a_growing_file_is_read_line_by_line(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\ntwo\nthr")
     follower = follow()
@@ -91,6 +98,14 @@ def test_start_at_the_end_sees_the_line_being_written_whole(log: Path, follow: C
     append(log, b"tten\n")
     (block,) = follower.blocks()
     assert (block.line(0), block.first, block.offsets.tolist()) == (b"being written", 3, [10])
+
+
+def test_lines_are_counted_up_to_the_end_of_a_large_file(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"0123456789\n" * 300_000 + b"x" * 2_000_000)
+    follower = follow(start="end")
+    append(log, b"\n")
+    (block,) = follower.blocks()
+    assert (block.first, block.offsets.tolist()) == (300_001, [3_300_000])
 
 
 @pytest.mark.parametrize("content", [b"", b"only a part"])
@@ -180,6 +195,47 @@ def test_rotation_by_rename_loses_no_line_of_the_old_file(log: Path, follow: Cal
     assert follower.said == []
 
 
+def test_the_grace_begins_anew_with_growth_and_with_each_rotation(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"1\n")
+    follower = follow()
+    for number in (2, 1):
+        follower.clock.now += 100
+        assert len(follower.lines()) == 1
+        old = log.rename(log.with_name(f"app.log.{number}"))
+        log.write_bytes(b"new\n")
+        for text in (b"a", b"b", b"c"):
+            append(old, text + b"\n")
+            assert follower.lines(wait=0.9) == [text]
+        follower.clock.now += 0.1
+    assert follower.source.rotations == 1
+
+
+def test_each_of_two_rotations_has_its_grace(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"1\n")
+    follower = follow()
+    log.rename(log.with_name("app.log.2"))
+    old = log.with_name("app.log.1")
+    old.touch()
+    log.write_bytes(b"new\n")
+    set_times(log, "app.log.2", "app.log.1", "app.log")
+    assert follower.lines(wait=1) == [b"1"]
+    append(old, b"late\n")
+    assert follower.lines() == [b"late"]
+    assert follower.lines(wait=1) == [b"new"]
+
+
+def test_a_run_that_does_not_wait_gets_through_all_rotations(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"1\n")
+    follower = follow()
+    for number in (4, 3, 2):
+        log.rename(log.with_name(f"app.log.{number}"))
+        log.write_bytes(b"" if number == 4 else b"part %d" % number)
+    set_times(log, "app.log.4", "app.log.3", "app.log.2", "app.log")
+    follower.source.grace = 0
+    assert follower.lines() == [b"1", b"part 3"]
+    assert follower.source.finish().line(0) == b"part 2"
+
+
 def test_the_position_is_that_of_the_block_just_read(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\n")
     source = follow().source
@@ -199,9 +255,9 @@ def test_rotation_while_the_agent_was_away(log: Path, follow: Callable[..., Foll
     for name, content in (("app.log.2", b"3\n"), ("app.log.1", b"4\n")):
         log.rename(log.with_name(name))
         log.write_bytes(content)
-    for age, name in enumerate(("app.log", "app.log.1", "app.log.2")):
-        os.utime(log.with_name(name), (1_700_000_000 - age, 1_700_000_000 - age))
-    log.with_name("app.log.0.gz").write_bytes(b"not ours")
+    for name in ("app.log.0.gz", "app.log.bak"):
+        log.with_name(name).write_bytes(b"not to be read\n")
+    set_times(log, "app.log.2", "app.log.0.gz", "app.log.bak", "app.log.1", "app.log")
     second = follow(position=first.source.position)
     assert [second.lines(wait=1.0) for _ in range(3)] == [[b"2", b"3"], [b"4"], []]
     assert "app.log.2 first" in second.said[0]
@@ -267,6 +323,19 @@ def test_a_removed_file_is_read_to_its_end_and_waited_for(log: Path, follow: Cal
     assert follower.said == [f"{log} is gone: waiting for it to come back"]
 
 
+def test_a_file_that_is_moved_away_and_back(log: Path, follow: Callable[..., Follower]) -> None:
+    log.touch()
+    follower = follow()
+    for text in (b"one", b"two"):
+        append(log, text + b"\n")
+        away = log.rename(log.with_name("away"))
+        assert follower.lines(wait=2) == [text]
+        away.rename(log)
+        assert follower.lines() == []
+    assert follower.said == [f"{log} is gone: waiting for it to come back"] * 2
+    assert follower.source.rotations == 0
+
+
 def test_a_removed_file_is_let_go_after_a_while(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\npart")
     follower = follow(start="end")
@@ -323,6 +392,25 @@ def test_permission_lost_later_is_told_and_tried_again(log: Path, follow: Callab
     assert follower.lines(wait=2) == [b"two"]
     (sentence,) = follower.said
     assert "no permission" in sentence
+
+
+def test_a_stale_file_handle_is_opened_again_without_repeats(
+    log: Path, follow: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write_bytes(b"one\n")
+    follower = follow()
+    assert follower.lines() == [b"one"]
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    append(log, b"two\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        assert follower.lines() == []
+        assert follower.lines() == []
+    assert follower.lines() == [b"two"]
+    assert follower.said == [f"{log} cannot be read: Stale file handle; trying again"]
 
 
 def test_a_symbolic_link_is_followed_to_its_new_target(log: Path, follow: Callable[..., Follower]) -> None:

@@ -44,15 +44,17 @@ class OpenFile:
             mode = os.stat(path).st_mode
             if not stat.S_ISREG(mode):
                 raise SourceError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
-            file = cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), source, max_line)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise cannot_read(path, error) from None
-        if os.pread(file._descriptor, len(GZIP_MAGIC), 0) == GZIP_MAGIC:
-            file.close()
-            raise SourceError(f"{path} is gzip data, which does not grow; score it once: oddline agent score {path}")
-        return file
+        try:
+            _refuse_gzip(path, descriptor)
+            return cls(descriptor, source, max_line)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     def begin(self, offset: int, line: int) -> None:
         """Sets where reading starts: the offset of a line and its number."""
@@ -186,3 +188,8 @@ class OpenFile:
 def _digest(head: bytes) -> str:
     """The length of the head of a file and its SHA-256."""
     return f"{len(head)}:{hashlib.sha256(head).hexdigest()}"
+
+
+def _refuse_gzip(path: Path, descriptor: int) -> None:
+    if os.pread(descriptor, len(GZIP_MAGIC), 0) == GZIP_MAGIC:
+        raise SourceError(f"{path} is gzip data, which does not grow; score it once: oddline agent score {path}")
