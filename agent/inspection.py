@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agent.bundle import TOLERANCE, Bundle, Manifest, read_manifest
@@ -51,7 +52,7 @@ def inspect_bundle(name: str, as_json: bool) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _rows(manifest, Bundle.load(path)):
-        table.add_row(key, value)
+        table.add_row(key, escape(value))
     Console(soft_wrap=False).print(table)
 
 

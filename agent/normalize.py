@@ -97,6 +97,8 @@ MASKS: dict[str, tuple[re.Pattern[str], str]] = {
         r"|(?<![\w./@-])(?:[\w-]+\.){2,}[a-zA-Z]{2}(?![\w-]|\.\w)",
         "<host>",
     ),
+    # what lies deep in a tree is data; the first two folders, and shorter paths, say what is meant
+    "path": _pattern(r"(?<![\w./])((?:/[\w.+@~-]+){2})(?:/[\w.+@~=-]*){3,}", r"\1/<path>"),
     "hex": _pattern(r"(?<!\w)0x0?(?!\w)", "<hex>"),
     "time": _pattern(r"(?<![\w:])0:0:0(?:[.,]0)?(?![\w:])", "<time>"),
     "num": _pattern(r"(?:(?<![\w>])-|(?<=_)-)?(?<![A-Za-z])0(?![A-Za-z])", "<num>"),

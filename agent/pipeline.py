@@ -203,7 +203,7 @@ class Pipeline:
             id=alert_id(self.bundle.id, identity, offset, line),
             time=time,
             host=header.host or self._host,
-            source=block.source,
+            source=escape(block.source),
             offset=offset,
             line=number,
             stream=escape(scored.keys[index]),

@@ -141,6 +141,8 @@ class Service:
 
     def _loop(self, once: bool) -> None:
         beat = time.monotonic()
+        for source in self._sources:
+            source.grace = 0.0 if once else source.grace
         while not self._stopped:
             worked = [self._step(source) for source in self._sources if not self._stopped]
             if time.monotonic() - beat >= _LOOK:

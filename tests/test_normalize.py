@@ -73,6 +73,8 @@ def test_fold_follows_its_rule(data):
         ("rhost=gw.example.com user=x", "rhost=<host> user=x"),
         ("started at 10:31:07, took 3-4 s", "started at <time>, took <num>-<num> s"),
         ("tab\tand\x1b[31m escape", "tab and [31m escape".replace("31", "<num>").replace("[<num>m", "[0m")),
+        ("allocate: /user/root/sort7/_tmp/_task_2008_m_81/part-81. blk_5", "allocate: /user/root/<path> blk_<num>"),
+        ("exe=/usr/sbin/sshd dir=/usr/lib/php5/sessions", "exe=/usr/sbin/sshd dir=/usr/lib/php0/sessions"),
         ("", ""),
     ],
 )
