@@ -54,7 +54,9 @@ def tail(
     ] = None,
     scores: Annotated[
         str | None,
-        typer.Option("--scores", metavar="F", help="Write the score of every line here too, as agent score does."),
+        typer.Option(
+            "--scores", metavar="F", help="Append the score of every line here too, as agent score writes it."
+        ),
     ] = None,
 ) -> None:
     """Follow log files and report their odd lines."""
@@ -84,7 +86,7 @@ def _run(config: Any, run_service: Any, once: bool, scores: str | None) -> None:
     if scores is None:
         run_service(config, once)
         return
-    with open_output(scores) as output:
+    with open_output(scores, live=True) as output:
         run_service(config, once, output)
 
 

@@ -102,23 +102,26 @@ class JsonLines:
 
 
 @contextmanager
-def open_output(target: str) -> Iterator[JsonLines]:
-    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz. A file appears when it is
-    whole.
+def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
+    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz.
+
+    A file appears when it is whole; with `live` it is appended to block by block.
     """
     if target == "-":
         yield JsonLines(sys.stdout.buffer)
         return
     path = Path(target)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path if live else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         opened = gzip.open if path.suffix == ".gz" else open
-        file = opened(part, "wb")
+        file = opened(part, "ab" if live else "wb")
     except OSError as error:
-        raise SinkError(f"{target} cannot be written: {error.strerror}; choose another --output") from None
+        raise SinkError(f"{target} cannot be written: {error.strerror}; choose another file") from None
     try:
         with file:
             yield JsonLines(file)
-        part.replace(path)
+        if not live:
+            part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        if not live:
+            part.unlink(missing_ok=True)
