@@ -1,14 +1,30 @@
 """What the tests share."""
 
 import os
+import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+import agent
 from agent.alerts import Alert
+
+_AGENT = [sys.executable, "-c", "from agent.cli import main; main()"]
+_STEPS = (  # 0: any number, 1: the number of the request, 2: a small number
+    "sshd[{0}]: Accepted publickey for deploy from 192.0.2.{2} port {0} ssh2",
+    "sshd[{0}]: session opened for user deploy(uid={2}) by (uid=0)",
+    "shopd[{2}]: req-{1} get /items/{0}",
+    "shopd[{2}]: req-{1} answered in {0} ms",
+    "CRON[{0}]: (root) CMD (cleanup --older {2} --most 9)",
+    "sshd[{0}]: session closed for user deploy after {0} s and {2} bytes",
+)
+ODD = "shopd[77]: panic: lost the vault of user mallory, melting down 0xdeadbeef"
 
 
 def require_program(name: str) -> str:
@@ -26,6 +42,95 @@ def until(ready: Callable[[], object], timeout: float = 30.0) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"not so after {timeout} s"
         time.sleep(0.01)
+
+
+def made_up_lines(count: int, seed: int = 0, odd: tuple[int, ...] = ()) -> list[bytes]:
+    """Lines of a syslog in which the same few steps follow each other, with an odd one at each of the places `odd`."""
+    draw, lines = random.Random(seed), []
+    for number in range(count):
+        step = ODD if number in odd else _STEPS[number % len(_STEPS)]
+        clock = f"{number // 360 % 24:02}:{number // 6 % 60:02}:{number % 6 * 10:02}"
+        text = step.format(draw.randrange(100, 9000), 1000 + number // len(_STEPS), draw.randrange(1, 255))
+        lines.append(f"Mar  9 {clock} web1 {text}\n".encode())
+    return lines
+
+
+def _environment(more: dict[str, str] | None) -> dict[str, str]:
+    """Of a subprocess that finds the agent under test wherever it runs."""
+    paths = [str(Path(agent.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"} | (more or {})
+
+
+def start_agent(*arguments: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
+    """The command `agent` as a process of its own, its output piped unless `options` say otherwise."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([*_AGENT, *map(os.fspath, arguments)], env=_environment(env), **pipes)
+
+
+def run_agent(
+    *arguments: object, input: bytes = b"", env: dict[str, str] | None = None, **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command `agent` to its end; whatever happened, it has shown no traceback."""
+    with start_agent(*arguments, env=env, stdin=subprocess.PIPE, **options) as process:
+        try:
+            stdout, stderr = process.communicate(input, timeout=120)
+        except BaseException:
+            process.kill()
+            raise
+    assert b"Traceback" not in stderr, stderr.decode(errors="replace")
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+def refusal(*arguments: object, **options: object) -> tuple[int, str]:
+    """Runs a command that has to refuse: its exit code and the one line that it says."""
+    done = run_agent(*arguments, **options)
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return done.returncode, lines[0]
+
+
+def _make_bundle(folder: Path, *settings: str, stream: str | None = None) -> Path:
+    """A bundle of a very small model that learned made-up lines."""
+    pytest.importorskip("torch")
+    from export.writer import export_run
+    from training.job import Job, run_job
+    from training.run import load_run
+
+    (folder / "log").write_bytes(b"".join(made_up_lines(600)))
+    small = (
+        "encoder.epochs=4",
+        "encoder.embedding=8",
+        "encoder.hidden=8",
+        "encoder.vector=6",
+        "encoder.learning_rate=0.03",
+        "detector.epochs=12",
+        "detector.hidden=8",
+        "detector.learning_rate=0.02",
+        "window.size=4",
+        "threshold.q=0.99",
+    )
+    options = {"stream": stream, "family": "two-stage", "seed": 3}
+    run_job(Job([folder / "log"], folder / "run", None, small + settings, options, None, None, None, "cpu", 1, False))
+    export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose windows have 4 lines of a file. Not to be changed: copy it."""
+    return _make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def padded_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of streams of requests whose beginnings are padded and whose ends count."""
+    return _make_bundle(tmp_path_factory.mktemp("padded"), "window.pad=true", "window.end=true", stream=r"req-\d+")
+
+
+@pytest.fixture(scope="session")
+def timed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose detector sees the time of day."""
+    return _make_bundle(tmp_path_factory.mktemp("timed"), "time_of_day=true")
 
 
 @pytest.fixture
