@@ -48,9 +48,9 @@ def test_equal_scores_are_ties():
 
 
 def test_left_out_items_count_as_alerts_alone():
-    found = metrics([0.9, 0.9, 0.1], [1, -1, 0], days=1.0)
-    assert (found.auc, found.f1, found.precision, found.false_positive_rate) == (1, 1, 1, 0)
-    assert (found.alerts, found.alerts_per_day) == (2, 2)
+    found = metrics([0.9, 0.8, 0.7, 0.1], [1, -1, 0, 0], days=1.0)
+    assert (found.auc, found.f1, found.precision, found.false_positive_rate) == (1, pytest.approx(2 / 3), 0.5, 0.5)
+    assert (found.alerts, found.alerts_per_day) == (3, 3)
 
 
 def test_items_without_a_score_are_the_least_odd():
@@ -165,6 +165,8 @@ def test_a_session_has_the_largest_score_of_its_lines(judge):
 def test_a_session_is_anomalous_where_a_line_is_and_left_out_where_one_is(judge):
     report = judge(SESSIONS, [0, "-", 1, 0, 0], {"scope": "session", "stream": r"s\d"})
     assert (report["data"]["anomalies"], report["data"]["left_out"], report["data"]["judged"]) == (1, 1, 2)
+    report = judge(SESSIONS, ["-", 0, 1, 0, 0], {"scope": "session", "stream": r"s\d"})
+    assert (report["data"]["anomalies"], report["data"]["left_out"]) == (1, 0)
 
 
 def test_the_end_of_a_session_counts_where_the_model_says_so(judge):
@@ -216,6 +218,20 @@ def test_baselines_learn_from_the_normal_lines_before_from(judge):
     assert list(report["baselines"]) == ["new event", "length", "count vector", "2-gram"]
     new = report["baselines"]["new event"]
     assert (new["auc"], new["f1"], new["threshold"], new["alerts"]) == (1, 1, 0, 1)
+
+
+def test_baselines_set_their_thresholds_on_the_last_fifth_and_then_learn_it_too(judge):
+    before = ["work"] * 9 + ["first backup"]
+    request = {"start": "0.799", "baselines": True}
+    lines, labels = [*before * 2, "first backup", "intruder", "work", "work", "work"], [0] * 21 + [1, 0, 0, 0]
+    new = judge(lines, labels, request)["baselines"]["new event"]
+    assert (new["threshold"], new["alerts"], new["f1"]) == (0, 1, 1)
+    lines = [*["work"] * 18, "first backup", "work", *lines[20:]]
+    new = judge(lines, labels, request)["baselines"]["new event"]
+    assert new["threshold"] == pytest.approx(0.997)  # 0, 0, 0, 1 at the quantile 0.999
+    assert (new["alerts"], new["f1"]) == (1, 1)
+    half = judge(lines, labels, request, threshold=Threshold("quantile", q=0.5))["baselines"]["new event"]
+    assert half["threshold"] == 0
 
 
 def test_baselines_take_whole_sessions(judge):
