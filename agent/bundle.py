@@ -8,6 +8,8 @@ parity.npz     inputs and outputs of each graph, to replay on the host
 """
 
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
-from agent.runtime import open_session
+from agent.runtime import first_line, open_session
 from agent.tokenizer import WordTokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
@@ -135,7 +137,7 @@ class Bundle:
         self.manifest = manifest
         self.provider = provider
         self.id = file_sha256(path / MANIFEST)
-        self.tokenizer: WordTokenizer = load_tokenizer(_decode_json(path / "tokenizer.json"))
+        self.tokenizer = self._load_tokenizer()
         self.known = self._load_known()
         self.sessions = {name: open_session(path / graph.file, provider) for name, graph in manifest.graphs.items()}
         for name, graph in manifest.graphs.items():
@@ -163,31 +165,59 @@ class Bundle:
 
     def run(self, graph: str, **inputs: NDArray) -> list[NDArray]:
         """The outputs of a graph, in the order of its signature."""
-        return self.sessions[graph].run(None, inputs)
+        try:
+            return self.sessions[graph].run(None, inputs)
+        except Exception as error:  # its exceptions share no base class
+            raise BundleError(f"bundle {self.path}: the graph {graph} failed: {first_line(error)}") from None
 
     def parity(self) -> dict[str, float]:
         """The largest difference between this host's outputs and the recorded ones, for each graph."""
-        worst = dict.fromkeys(self.manifest.graphs, 0.0)
-        with _load_npz(self.path / "parity.npz") as recorded:
-            for case in sorted({key.rsplit("/", 1)[0] for key in recorded.files}):
-                graph = case.split("/")[0]
-                signature = self.manifest.graphs.get(graph)
-                if signature is None:
-                    raise BundleError(f"bundle {self.path}: parity.npz has a case of an unknown graph {graph!r}")
-                outputs = self.run(
-                    graph, **{tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs}
-                )
-                for tensor, output in zip(signature.outputs, outputs, strict=True):
-                    difference = np.abs(output - recorded[f"{case}/{tensor.name}"]).max(initial=0.0)
-                    worst[graph] = max(worst[graph], float(difference))
-        return worst
+        recorded = self._load_npz("parity.npz")
+        cases = sorted({key.rpartition("/")[0] for key in recorded})
+        for graph in {case.split("/")[0] for case in cases} ^ self.manifest.graphs.keys():
+            raise BundleError(f"bundle {self.path}: parity.npz and the manifest do not both have the graph {graph!r}")
+        worst = {
+            graph: [self._difference(graph, case, recorded) for case in cases if case.split("/")[0] == graph]
+            for graph in self.manifest.graphs
+        }
+        return {graph: float(np.max(differences)) for graph, differences in worst.items()}  # NaN where one is NaN
+
+    def _difference(self, graph: str, case: str, recorded: dict[str, NDArray]) -> float:
+        signature = self.manifest.graphs[graph]
+        missing = {f"{case}/{tensor.name}" for tensor in signature.inputs + signature.outputs} - recorded.keys()
+        if missing:
+            raise BundleError(f"bundle {self.path}: parity.npz lacks {min(missing)}; export it again")
+        found = self.run(graph, **{tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs})
+        expected = [recorded[f"{case}/{tensor.name}"] for tensor in signature.outputs]
+        if [(one.shape, one.dtype) for one in found] != [(one.shape, one.dtype) for one in expected]:
+            raise BundleError(f"bundle {self.path}: {case} has outputs of another shape or type than parity.npz says")
+        return float(np.max([np.abs(one - other).max(initial=0.0) for one, other in zip(found, expected, strict=True)]))
+
+    def _load_tokenizer(self) -> WordTokenizer:
+        try:
+            return load_tokenizer(_decode_json(self.path / "tokenizer.json"))
+        except BundleError as error:
+            raise BundleError(f"bundle {self.path}: {error}") from None
 
     def _load_known(self) -> Known:
-        with _load_npz(self.path / "known.npz") as content:
-            try:
-                return Known(content["hashes"], content["tokens"])
-            except KeyError as error:
-                raise BundleError(f"bundle {self.path}: known.npz lacks {error}") from None
+        content = self._load_npz("known.npz")
+        missing = {"hashes", "tokens"} - content.keys()
+        if missing:
+            raise BundleError(f"bundle {self.path}: known.npz lacks {min(missing)}; export it again")
+        hashes, tokens = content["hashes"], content["tokens"]
+        kinds = (hashes.dtype, hashes.ndim, tokens.dtype, tokens.ndim)
+        if kinds != (np.uint64, 1, np.int64, 2) or tokens.min(initial=0) < 0:
+            raise BundleError(f"bundle {self.path}: known.npz is damaged: wrong shapes or types")
+        if tokens.max(initial=0) >= len(self.tokenizer):
+            raise BundleError(f"bundle {self.path}: known.npz has words that tokenizer.json lacks; export it again")
+        return Known(hashes, tokens)
+
+    def _load_npz(self, name: str) -> dict[str, NDArray]:
+        try:
+            with (self.path / name).open("rb") as file, np.load(file, allow_pickle=False) as content:
+                return dict(content)
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise BundleError(f"bundle {self.path}: {name} cannot be read: {error}") from None
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -199,8 +229,8 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
     content = _decode_json(file)
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise BundleError(f"{file} is no manifest of oddline: it has no format_version")
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(f"{file} is no manifest of oddline: its format_version is missing or wrong")
     if version > FORMAT_VERSION:
         raise BundleError(
             f"bundle {path} has format version {version}, this agent reads up to {FORMAT_VERSION}; update oddline"
@@ -214,14 +244,7 @@ def read_manifest(path: Path) -> Manifest:
 def _decode_json(file: Path) -> Any:
     try:
         return msgspec.json.decode(file.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise BundleError(f"{file} cannot be read: {error}") from None
-
-
-def _load_npz(file: Path) -> Any:
-    try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BundleError(f"{file} cannot be read: {error}") from None
 
 

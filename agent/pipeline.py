@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from agent.alerts import Alert, Folder, alert_id, escape
 from agent.bundle import Bundle, Threshold
 from agent.context import Contexts
-from agent.errors import BundleError
 from agent.guard import Guard
 from agent.headers import parse_header, seconds_of_day, time_features
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
 from agent.scorers import SCORERS
 from agent.scorers.explain import Explainer
+from agent.soundness import check_bundle
 from agent.streams import StreamKey, Streams, Windowed
 from agent.threshold import Limits, p_value, severity
 
@@ -90,12 +90,8 @@ class Pipeline:
         guard: Guard | None = None,
         cache: bool = True,
     ) -> None:
+        check_bundle(bundle)
         manifest = bundle.manifest
-        if manifest.scorer not in SCORERS:
-            raise BundleError(
-                f"bundle {bundle.path} needs the scorer {manifest.scorer!r}, this agent has {', '.join(SCORERS)}; "
-                "update oddline"
-            )
         self.bundle = bundle
         self.header = header or manifest.header
         self.limits = Limits(threshold or manifest.threshold, manifest.scale)

@@ -81,7 +81,7 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its exceptions share no base class
-        raise BundleError(f"{path} is no model that onnxruntime can run: {_first_line(error)}") from None
+        raise BundleError(f"{path} is no model that onnxruntime can run: {first_line(error)}") from None
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderError(
             "provider cuda cannot be used: onnxruntime could not start it (driver or CUDA libraries are missing); "
@@ -90,5 +90,6 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
     return session
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its name."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -76,7 +76,8 @@ def load_tokenizer(content: Any) -> WordTokenizer:
         raise BundleError(f"tokenizer.json lacks {error}") from None
     if kind != WordTokenizer.kind:
         raise BundleError(f"tokenizer.json is of the kind {kind!r}; this version knows {WordTokenizer.kind!r}")
-    if tuple(vocabulary[: len(SPECIAL)]) != SPECIAL or not isinstance(max_tokens, int) or max_tokens < 1:
+    words = isinstance(vocabulary, list) and all(isinstance(word, str) for word in vocabulary)
+    if not words or tuple(vocabulary[: len(SPECIAL)]) != SPECIAL or not isinstance(max_tokens, int) or max_tokens < 1:
         raise BundleError("tokenizer.json is damaged: wrong special words or max_tokens")
     return WordTokenizer(vocabulary, max_tokens)
 
