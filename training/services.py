@@ -65,14 +65,13 @@ def about(per_day: float, office: float = 1.0) -> Callable[[Random, float], floa
     return after
 
 
-def cron(user: str, command: str, seconds: float) -> Callable[[Host], list[Part]]:
-    """A job of cron: its session opens, it runs, its session closes."""
+def cron(user: str, seconds: float) -> Callable[[Host], list[Part]]:
+    """A job of cron: its session opens, it runs for up to `seconds`, its session closes."""
 
     def write(host: Host) -> list[Part]:
         pid = host.new_pid()
         return [
             (0.0, "CRON", pid, f"pam_unix(cron:session): session opened for user {user} by (uid=0)"),
-            (0.1, "CRON", host.new_pid(), f"({user}) CMD ({command})"),
             (host.random.uniform(0.1, seconds), "CRON", pid, f"pam_unix(cron:session): session closed for user {user}"),
         ]
 
@@ -226,9 +225,9 @@ def said(program: str, pid: int | None, message: str) -> Callable[[Host], list[P
 
 SERVICES: dict[str, list[Service]] = {
     "cron": [
-        Service(every(10 * MINUTE, 1), cron("root", "/usr/lib/sysstat/sa1 1 1", 1)),
-        Service(every(HOUR, 17 * MINUTE + 1), cron("root", "cd / && run-parts --report /etc/cron.hourly", 2)),
-        Service(every(DAY, 6 * HOUR + 25 * MINUTE + 1), cron("root", "run-parts --report /etc/cron.daily", 90)),
+        Service(every(10 * MINUTE, 1), cron("root", 1)),
+        Service(every(HOUR, 17 * MINUTE + 1), cron("root", 2)),
+        Service(every(DAY, 6 * HOUR + 25 * MINUTE + 1), cron("root", 90)),
     ],
     "sshd": [Service(about(20, office=4), login), Service(about(0.7, office=5), mistyped)],
     "systemd": [
