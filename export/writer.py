@@ -97,7 +97,7 @@ def _write_manifest(
         format_version=contract.FORMAT_VERSION,
         name=name,
         family=config.family,
-        scorer=family.SCORER,
+        scorer=family.scorer(run.config),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         producer=_producer(int8),
         training=_training(run),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.scorers.vectors import DISTANCES, VectorScorer
+from agent.scorers.vectors import DISTANCES, VectorScorer, by_distance
 from agent.tokenizer import SPECIAL, WordTokenizer
 
 TEXTS = ["", *(f"word{number} word{number % 3}" for number in range(1, 8))]
@@ -23,7 +23,7 @@ def predict(windows):
 
 
 def make(distance: str = "euclidean", **options) -> VectorScorer:
-    return VectorScorer(encode, predict, TOKENIZER, TEXTS.__getitem__, distance, **options)
+    return VectorScorer(encode, by_distance(predict, distance), TOKENIZER, TEXTS.__getitem__, **options)
 
 
 @pytest.mark.parametrize(("name", "value"), [("euclidean", 5.0), ("manhattan", 7.0), ("cosine", 1.0)])
@@ -73,7 +73,7 @@ def test_features_are_appended_where_there_is_a_line():
         seen.append(windows)
         return windows[:, -1]
 
-    scorer = VectorScorer(encode, spy, TOKENIZER, TEXTS.__getitem__, "euclidean")
+    scorer = VectorScorer(encode, by_distance(spy, "euclidean"), TOKENIZER, TEXTS.__getitem__)
     features = np.full((1, 3, 2), 0.5, np.float32)
     scorer.score(np.array([[0, 1, 2]], np.int32), features)
     assert seen[0].shape == (1, 2, 5)
@@ -88,7 +88,7 @@ def test_windows_of_nothing_but_padding_are_scored():
 
 def test_renumbering_forgets_what_ids_meant():
     texts = list(TEXTS)
-    scorer = VectorScorer(encode, predict, TOKENIZER, lambda text_id: texts[text_id], "euclidean")
+    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, lambda text_id: texts[text_id])
     before = scorer.score(np.array([[1, 2, 3]], np.int32))
     texts[1:4] = texts[3:0:-1]
     scorer.renumber(np.array([0, 3, 2, 1], np.int32))

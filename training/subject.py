@@ -88,7 +88,7 @@ def _open_run(path: Path) -> Subject:
         tokenizer=run.tokenizer,
         manifest=SimpleNamespace(settings=settings),
     )
-    score = SCORERS[family.SCORER](graphs, lambda text_id: normalizer.texts[text_id], True).score
+    score = SCORERS[family.scorer(config)](graphs, lambda text_id: normalizer.texts[text_id], True).score
     window, timed = config.lines(), bool(settings["time_of_day"])
     normal = Windows(held_out(run), window.size, window.pad, end=False)
     scale = scale_of(place_scores(score, normal, np.arange(len(normal))))

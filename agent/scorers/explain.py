@@ -41,9 +41,9 @@ class Explainer:
     ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         if not len(self._known.tokens):
             return None, None
-        predicted = self._scorer.predicted(window, features)
+        expected = self._scorer.expected(window, features)
         own = self._scorer.vectors(window[-1:])[0]
-        return self._closest(own) if new else None, self._closest(predicted)
+        return self._closest(own) if new else None, self._closest(expected)
 
     def _closest(self, vector: NDArray[np.float32]) -> dict[str, Any]:
         if self._vectors is None:

@@ -1,4 +1,4 @@
-"""The scorer of the two-stage family: the distance of a line's vector from the one that the lines before it predict."""
+"""The scorer of the two-stage family: how far a line's vector is from what the lines before it predict."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,9 @@ from agent.tokenizer import WordTokenizer, pad
 
 Encode = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids int64 [batch, tokens] and lengths int64 [batch] -> vectors float32 [batch, width]."""
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Windows float32 [batch, lines, width + features] -> the next vectors float32 [batch, width + features]."""
+Judge = Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Windows float32 [batch, lines, width + features] and the vectors that follow, float32 [batch, width + features] ->
+scores float32 [batch] and the vectors that were expected, float32 [batch, width or more]."""
 
 _BATCH = 256
 
@@ -37,27 +38,38 @@ def cosine(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArr
 DISTANCES = {"euclidean": euclidean, "manhattan": manhattan, "cosine": cosine}
 
 
+def by_distance(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], distance: str) -> Judge:
+    """Scores by the distance from one predicted vector; a BundleError where the distance is unknown."""
+    if distance not in DISTANCES:
+        raise BundleError(f"unknown distance {distance!r}; this version knows {', '.join(DISTANCES)}")
+    measure = DISTANCES[distance]
+
+    def judge(
+        windows: NDArray[np.float32], actual: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        predicted = predict(windows)
+        return measure(predicted, actual), predicted
+
+    return judge
+
+
 class VectorScorer:
     """Scores windows of text ids. `texts` is the table of canonical texts that the ids point into (Normalizer.texts).
 
-    Vectors of texts and scores of windows are remembered: a score depends on its window alone, whatever else is
-    scored with it.
+    Vectors of texts and scores of windows are remembered: a score depends on its window alone, whatever else is scored
+    with it.
     """
 
     def __init__(
         self,
         encode: Encode,
-        predict: Predict,
+        judge: Judge,
         tokenizer: WordTokenizer,
         texts: Callable[[int], str],
-        distance: str,
         cache: bool = True,
         max_windows: int = 65536,
     ) -> None:
-        if distance not in DISTANCES:
-            raise BundleError(f"unknown distance {distance!r}; this version knows {', '.join(DISTANCES)}")
-        self._encode, self._predict, self._tokenizer, self._texts = encode, predict, tokenizer, texts
-        self._distance = DISTANCES[distance]
+        self._encode, self._judge, self._tokenizer, self._texts = encode, judge, tokenizer, texts
         self._cache = cache
         self._max_windows = max_windows
         self._vectors = np.zeros((0, 0), np.float32)
@@ -101,7 +113,7 @@ class VectorScorer:
         for start in range(0, len(windows), _BATCH):
             part = slice(start, start + _BATCH)
             rows = self._rows(windows[part], None if features is None else features[part])
-            scores[part] = self._distance(self._predict(np.ascontiguousarray(rows[:, :-1])), rows[:, -1])
+            scores[part] = self._judge(*_apart(rows))[0]
         return scores
 
     def _rows(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -110,11 +122,10 @@ class VectorScorer:
             return vectors
         return np.concatenate([vectors, np.where(windows[..., None] == PADDING, 0, features)], axis=2, dtype=np.float32)
 
-    def predicted(self, window: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def expected(self, window: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """float32 [width]: the vector expected where the window's last line stands, features left out."""
         rows = self._rows(window[None], None if features is None else features[None])
-        width = self.vectors(window[-1:]).shape[1]
-        return self._predict(np.ascontiguousarray(rows[:, :-1]))[0, :width]
+        return self._judge(*_apart(rows))[1][0, : self._vectors.shape[1]]
 
     def vectors(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [ids, width]: the vectors of texts; zeros for 0."""
@@ -160,3 +171,8 @@ class VectorScorer:
         self._have = np.zeros(0, bool)
         self._vectors = np.zeros((0, self._vectors.shape[1]), np.float32)
         self._young, self._old = {}, {}
+
+
+def _apart(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Windows [batch, lines, width] as those without their last lines, and the last lines."""
+    return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, -1])

@@ -1,7 +1,7 @@
 """The families of models, by name. Each is a module with:
 
 Config             its configuration, a RunConfig
-SCORER             the name of the agent's scorer
+scorer(config)                         the name of the agent's scorer
 build(config, vocabulary)              a new model
 stages(config, model, data)            the stages of its training, in order; each is trained before the next is asked for
 graphs(config, model)                  what the export turns into ONNX

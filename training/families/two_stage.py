@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from agent import bundle
 from agent.headers import time_features
 from agent.tokenizer import BEGIN, PAD
-from training.config import Positive, RunConfig, StageConfig
+from training.config import Positive, Rate, RunConfig, StageConfig
 from training.contracts import Data, GraphSpec, Stage
 from training.corpus import Windows
 from training.layers import Lstm
 
-SCORER = "vectors"
 _TEXTS_AT_ONCE = 1024
+_NEVER = -1e9  # a logarithm of a probability
 
 
 class EncoderConfig(StageConfig, forbid_unknown_fields=True):
@@ -36,9 +36,17 @@ class EncoderConfig(StageConfig, forbid_unknown_fields=True):
 
 
 class DetectorConfig(StageConfig, forbid_unknown_fields=True):
-    """Stage 2: the width of the LSTM's state, each way."""
+    """Stage 2: the width of the LSTM's state, each way, and the head.
+
+    head       regression: predicts one vector. codebook: gives each vector of the training set a probability
+    max_codes  codebook: how many vectors, those of the most frequent texts
+    bandwidth  codebook: the standard deviation of the Gaussian around each vector; vectors have the length 1
+    """
 
     hidden: Positive = 64
+    head: Literal["regression", "codebook"] = "regression"
+    max_codes: Positive = 1024
+    bandwidth: Rate = 0.1
 
 
 class Config(RunConfig, forbid_unknown_fields=True):
@@ -55,7 +63,10 @@ class Config(RunConfig, forbid_unknown_fields=True):
 
 
 class TextEncoder(nn.Module):
-    """Token ids -> a line's vector: embedding, BiLSTM, and a linear layer over both final states."""
+    """Token ids -> a line's vector: embedding, BiLSTM, a linear layer over both final states, and the length 1.
+
+    With all vectors of one length a distance means the same for every text, and lies between 0 and 2.
+    """
 
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
@@ -67,7 +78,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """ids int64 [B, T], lengths int64 [B] -> [B, Z]."""
         _, states = self.lstm(self.dropout(self.embedding(ids)), lengths)
-        return self.dense(self.dropout(states.flatten(1)))
+        return normalize(self.dense(self.dropout(states.flatten(1))), dim=1)
 
 
 class TextDecoder(nn.Module):
@@ -83,7 +94,8 @@ class TextDecoder(nn.Module):
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """vectors [B, Z], the true ids int64 [B, T] (teacher forcing) -> [B, T, V]."""
         before = nn.functional.pad(ids[:, :-1], (1, 0), value=BEGIN)
-        repeated = vectors[:, None].expand(-1, ids.shape[1], -1)
+        scaled = vectors * vectors.shape[1] ** 0.5  # to components of about 1
+        repeated = scaled[:, None].expand(-1, ids.shape[1], -1)
         outputs, _ = self.lstm(torch.cat([self.dropout(self.embedding(before)), repeated], dim=2))
         return self.dense(self.dropout(outputs))
 
@@ -116,6 +128,63 @@ class Detector(nn.Module):
         return self.dense(states.flatten(1))
 
 
+class CodebookDetector(nn.Module):
+    """The vectors of the lines before -> a density of the next vector: a Gaussian around each code, with learnt weights.
+
+    A mixture density network (Bishop 1994) whose components stand still. The score is the negative logarithm of the
+    density, the constant of the Gaussian left out: about -log p of a known text; an unknown one adds its squared
+    distance from the codes.
+    """
+
+    def __init__(self, config: DetectorConfig, width: int, vector: int) -> None:
+        super().__init__()
+        self.bandwidth = config.bandwidth
+        self.lstm = Lstm(width, config.hidden, bidirectional=True)
+        self.dense = nn.Linear(2 * config.hidden, config.max_codes)
+        self.register_buffer("codes", torch.zeros(config.max_codes, vector))
+        self.register_buffer("unused", torch.zeros(config.max_codes))  # _NEVER where a place holds no code
+
+    def set_codes(self, codes: Tensor) -> None:
+        """Takes the codes, at most max_codes: [K, Z]."""
+        self.codes[: len(codes)] = codes
+        self.unused[:] = _NEVER
+        self.unused[: len(codes)] = 0
+
+    def log_weights(self, windows: Tensor) -> Tensor:
+        """[B, W - 1, Z] -> [B, K]: the logarithm of each code's probability."""
+        _, states = self.lstm(windows)
+        return (self.dense(states.flatten(1)) + self.unused).log_softmax(1)
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """[B, Z] -> int64 [B]: the nearest code of each vector."""
+        return (self._squares(vectors) - self.unused).argmin(1)
+
+    def _squares(self, vectors: Tensor) -> Tensor:
+        """[B, Z] -> [B, K]: squared distances from the codes."""
+        lengths = vectors.square().sum(1, keepdim=True) + self.codes.square().sum(1)
+        return (lengths - 2 * vectors @ self.codes.T).clamp(min=0)
+
+    def forward(self, windows: Tensor, actual: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, W - 1, Z + 2 or Z] and the vectors that follow, [B, Z] -> scores [B], and the likeliest codes [B, Z]."""
+        weights = self.log_weights(windows)
+        scores = -torch.logsumexp(weights - self._squares(actual) / (2 * self.bandwidth**2), 1)
+        return scores, self.codes[weights.argmax(1)]
+
+
+class Coding(nn.Module):
+    """Stage 2 with a codebook: the detector under the cross entropy of the code of the window's last vector."""
+
+    def __init__(self, detector: CodebookDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole windows [B, W, Z + 2 or Z] -> the sum of the cross entropies and the number of windows."""
+        codes = self.detector.nearest(windows[:, -1, : self.detector.codes.shape[1]])
+        losses = nn.functional.nll_loss(self.detector.log_weights(windows[:, :-1]), codes, reduction="none")
+        return losses.sum(), torch.ones_like(losses).sum()
+
+
 class Regression(nn.Module):
     """Stage 2: the detector under the squared error of the window's last vector."""
 
@@ -135,7 +204,11 @@ class TwoStage(nn.Module):
     def __init__(self, config: Config, vocabulary: int) -> None:
         super().__init__()
         self.encoder = TextEncoder(config.encoder, vocabulary)
-        self.detector = Detector(config.width(), config.detector.hidden)
+        self.detector: Detector | CodebookDetector
+        if config.detector.head == "codebook":
+            self.detector = CodebookDetector(config.detector, config.width(), config.encoder.vector)
+        else:
+            self.detector = Detector(config.width(), config.detector.hidden)
 
 
 def build(config: Config, vocabulary: int) -> TwoStage:
@@ -192,7 +265,23 @@ def stages(config: Config, model: TwoStage, data: Data) -> Iterator[Stage]:
         WindowExamples(Windows(corpus, window.size, window.pad, window.end), vectors)
         for corpus in (data.train, data.validation)
     )
-    yield Stage("detector", Regression(model.detector), config.detector, train, validation)
+    module: nn.Module
+    if isinstance(model.detector, CodebookDetector):
+        model.detector.set_codes(torch.from_numpy(_codes(config, data, vectors)))
+        module = Coding(model.detector)
+    else:
+        module = Regression(model.detector)
+    yield Stage("detector", module, config.detector, train, validation)
+
+
+def _codes(config: Config, data: Data, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [codes, Z]: the distinct vectors of the most frequent training texts; first, where ends count, that of no line."""
+    texts, counts = np.unique(data.train.ids, return_counts=True)
+    frequent = texts[np.argsort(-counts, kind="stable")]
+    distinct = {data.tokens[text].tobytes(): text for text in frequent[::-1]}
+    chosen = [text for text in frequent if distinct[data.tokens[text].tobytes()] == text]
+    nothing = [0] if config.lines().end else []
+    return vectors[np.array(nothing + chosen)[: config.detector.max_codes]]
 
 
 def _texts(tokens: NDArray[np.int32], lengths: NDArray[np.int64], texts: NDArray) -> tuple[Tensor, Tensor]:
@@ -215,8 +304,8 @@ def encode_texts(encoder: TextEncoder, data: Data) -> NDArray[np.float32]:
 
 
 def graphs(config: Config, model: TwoStage) -> list[GraphSpec]:
-    """The encoder: token ids -> vectors; the detector: windows of vectors -> the predicted ones."""
-    width, size, most = config.width(), config.window.size, config.tokenizer.max_tokens
+    """The encoder: token ids -> vectors; the detector: windows of vectors -> the predicted ones, or scores."""
+    most = config.tokenizer.max_tokens
     vocabulary = model.encoder.embedding.num_embeddings
 
     def texts(batch: int, length: int, draw: np.random.Generator) -> dict[str, NDArray]:
@@ -225,19 +314,35 @@ def graphs(config: Config, model: TwoStage) -> list[GraphSpec]:
         ids = draw.integers(1, vocabulary, (batch, length))
         return {"ids": np.where(np.arange(length) < lengths[:, None], ids, PAD), "lengths": lengths}
 
-    def windows(batch: int, length: int, draw: np.random.Generator) -> dict[str, NDArray]:
-        return {"windows": draw.normal(size=(batch, length, width)).astype(np.float32)}
-
     tensor = bundle.Tensor
-    encoder_inputs = [tensor("ids", "int64", ["batch", "tokens"]), tensor("lengths", "int64", ["batch"])]
+    inputs = [tensor("ids", "int64", ["batch", "tokens"]), tensor("lengths", "int64", ["batch"])]
     vectors = [tensor("vectors", "float32", ["batch", config.encoder.vector])]
     lengths = tuple(sorted({min(length, most) for length in (1, 3, 17, most)}))
-    before = [tensor("windows", "float32", ["batch", size - 1, width])]
-    predicted = [tensor("predicted", "float32", ["batch", width])]
-    return [
-        GraphSpec("encoder", model.encoder, encoder_inputs, vectors, texts, lengths),
-        GraphSpec("detector", model.detector, before, predicted, windows, (size - 1,)),
-    ]
+    return [GraphSpec("encoder", model.encoder, inputs, vectors, texts, lengths), _detector_graph(config, model)]
+
+
+def _detector_graph(config: Config, model: TwoStage) -> GraphSpec:
+    width, lines, vector = config.width(), config.window.size - 1, config.encoder.vector
+    tensor = bundle.Tensor
+
+    def windows(batch: int, length: int, draw: np.random.Generator) -> dict[str, NDArray]:
+        before = draw.normal(size=(batch, length, width)) / vector**0.5
+        actual = draw.normal(size=(batch, vector)) / vector**0.5
+        both = {"windows": before.astype(np.float32), "actual": actual.astype(np.float32)}
+        return {one.name: both[one.name] for one in inputs}
+
+    inputs = [tensor("windows", "float32", ["batch", lines, width])]
+    if config.detector.head == "codebook":
+        inputs.append(tensor("actual", "float32", ["batch", vector]))
+        outputs = [tensor("scores", "float32", ["batch"]), tensor("expected", "float32", ["batch", vector])]
+    else:
+        outputs = [tensor("predicted", "float32", ["batch", width])]
+    return GraphSpec("detector", model.detector, inputs, outputs, windows, (lines,))
+
+
+def scorer(config: Config) -> str:
+    """The agent's scorer of the model."""
+    return "codebook" if config.detector.head == "codebook" else "vectors"
 
 
 def settings(config: Config) -> dict[str, Any]:
