@@ -79,7 +79,7 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     batch_size: Positive = 32
     epochs: Positive = 10
     patience: Positive = 3
-    steps_per_epoch: Positive | None = None
+    steps_per_epoch: Positive | None = 1000
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True):

@@ -63,9 +63,9 @@ class Config(RunConfig, forbid_unknown_fields=True):
 
 
 class TextEncoder(nn.Module):
-    """Token ids -> a line's vector: embedding, BiLSTM, a linear layer over both final states, and the length 1.
+    """Token ids -> a line's vector: embedding, BiLSTM, a rectified linear layer over both final states, and the length 1.
 
-    With all vectors of one length a distance means the same for every text, and lies between 0 and 2.
+    So the vectors of unlike texts are near to orthogonal, not opposite, and a distance means the same for every text.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
@@ -78,7 +78,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """ids int64 [B, T], lengths int64 [B] -> [B, Z]."""
         _, states = self.lstm(self.dropout(self.embedding(ids)), lengths)
-        return normalize(self.dense(self.dropout(states.flatten(1))), dim=1)
+        return normalize(self.dense(self.dropout(states.flatten(1))).relu(), dim=1)
 
 
 class TextDecoder(nn.Module):
