@@ -1,6 +1,9 @@
 """What the tests share."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded: more threads get in each other's way
+
 import random
 import shutil
 import subprocess
