@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +34,13 @@ _DRAIN = 10.0  # seconds for delivery at the end
 def say(message: str) -> None:
     """Tells the operator something on standard error."""
     print(f"oddline: {message}", file=sys.stderr, flush=True)
+
+
+def speaker(guard: Guard) -> Callable[[str], None]:
+    """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return say
+    return lambda message: print(guard.seal(message), file=sys.stderr, flush=True)
 
 
 def load_bundle(name: str, provider: str) -> Bundle:
@@ -71,13 +79,14 @@ class Service:
             self._state = State(None if config.state is None else Path(config.state))
             stack.callback(self._state.close)
             self._guard = Guard(self._secret())
+            self._say = speaker(self._guard)
             sinks = [open_sink(url, socket.gethostname(), self._guard.seal) for url in config.sinks]
             bundle = load_bundle(config.bundle, config.provider)
             self._pipeline = build_pipeline(bundle, config, self._guard)
             self._sources = [self._open(wanted) for wanted in config.inputs()]
             self._refuse_loops()
-            self._delivery = Delivery(self._state, sinks, say)
-            self._watcher = Watcher([source.path for source in self._sources], say)
+            self._delivery = Delivery(self._state, sinks, self._say)
+            self._watcher = Watcher([source.path for source in self._sources], self._say)
             stack.callback(self._watcher.stop)
             self._close = stack.pop_all()
 
@@ -92,7 +101,7 @@ class Service:
         path = Path(wanted.path).absolute()
         name = str(path)
         position = self._state.position(name)
-        source = FileSource(path, position, wanted.start or "end", say, self._config.max_line)
+        source = FileSource(path, position, wanted.start or "end", self._say, self._config.max_line)
         if position is None:
             before = source.context(self._pipeline.bundle.manifest.window.size - 1)
             if before is not None and not self._pipeline.bundle.manifest.window.pad:
@@ -184,7 +193,7 @@ class Service:
     def _tell_format(self, block: Block) -> None:
         if block.source not in self._told:
             self._told.add(block.source)
-            say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
+            self._say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
 
     def _status(self) -> str:
         waiting = sum(self._state.backlog(name) for name in self._config.sinks)
@@ -208,7 +217,7 @@ class Service:
             )
             if count
         ]
-        say(
+        self._say(
             f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
             + ", ".join([f"{self._alerts} alerts", *extra])
         )
@@ -220,7 +229,9 @@ class Service:
                 raise SinkError(
                     f"alerts not delivered: {lost}; they are kept in {self._config.state} and sent at the next start"
                 )
-            say(f"alerts not delivered yet: {lost}; they are kept in {self._config.state} and sent at the next start")
+            self._say(
+                f"alerts not delivered yet: {lost}; they are kept in {self._config.state} and sent at the next start"
+            )
 
 
 def _stat(path: str) -> os.stat_result | None:
