@@ -20,10 +20,14 @@ def export() -> None:
 def onnx(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `training fit` wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The bundle folder to write.", show_default=False)],
-    quantize: Annotated[Literal["none", "int8"], typer.Option(help="int8: weights of 8 bits, a smaller bundle.")] = "none",
+    quantize: Annotated[
+        Literal["none", "int8"], typer.Option(help="int8: weights of 8 bits, a smaller bundle.")
+    ] = "none",
     calibrate: Annotated[
         list[Path] | None,
-        typer.Option(metavar="LOG", help="Normal logs for the scale of scores, instead of the held-out lines; again for more."),
+        typer.Option(
+            metavar="LOG", help="Normal logs for the scale of scores, instead of the held-out lines; again for more."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:

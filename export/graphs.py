@@ -23,7 +23,7 @@ _ANY_SIZE = 1 << 40
 
 
 def _lstm(x: Any, lengths: Any, weight: Any, recurrent: Any, bias: Any) -> tuple[Any, Any]:
-    """`oddline::lstm` (training.layers) as the ONNX operator LSTM, which orders its gates i, o, f, c and time before batch."""
+    """`oddline::lstm` (training.layers) as the ONNX operator LSTM: gates in the order i, o, f, c, time before batch."""
     directions, _, hidden = recurrent.shape
     direction = "bidirectional" if directions == 2 else "forward"
     sequences, states, _ = op.LSTM(
@@ -81,7 +81,8 @@ def _dynamic(inputs: Sequence[bundle.Tensor]) -> tuple[dict[int, Any], ...]:
     names = {axis for tensor in inputs for axis in tensor.axes if isinstance(axis, str)}
     dimensions = {name: torch.export.Dim(name) for name in names}
     return tuple(
-        {index: dimensions[axis] for index, axis in enumerate(tensor.axes) if isinstance(axis, str)} for tensor in inputs
+        {index: dimensions[axis] for index, axis in enumerate(tensor.axes) if isinstance(axis, str)}
+        for tensor in inputs
     )
 
 

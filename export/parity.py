@@ -83,7 +83,9 @@ def difference(spec: GraphSpec, session: Any) -> float:
     draw = np.random.default_rng(0)
     cases = [spec.sample(7, length, draw) for length in spec.lengths]
     pairs = ((run_module(spec, inputs), session.run(None, inputs)) for inputs in cases)
-    return max(float(np.abs(a - b).max(initial=0.0)) for expected, found in pairs for a, b in zip(expected, found, strict=True))
+    return max(
+        float(np.abs(a - b).max(initial=0.0)) for expected, found in pairs for a, b in zip(expected, found, strict=True)
+    )
 
 
 def record(spec: GraphSpec, session: Any) -> dict[str, NDArray]:

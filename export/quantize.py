@@ -1,7 +1,7 @@
 """Weights of 8 bits: a quarter of the size; computed with as 32-bit floats.
 
-Quantising the activations too (onnxruntime's dynamic quantisation) takes their range from the whole batch, so that a line's score
-would depend on the lines that happen to be scored with it. This is not done.
+Quantising the activations too (onnxruntime's dynamic quantisation) takes their range from the whole batch, so that a
+line's score would depend on the lines that happen to be scored with it. This is not done.
 """
 
 from pathlib import Path
@@ -50,7 +50,7 @@ def _replace(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> list[onnx.Node
 
 
 def agreement(exact: NDArray[np.float32], quantised: NDArray[np.float32]) -> dict[str, float]:
-    """How well quantised scores keep the order: Spearman's rank correlation, and the share of the top 1 % that stays."""
+    """How well quantised scores keep the order: Spearman's rank correlation, and what share of the top 1 % stays."""
     if not len(exact):
         raise BundleError("there is no score to compare the quantised graphs by")
     top = max(1, len(exact) // 100)

@@ -32,8 +32,8 @@ _UNCALIBRATED = Scale(0, 0.0, 0.0, [0.0, 1.0], [0.0, 0.0])
 def export_run(run: Run, out: Path, int8: bool, calibrate: list[Path], overwrite: bool) -> dict[str, Any]:
     """Exports a finished run to a bundle; what was measured on the way.
 
-    Every graph is compared with torch, the scale computed by the agent's own scorer, and the bundle loaded and replayed before
-    it takes its place. An existing bundle is refused unless `overwrite`.
+    Every graph is compared with torch, the scale computed by the agent's own scorer, and the bundle loaded and replayed
+    before it takes its place. An existing bundle is refused unless `overwrite`.
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; name another folder, or give --overwrite")
@@ -65,7 +65,9 @@ def _quantize(folder: Path, run: Run, specs: list[Any], report: dict[str, Any]) 
         quantize(folder / f"{spec.name}.onnx")
     _write_parts(folder, run, specs)
     _write_manifest(folder, folder.name, run, specs, _UNCALIBRATED, report, True)
-    return {"difference_int8": {spec.name: difference(spec, open_session(folder / f"{spec.name}.onnx")) for spec in specs}}
+    return {
+        "difference_int8": {spec.name: difference(spec, open_session(folder / f"{spec.name}.onnx")) for spec in specs}
+    }
 
 
 def _write_parts(folder: Path, run: Run, specs: list[Any]) -> None:

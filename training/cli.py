@@ -10,6 +10,7 @@ from agent.errors import OddlineError
 
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+
 @app.callback()
 def training() -> None:
     """Train models of normal behaviour on logs."""
@@ -17,14 +18,20 @@ def training() -> None:
 
 @app.command()
 def fit(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)],
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     family: Annotated[str | None, typer.Option(help="The family of models: two-stage (default).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")
+    ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams; only lines of 0 are used."),
+        typer.Option(
+            metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams; only lines of 0 are used."
+        ),
     ] = None,
     stream: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
@@ -57,7 +64,8 @@ def evaluate(
         list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
     ],
     labels: Annotated[
-        Path, typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.", show_default=False)
+        Path,
+        typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.", show_default=False),
     ],
     scope: Annotated[str, typer.Option(metavar="line|session", help="Judge lines, or whole streams.")] = "line",
     stream: Annotated[

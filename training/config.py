@@ -29,7 +29,7 @@ _THRESHOLDS: dict[str, dict[str, float | int | None]] = {
 
 
 class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """The word tokenizer: the tokens that it keeps of a line, the words that it knows, how often a word must occur for that."""
+    """The word tokenizer: the tokens that it keeps of a line, the words that it knows, how often one must occur."""
 
     max_tokens: Positive = 64
     max_vocabulary: Annotated[int, Meta(ge=5)] = 10000
@@ -117,9 +117,9 @@ def load(
     overrides: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The configuration of the family that it names (or the first): a YAML file, then overrides, then options that are not None.
+    """The configuration of the family that it names (or the first): a YAML file, then overrides, then options.
 
-    `overrides` are `key.sub=value`, their values in YAML. A ConfigError names the key and what is allowed.
+    `overrides` are `key.sub=value`, their values in YAML; an option that is None counts as not given. A ConfigError names the key and what is allowed.
     """
     content = _read(file) if file else {}
     for override in overrides:

@@ -39,7 +39,8 @@ class Corpus:
     streams  int32 [lines], into `keys`: the streams in the order of their first lines
     labels   int8 [lines]: 0 normal, 1 anomalous, -1 leave out
     seconds  float32 [lines]: the second of the day, NaN where a line shows none
-    times    float64 [lines]: seconds since 1970, for a line without a time those of the line before; None unless asked for
+    times    float64 [lines]: seconds since 1970, for a line without a time those of the line before; None if not asked for
+    span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
     """
 
     texts: list[str]
@@ -116,8 +117,9 @@ def read_corpus(
 ) -> Corpus:
     """Reads logs with the agent's own headers, masks and stream keys.
 
-    Without a stream pattern each file is a stream; with one, the same key in several files is the same stream. `seconds`
-    and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels that do not fit.
+    Without a stream pattern each file is a stream; with one, the same key in several files is the same stream.
+    `seconds` and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels that
+    do not fit.
     """
     check_format(header)
     files = find(paths)
@@ -151,7 +153,7 @@ def _read_file(reader: _Reader, index: int, path: Path, task: TaskID, progress: 
 
 
 def _fill_times(times: NDArray[np.float64] | None, sources: list[Source]) -> NDArray[np.float64] | None:
-    """Gives a line without a time that of the line before in its file, the first lines that of the first which has one."""
+    """Gives a line without a time that of the line before in its file, the first lines that of the first with one."""
     if times is None:
         return None
     start = 0
@@ -188,7 +190,8 @@ def parse_bound(text: str | None, option: str) -> float | datetime | None:
 def select(corpus: Corpus, start: float | datetime | None, until: float | datetime | None) -> Corpus:
     """The lines from `start` to before `until`.
 
-    A bound is a fraction of the streams in the order of their first lines (of the lines, where there is one stream), or a time.
+    A bound is a fraction of the streams in the order of their first lines (of the lines, where there is one stream), or
+    a time.
     """
     keep = np.ones(len(corpus), bool)
     position = _positions(corpus) if any(isinstance(bound, float) for bound in (start, until)) else None

@@ -36,8 +36,8 @@ def fit(
 ) -> dict[str, Any]:
     """Trains a model into a folder that `run.prepare` made ready; the metrics, which are written there last.
 
-    Both corpora hold normal lines and share the texts of both. `about` goes into the metrics. An interrupted training goes on
-    from the last whole epoch; on a CPU its result is that of an uninterrupted one, bit for bit.
+    Both corpora hold normal lines and share the texts of both. `about` goes into the metrics. An interrupted training
+    goes on from the last whole epoch; on a CPU its result is that of an uninterrupted one, bit for bit.
     """
     check_size(config, train, validation)
     fabric = _fabric(device, devices)
@@ -59,8 +59,8 @@ def check_size(config: RunConfig, train: Corpus, validation: Corpus) -> None:
         places = len(Windows(corpus, window.size, window.pad, window.end)) if len(corpus) else 0
         if places < least:
             raise ConfigError(
-                f"the training set is too small: {len(corpus)} normal lines for {name} give {places} windows of {window.size} "
-                f"lines, at least {least} are needed; give more logs, or set window.size or batch_size lower"
+                f"the training set is too small: {len(corpus)} normal lines for {name} give {places} windows of "
+                f"{window.size} lines, {least} are needed; give more logs, or set window.size or batch_size lower"
             )
 
 
@@ -86,7 +86,9 @@ def _tokenize(config: RunConfig, train: Corpus, validation: Corpus) -> tuple[Wor
     return tokenizer, Data(train, validation, tokens.astype(np.int32), lengths)
 
 
-def _work(fabric: Fabric, config: RunConfig, data: Data, vocabulary: int, run: Path) -> list[dict[str, Any]] | OddlineError:
+def _work(
+    fabric: Fabric, config: RunConfig, data: Data, vocabulary: int, run: Path
+) -> list[dict[str, Any]] | OddlineError:
     """Trains every stage, in each process; the history of the epochs, or the error to raise."""
     try:
         return _train(fabric, config, data, vocabulary, run)
@@ -131,7 +133,7 @@ def _train_stage(
     fabric: Fabric, stage: Stage, number: int, seed: int, model: nn.Module, run: Path,
     resumed: dict[str, dict[str, Tensor]] | None, progress: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Trains one stage and leaves its best weights in the model; `progress` follows, and lies in a checkpoint after each epoch."""
+    """Trains one stage and leaves its best weights in the model; each epoch ends in a checkpoint with `progress`."""
     settings = stage.settings
     optimizer = torch.optim.Adam(stage.module.parameters(), settings.learning_rate)
     best = _copy(stage.module.state_dict())
@@ -179,7 +181,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _epoch(fabric: Fabric, stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer, key: tuple[int, ...]) -> dict[str, Any]:
+def _epoch(
+    fabric: Fabric, stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer, key: tuple[int, ...]
+) -> dict[str, Any]:
     """One epoch over the training examples and one look at the validation examples; its losses and speed."""
     settings, started = stage.settings, time.monotonic()
     order = np.random.default_rng(key).permutation(len(stage.train))
@@ -214,7 +218,7 @@ def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]
 
 
 def _batch(fabric: Fabric, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-    """This process's share of a batch; where a batch is smaller than the processes are many, an example serves twice."""
+    """This process's share of a batch; where there are more processes than examples, an example serves twice."""
     share = rows[fabric.global_rank % len(rows) :: fabric.world_size]
     return fabric.to_device(examples.batch(share))
 
@@ -254,7 +258,9 @@ def _metrics(
         if epoch["stage"] not in best or epoch["validation"] < best[epoch["stage"]]["validation"]:
             best[epoch["stage"]] = {name: epoch[name] for name in ("epoch", "loss", "validation")}
     packages = ("torch", "lightning-fabric", "numpy", "safetensors")
-    versions = {"oddline": agent.__version__, "python": platform.python_version()} | {name: version(name) for name in packages}
+    versions = {"oddline": agent.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in packages
+    }
     lines = {"training": len(data.train), "validation": len(data.validation)}
     counts = {"texts": len(data.train.texts) - 1, "words": len(tokenizer)}
     seconds = round(sum(epoch["seconds"] for epoch in epochs), 3)
@@ -272,4 +278,3 @@ def _finish(run: Path, data: Data, metrics: dict[str, Any]) -> None:
     folder.write(run / folder.METRICS, msgspec.json.format(msgspec.json.encode(metrics)))
     for name in (folder.CHECKPOINT, folder.PROGRESS):
         (run / name).unlink(missing_ok=True)
-

@@ -17,8 +17,8 @@ _CHOICE = "use 0 (normal), 1 (anomalous), - or 2 (leave out)"
 def read_labels(path: Path, streams: NDArray[np.int32], keys: list[bytes], stream: str | None) -> NDArray[np.int8]:
     """int8 [lines]: 0 normal, 1 anomalous, -1 leave out, for lines of the streams with these keys.
 
-    The file holds one of 0, 1, - (or 2) a line, or is a CSV with a header whose first column is the stream key and second
-    the mark. It may be gzip. A ConfigError says what does not fit.
+    The file holds one of 0, 1, - (or 2) a line, or is a CSV with a header whose first column is the stream key and
+    second the mark. It may be gzip. A ConfigError says what does not fit.
     """
     text = read_whole(path).decode("utf-8", "replace")
     rows = text.splitlines()

@@ -7,10 +7,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 @torch.library.custom_op("oddline::lstm", mutates_args=())
 def lstm(x: Tensor, lengths: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """One LSTM layer over sequences of unequal length, as one operator that the exporter translates to the ONNX operator LSTM.
+    """One LSTM layer over sequences of unequal length, as one operator that the exporter translates to ONNX's LSTM.
 
-    x [B, T, I]; lengths int64 [B], from 1; weight [D, 4H, I], recurrent [D, 4H, H], bias [D, 8H], D = 1 or 2 directions, gates in
-    torch's order i, f, g, o. Gives the outputs [B, T, D * H], zeros after a sequence's end, and the final states [B, D, H].
+    x [B, T, I]; lengths int64 [B], from 1; weight [D, 4H, I], recurrent [D, 4H, H], bias [D, 8H], D = 1 or 2 directions,
+    gates in torch's order i, f, g, o. Gives the outputs [B, T, D * H], zeros after a sequence's end, and the final
+    states [B, D, H].
     """
     directions, _, hidden = recurrent.shape
     layer = nn.utils.skip_init(
@@ -19,7 +20,9 @@ def lstm(x: Tensor, lengths: Tensor, weight: Tensor, recurrent: Tensor, bias: Te
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
         biases = bias[direction].split(4 * hidden)
         for name, value in zip(
-            ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (weight[direction], recurrent[direction], *biases), strict=True
+            ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+            (weight[direction], recurrent[direction], *biases),
+            strict=True,
         ):
             getattr(layer, f"{name}_l0{suffix}").data.copy_(value)
     with torch.no_grad():
@@ -34,7 +37,7 @@ def _(x: Tensor, lengths: Tensor, weight: Tensor, recurrent: Tensor, bias: Tenso
 
 
 def _run(layer: nn.LSTM, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Outputs [B, T, D * H] and final states [B, D, H] of a layer; all sequences are whole where there are no lengths."""
+    """Outputs [B, T, D * H] and final states [B, D, H] of a layer; without lengths all sequences are whole."""
     if lengths is None:
         outputs, (states, _) = layer(x)
         return outputs, states.transpose(0, 1)

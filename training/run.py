@@ -91,7 +91,9 @@ def _problem(run: Path, identity: dict[str, str]) -> str:
 
 def write_checkpoint(run: Path, groups: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
     """Writes groups of tensors and how far the training is."""
-    tensors = {f"{group}/{name}": value.detach().cpu() for group, values in groups.items() for name, value in values.items()}
+    tensors = {
+        f"{group}/{name}": value.detach().cpu() for group, values in groups.items() for name, value in values.items()
+    }
     metadata = {"progress": msgspec.json.encode(progress).decode()}
     write(run / CHECKPOINT, safetensors.torch.save({name: value.clone() for name, value in tensors.items()}, metadata))
 

@@ -3,7 +3,7 @@
 Config             its configuration, a RunConfig
 scorer(config)                         the name of the agent's scorer
 build(config, vocabulary)              a new model
-stages(config, model, data)            the stages of its training, in order; each is trained before the next is asked for
+stages(config, model, data)            the stages of its training; each is trained before the next is asked for
 graphs(config, model)                  what the export turns into ONNX
 settings(config)                       what the manifest tells the scorer
 """

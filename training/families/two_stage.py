@@ -1,7 +1,7 @@
-"""The two-stage family: a text autoencoder gives every line a vector, a detector predicts a line's vector from those before it.
+"""The two-stage family: a text autoencoder gives every line a vector, a detector predicts it from those before it.
 
-After DeepSentry: stage 1 learns on single lines and keeps the encoder alone; stage 2 learns to predict the last vector of a
-window. A line's score is the distance of its vector from the predicted one.
+After DeepSentry: stage 1 learns on single lines and keeps the encoder alone; stage 2 learns to predict the last vector
+of a window. A line's score is the distance of its vector from the predicted one.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _NEVER = -1e9  # a logarithm of a probability
 
 
 class EncoderConfig(StageConfig, forbid_unknown_fields=True):
-    """Stage 1: widths of the word embedding, of the LSTM's state (each way) and of a line's vector; dropout in training."""
+    """Stage 1: widths of the word embedding, the LSTM's state (each way) and a line's vector; dropout in training."""
 
     embedding: Positive = 64
     hidden: Positive = 64
@@ -50,7 +50,7 @@ class DetectorConfig(StageConfig, forbid_unknown_fields=True):
 
 
 class Config(RunConfig, forbid_unknown_fields=True):
-    """The configuration of the family. time_of_day: the detector sees cosine and sine of each line's second of the day."""
+    """The family's configuration. time_of_day: the detector sees cosine and sine of each line's second of the day."""
 
     encoder: EncoderConfig = msgspec.field(default_factory=EncoderConfig)
     detector: DetectorConfig = msgspec.field(default_factory=DetectorConfig)
@@ -63,7 +63,7 @@ class Config(RunConfig, forbid_unknown_fields=True):
 
 
 class TextEncoder(nn.Module):
-    """Token ids -> a line's vector: embedding, BiLSTM, a rectified linear layer over both final states, and the length 1.
+    """Token ids -> a line's vector: embedding, BiLSTM, a rectified linear layer over both final states, length 1.
 
     So the vectors of unlike texts are near to orthogonal, not opposite, and a distance means the same for every text.
     """
@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = encoder, decoder
 
     def forward(self, ids: Tensor, lengths: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Texts and how often each occurs, float32 [B] -> the sums of the cross entropy and of the number of real tokens."""
+        """Texts and how often each occurs, float32 [B] -> the sums of the cross entropy and of the real tokens."""
         logits = self.decoder(self.encoder(ids, lengths), ids)
         losses = cross_entropy(logits.transpose(1, 2), ids, ignore_index=PAD, reduction="none")
         return (losses.sum(1) * weights).sum(), (lengths * weights).sum()
@@ -129,7 +129,7 @@ class Detector(nn.Module):
 
 
 class CodebookDetector(nn.Module):
-    """The vectors of the lines before -> a density of the next vector: a Gaussian around each code, with learnt weights.
+    """The vectors of the lines before -> a density of the next: a Gaussian around each code, with learnt weights.
 
     A mixture density network (Bishop 1994) whose components stand still. The score is the negative logarithm of the
     density, the constant of the Gaussian left out: about -log p of a known text; an unknown one adds its squared
@@ -217,7 +217,7 @@ def build(config: Config, vocabulary: int) -> TwoStage:
 
 
 class TextExamples:
-    """Texts as examples of stage 1, each with a weight; a batch holds an equal text once, with the sum of its weights."""
+    """Texts as examples of stage 1, each with a weight; a batch holds a text once, with the sum of its weights."""
 
     def __init__(self, data: Data, texts: NDArray[np.int32], weights: NDArray[np.int64]) -> None:
         self._tokens, self._lengths = data.tokens, data.lengths
@@ -275,7 +275,7 @@ def stages(config: Config, model: TwoStage, data: Data) -> Iterator[Stage]:
 
 
 def _codes(config: Config, data: Data, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [codes, Z]: the distinct vectors of the most frequent training texts; first, where ends count, that of no line."""
+    """float32 [codes, Z]: the distinct vectors of the most frequent training texts; where ends count, first no line's."""
     texts, counts = np.unique(data.train.ids, return_counts=True)
     frequent = texts[np.argsort(-counts, kind="stable")]
     distinct = {data.tokens[text].tobytes(): text for text in frequent[::-1]}
