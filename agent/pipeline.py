@@ -218,13 +218,14 @@ class Pipeline:
         )
 
     def changes(self, scored: Scored) -> Changes:
-        """What the block changed."""
+        """What the block changed; streams in the order of their last lines."""
         source = scored.block.source
-        touched = {scored.keys[row] for row in scored.rows.tolist()} if len(set(scored.keys)) > 1 else set(scored.keys)
+        touched = reversed(dict.fromkeys(scored.keys[row] for row in reversed(scored.rows.tolist())))
         streams = [(source, key, blob) for key in touched if (blob := self._stream_state(source, key))]
         ended, self.streams.ended = self.streams.ended, []
         for stream in ended:
-            self._contexts.forget(stream)
+            if self.streams.slot(*stream) is None:  # else it has come anew
+                self._contexts.forget(stream)
         memory = [(f"fold:{source}", self.folder.memory(source))] if scored.odd else []
         limits = self.limits.memory(source)
         return Changes(streams, ended, memory if limits is None else [*memory, (f"limits:{source}", limits)])

@@ -24,11 +24,11 @@ def score_json(score: float) -> float | None:
 
 def line_records(scored: Scored, pipeline: Pipeline | None = None) -> Iterator[dict[str, Any]]:
     """One object a line; with a pipeline, odd lines carry their reason."""
-    block = scored.block
+    block, source = scored.block, escape(scored.block.source)
     rows = zip(block.offsets.tolist(), scored.keys, scored.scores.tolist(), scored.limits.tolist(), strict=True)
     for index, (offset, key, score, limit) in enumerate(rows):
         record = {
-            "source": block.source,
+            "source": source,
             "line": block.first + index,
             "offset": offset,
             "stream": escape(key),
@@ -66,7 +66,7 @@ class Sessions:
             end = ends.get((source, key), float("nan"))
             score = end if np.isnan(score) or end > score else score
             yield {
-                "source": source,
+                "source": escape(source),
                 "stream": escape(key),
                 "lines": lines,
                 "first_line": first,
