@@ -152,6 +152,14 @@ def timed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_bundle(tmp_path_factory.mktemp("timed"), "time_of_day=true")
 
 
+@pytest.fixture(scope="session")
+def codebook_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose detector has a codebook and sees the time of day."""
+    # with 16 values a vector fills a register; a sum over fewer depends on where onnxruntime lays it
+    settings = ("detector.head=codebook", "time_of_day=true", "encoder.vector=16")
+    return _make_bundle(tmp_path_factory.mktemp("codebook"), *settings)
+
+
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves a thread behind."""

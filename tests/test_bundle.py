@@ -135,13 +135,15 @@ def drop(*path: str) -> Callable[[Any], None]:
     [
         (put("format_version", value=2), "has format version 2, this agent reads up to 1; update oddline"),
         (put("format_version", value=0), "format_version"),
-        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors"),
+        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors, codebook; update oddline"),
         (put("masks", value=["ip", "moon"]), "unknown mask 'moon'"),
         (put("settings", "distance", value="hamming"), "unknown distance 'hamming'"),
         (put("settings", "distance", value=[1]), "distance"),
         (drop("settings", "distance"), "lacks the setting 'distance'"),
         (drop("settings", "time_of_day"), "lacks the setting 'time_of_day'"),
         (put("settings", "time_of_day", value="no"), "time_of_day"),
+        (put("settings", "width", value=7), "its encoder gives the lengths [[6]]"),
+        (put("scorer", value="codebook"), "the graph detector has the tensors"),
         (put("settings", "time_of_day", value=True), "detector"),
         (put("header", value="klingon"), "unknown header format 'klingon'"),
         (put("stream", value="req-("), "req-("),
@@ -184,7 +186,7 @@ def test_graphs_that_do_not_fit_each_other(call_agent, copy, timed_bundle):
     correct_hash(copy, "detector.onnx")
     graph = json.loads((timed_bundle / "manifest.json").read_bytes())["graphs"]["detector"]
     edit_json(copy / "manifest.json", put("graphs", "detector", value=graph))
-    assert_refused(call_agent, copy, "detector takes windows of [3, 8]")
+    assert_refused(call_agent, copy, "its detector takes the lengths [[3, 8]]")
 
 
 @pytest.mark.parametrize(
