@@ -48,7 +48,7 @@ def _lengths(axes: list[int | str | None]) -> list[int | None]:
 
 
 def verify(spec: GraphSpec, session: Any) -> float:
-    """The largest difference between torch and onnxruntime over batch sizes and lengths; an error above the tolerance."""
+    """The largest difference between torch and onnxruntime over batches and lengths; an error above the tolerance."""
     check_signature(spec, session)
     draw, worst = np.random.default_rng(0), 0.0
     for batch in BATCHES:

@@ -16,7 +16,7 @@ import agent
 from agent import bundle as contract
 from agent.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
 from agent.errors import BundleError, ConfigError
-from agent.runtime import open_session
+from agent.runtime import import_onnxruntime, open_session
 from agent.tokenizer import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
 from export.graphs import OPSET, export_graph
@@ -81,7 +81,7 @@ def _write_parts(folder: Path, run: Run, specs: list[Any]) -> None:
 
 
 def _known(run: Run) -> dict[str, Any]:
-    """The hashes of the most frequent texts of the training lines, and the tokens of the common ones, each sequence once."""
+    """The hashes of the most frequent training texts, and the tokens of the common ones, each sequence once."""
     order = np.argsort(-run.counts[1:], kind="stable") + 1
     order = order[run.counts[order] > 0]
     hashes = np.array(sorted(text_hash(run.texts[text]) for text in order[:_MOST_HASHES].tolist()), np.uint64)
@@ -120,7 +120,7 @@ def _write_manifest(
 
 def _producer(int8: bool) -> dict[str, str | int]:
     packages = ("torch", "onnx", "onnxscript")
-    runtime = __import__("onnxruntime").__version__
+    runtime = import_onnxruntime().__version__
     versions = {name: version(name) for name in packages}
     return {"oddline": agent.__version__} | versions | {
         "onnxruntime": runtime, "opset": OPSET, "quantize": "int8" if int8 else "none"

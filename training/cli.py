@@ -1,12 +1,11 @@
 """The command line of the training."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from agent.errors import OddlineError
+from agent.command import run_app
 
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -127,15 +126,9 @@ def synth(
         typer.echo(f"{count} lines in {out}")
 
 
-def main() -> None:
-    """The entry point of the command `training`."""
-    try:
-        app()
-    except OddlineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def main() -> NoReturn:
+    """The script `training`."""
+    run_app(app, "training")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,8 @@ def load(
 ) -> RunConfig:
     """The configuration of the family that it names (or the first): a YAML file, then overrides, then options.
 
-    `overrides` are `key.sub=value`, their values in YAML; an option that is None counts as not given. A ConfigError names the key and what is allowed.
+    `overrides` are `key.sub=value`, their values in YAML; an option that is None counts as not given. A ConfigError
+    names the key and what is allowed.
     """
     content = _read(file) if file else {}
     for override in overrides:

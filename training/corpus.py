@@ -39,7 +39,7 @@ class Corpus:
     streams  int32 [lines], into `keys`: the streams in the order of their first lines
     labels   int8 [lines]: 0 normal, 1 anomalous, -1 leave out
     seconds  float32 [lines]: the second of the day, NaN where a line shows none
-    times    float64 [lines]: seconds since 1970, for a line without a time those of the line before; None if not asked for
+    times    float64 [lines]: seconds since 1970, for a line without a time that of the line before; None if not asked
     span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
     """
 
@@ -118,8 +118,8 @@ def read_corpus(
     """Reads logs with the agent's own headers, masks and stream keys.
 
     Without a stream pattern each file is a stream; with one, the same key in several files is the same stream.
-    `seconds` and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels that
-    do not fit.
+    `seconds` and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels
+    that do not fit.
     """
     check_format(header)
     files = find(paths)

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def fit(
     fabric = _fabric(device, devices)
     tokenizer, data = _tokenize(config, train, validation)
     folder.write(run / folder.TOKENIZER, msgspec.json.encode(tokenizer.to_json()))
-    epochs = fabric.launch(_work, config, data, len(tokenizer), run)
+    epochs = fabric.launch(partial(_work, config=config, data=data, vocabulary=len(tokenizer), run=run))
     if isinstance(epochs, OddlineError):
         raise epochs
     metrics = about | _metrics(config, data, tokenizer, epochs, fabric.device.type, devices)

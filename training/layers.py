@@ -9,9 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 def lstm(x: Tensor, lengths: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """One LSTM layer over sequences of unequal length, as one operator that the exporter translates to ONNX's LSTM.
 
-    x [B, T, I]; lengths int64 [B], from 1; weight [D, 4H, I], recurrent [D, 4H, H], bias [D, 8H], D = 1 or 2 directions,
-    gates in torch's order i, f, g, o. Gives the outputs [B, T, D * H], zeros after a sequence's end, and the final
-    states [B, D, H].
+    x [B, T, I]; lengths int64 [B], from 1; weight [D, 4H, I], recurrent [D, 4H, H], bias [D, 8H], D = 1 or 2
+    directions, gates in torch's order i, f, g, o. Gives the outputs [B, T, D * H], zeros after a sequence's end, and
+    the final states [B, D, H].
     """
     directions, _, hidden = recurrent.shape
     layer = nn.utils.skip_init(

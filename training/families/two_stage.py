@@ -275,7 +275,7 @@ def stages(config: Config, model: TwoStage, data: Data) -> Iterator[Stage]:
 
 
 def _codes(config: Config, data: Data, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [codes, Z]: the distinct vectors of the most frequent training texts; where ends count, first no line's."""
+    """float32 [codes, Z]: the distinct vectors of the most frequent training texts; no line's first, if ends count."""
     texts, counts = np.unique(data.train.ids, return_counts=True)
     frequent = texts[np.argsort(-counts, kind="stable")]
     distinct = {data.tokens[text].tobytes(): text for text in frequent[::-1]}
