@@ -20,7 +20,7 @@ def read_labels(path: Path, streams: NDArray[np.int32], keys: list[bytes], strea
     The file holds one of 0, 1, - (or 2) a line, or is a CSV with a header whose first column is the stream key and
     second the mark. It may be gzip. A ConfigError says what does not fit.
     """
-    text = read_whole(path).decode("utf-8", "replace")
+    text = read_whole(path, "labels").decode("utf-8", "replace")
     rows = text.splitlines()
     if not rows:
         raise ConfigError(f"labels {path}: the file is empty; {_CHOICE}")

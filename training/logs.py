@@ -42,16 +42,19 @@ def _files(path: Path) -> list[Path]:
 
 
 class LogFile(io.RawIOBase):
-    """A file that counts and hashes what is read of it; `chunks` gives its content, unpacked where it is gzip."""
+    """A file that counts and hashes what is read of it; `chunks` gives its content, unpacked where it is gzip.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `what` it is: the word that an error calls it.
+    """
+
+    def __init__(self, path: Path, what: str = "log") -> None:
+        self.path, self.what = path, what
         self.size = 0
         self._hash = hashlib.sha256()
         try:
             self._file: BinaryIO = path.open("rb", buffering=0)
         except OSError as error:
-            raise SourceError(f"log {path} cannot be read: {error.strerror}") from None
+            raise SourceError(f"{what} {path} cannot be read: {error.strerror}") from None
 
     def readable(self) -> bool:
         """Always."""
@@ -86,14 +89,14 @@ class LogFile(io.RawIOBase):
             while raw.read(CHUNK):  # what follows the last gzip member, for the hash
                 pass
         except OSError as error:
-            raise SourceError(f"log {self.path} cannot be read: {error.strerror or error}") from None
+            raise SourceError(f"{self.what} {self.path} cannot be read: {error.strerror or error}") from None
         except (EOFError, zlib.error) as error:
-            raise SourceError(f"log {self.path} is damaged gzip: {error}") from None
+            raise SourceError(f"{self.what} {self.path} is damaged gzip: {error}") from None
 
 
-def read_whole(path: Path) -> bytes:
-    """The content of a small file, unpacked where it is gzip."""
-    with LogFile(path) as file:
+def read_whole(path: Path, what: str) -> bytes:
+    """The content of a small file, unpacked where it is gzip; an error calls it `what`."""
+    with LogFile(path, what) as file:
         return b"".join(file.chunks())
 
 
