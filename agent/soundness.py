@@ -8,9 +8,10 @@ from agent.scorers import SCORERS
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
 
-_VECTOR_GRAPHS = {  # inputs by name and type, outputs by type
-    "encoder": ([("ids", "int64"), ("lengths", "int64")], ["float32"]),
-    "detector": ([("windows", "float32")], ["float32"]),
+_ENCODER = ([("ids", "int64"), ("lengths", "int64")], ["float32"])
+_DETECTORS = {  # of each scorer: inputs by name and type, outputs by type
+    "vectors": ([("windows", "float32")], ["float32"]),
+    "codebook": ([("windows", "float32"), ("actual", "float32")], ["float32", "float32"]),
 }
 
 
@@ -25,8 +26,7 @@ def check_bundle(bundle: Bundle) -> None:
     try:
         _check_rules(manifest)
         _check_scale(manifest.scale)
-        if manifest.scorer == "vectors":
-            _check_vectors(manifest)
+        _check_vectors(manifest)
     except (BundleError, ConfigError) as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from None
 
@@ -53,27 +53,31 @@ def _check_scale(scale: Scale) -> None:
 
 def _check_vectors(manifest: Manifest) -> None:
     """Whether the settings and graphs are those of the scorer, and fit each other and the window."""
-    for name, kind in (("distance", str), ("time_of_day", bool)):
-        if not isinstance(manifest.settings.get(name), kind):
+    settings = manifest.settings
+    for name, kind in (("distance", str), ("time_of_day", bool), ("width", int)):
+        if not isinstance(settings.get(name), kind):
             raise BundleError(f"the manifest lacks the setting {name!r} or its value is wrong; export it again")
-    for name, expected in _VECTOR_GRAPHS.items():
+    for name, expected in (("encoder", _ENCODER), ("detector", _DETECTORS[manifest.scorer])):
         if name not in manifest.graphs:
             raise BundleError(f"the manifest lacks the graph {name!r}; export it again")
         graph = manifest.graphs[name]
         found = [(tensor.name, tensor.dtype) for tensor in graph.inputs], [tensor.dtype for tensor in graph.outputs]
         if found != expected:
             raise BundleError(f"the graph {name} has the tensors {found}, it needs {expected}; export it again")
-    encoder, detector = (manifest.graphs[name] for name in _VECTOR_GRAPHS)
-    width = _lengths(encoder.outputs[0])[-1] + 2 * manifest.settings["time_of_day"]
-    wanted = [manifest.window.size - 1, width], [width]
-    taken = _lengths(detector.inputs[0]), _lengths(detector.outputs[0])
-    if taken != wanted:
-        raise BundleError(
-            f"its detector takes windows of {taken[0]} and gives {taken[1]}; with its encoder and window that must be "
-            f"{wanted[0]} and {wanted[1]}; export it again"
-        )
+    detector, vector = manifest.graphs["detector"], settings["width"]
+    seen = vector + 2 * settings["time_of_day"]
+    windows, scored = [manifest.window.size - 1, seen], manifest.scorer == "vectors"
+    _check_lengths(manifest.graphs["encoder"].outputs, [[vector]], "encoder gives")
+    _check_lengths(detector.inputs, [windows] if scored else [windows, [vector]], "detector takes")
+    _check_lengths(detector.outputs, [[seen]] if scored else [[], [vector]], "detector gives")
+
+
+def _check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:
+    found = [_lengths(tensor) for tensor in tensors]
+    if found != wanted:
+        raise BundleError(f"its {what} the lengths {found}; with its window and settings they must be {wanted}")
 
 
 def _lengths(tensor: Tensor) -> list[int]:
     """The lengths of all axes but the first, the batch; -1 where one is not fixed."""
-    return [axis if isinstance(axis, int) else -1 for axis in tensor.axes[1:]] or [-1]
+    return [axis if isinstance(axis, int) else -1 for axis in tensor.axes[1:]]
