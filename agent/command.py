@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from agent.errors import OddlineError
+from agent.sinks.output import drop_output
 
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
@@ -16,13 +17,16 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         sys.stdout.flush()
     except OddlineError as error:
         code = _refuse(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first, and of nothing else
         code = 0
     except KeyboardInterrupt:
         code = _refuse("interrupted", 130)
     except Exception as error:
         code = _other(error)
+    try:
+        sys.stdout.flush()
+    except OSError:  # else Python would try again at its very end, and complain
+        drop_output()
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -15,7 +15,7 @@ from agent.lines import Block, LineSplitter
 from agent.pipeline import Pipeline
 from agent.scores import JsonLines, Sessions, line_records, open_output
 from agent.service import build_pipeline, load_bundle, say
-from agent.sources.archive import read_log
+from agent.sources.archive import cannot_read, read_log
 
 _MAX_STREAMS = 1 << 20
 
@@ -35,11 +35,11 @@ def score_files(
         raise ConfigError(f"unknown scope {scope!r}; choose line or session")
     config = check_config(AgentConfig(stream=stream, header=header, max_streams=_MAX_STREAMS), "command line")
     pipeline = build_pipeline(load_bundle(bundle, provider), config)
-    readable = [(file, read_log(Path(file))) for file in files]
-    with open_output(output) as writer, _progress(files) as advance:
+    total = _size(files)
+    with open_output(output) as writer, _progress(total) as advance:
         sessions = Sessions(pipeline) if scope == "session" else None
-        for file, chunks in readable:
-            for block in _blocks(file, chunks, advance):
+        for file in files:
+            for block in _blocks(file, read_log(Path(file)), advance):
                 _take(pipeline, block, writer, sessions, explain)
         if sessions is not None:
             writer.write(sessions.records())
@@ -70,12 +70,24 @@ def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) 
         )
 
 
+def _size(files: list[str]) -> int | None:
+    """The bytes of all files, None where one is packed or standard input; a SourceError where one does not exist."""
+    total, known = 0, True
+    for file in files:
+        if file == "-" or file.endswith(".gz"):
+            known = False
+        if file != "-":
+            try:
+                total += os.path.getsize(file)
+            except OSError as error:
+                raise cannot_read(file, error) from None
+    return total if known else None
+
+
 @contextmanager
-def _progress(files: list[str]) -> Iterator[Callable[[int], None]]:
-    """A bar over the bytes read on a terminal, of unknown length where a file is packed."""
+def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar over the bytes read, on a terminal."""
     console = Console(stderr=True)
-    packed = any(file == "-" or file.endswith(".gz") for file in files)
-    total = None if packed else sum(os.path.getsize(file) for file in files)
     columns = (TextColumn("scoring"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=total)

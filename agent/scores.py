@@ -4,7 +4,7 @@ import gzip
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,14 +91,31 @@ class Sessions:
 class JsonLines:
     """Writes objects, one a line, as JSON."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
         self._encoder = msgspec.json.Encoder()
 
     def write(self, records: Iterator[dict[str, Any]]) -> None:
-        """Writes and flushes some objects."""
-        self._file.write(self._encoder.encode_lines(list(records)))
-        self._file.flush()
+        """Writes and flushes some objects; a SinkError where that is not possible."""
+        lines = self._encoder.encode_lines(list(records))
+        with writing(self._name):
+            self._file.write(lines)
+            self._file.flush()
+
+    def fileno(self) -> int:
+        """The descriptor of the file."""
+        return self._file.fileno()
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Makes a SinkError of an OSError, but for a reader that has left."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SinkError(f"{name} cannot be written: {error.strerror or error}; choose another file") from None
 
 
 @contextmanager
@@ -108,20 +125,20 @@ def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
     A file appears when it is whole; with `live` it is appended to block by block.
     """
     if target == "-":
-        yield JsonLines(sys.stdout.buffer)
+        yield JsonLines(sys.stdout.buffer, "standard output")
         return
     path = Path(target)
     part = path if live else path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(target):
+        file = (gzip.open if path.suffix == ".gz" else open)(part, "ab" if live else "wb")
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        file = opened(part, "ab" if live else "wb")
-    except OSError as error:
-        raise SinkError(f"{target} cannot be written: {error.strerror}; choose another file") from None
-    try:
-        with file:
-            yield JsonLines(file)
-        if not live:
-            part.replace(path)
+        yield JsonLines(file, target)
+        with writing(target):
+            file.close()
+            if not live:
+                part.replace(path)
     finally:
+        with suppress(OSError):
+            file.close()
         if not live:
             part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
+from agent.alerts import escape
 from agent.bundle import Bundle
 from agent.config import AgentConfig, FileInput
 from agent.delivery import Delivery
@@ -33,14 +34,14 @@ _DRAIN = 10.0  # seconds for delivery at the end
 
 def say(message: str) -> None:
     """Tells the operator something on standard error."""
-    print(f"oddline: {message}", file=sys.stderr, flush=True)
+    print(f"oddline: {escape(message)}", file=sys.stderr, flush=True)
 
 
 def speaker(guard: Guard) -> Callable[[str], None]:
     """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
     if "JOURNAL_STREAM" not in os.environ:
         return say
-    return lambda message: print(guard.seal(message), file=sys.stderr, flush=True)
+    return lambda message: print(guard.seal(escape(message)), file=sys.stderr, flush=True)
 
 
 def load_bundle(name: str, provider: str) -> Bundle:
@@ -113,19 +114,22 @@ class Service:
 
     def _refuse_loops(self) -> None:
         """A file that is tailed may not be written to directly."""
-        tailed = {os.path.realpath(source.path) for source in self._sources}
+        tailed = {_identity(source.path) for source in self._sources} - {None}
         for url in self._config.sinks:
             kind, _, target = url.partition(":")
-            if kind == "jsonl" and os.path.realpath(target) in tailed:
+            if kind == "jsonl" and _identity(target) in tailed:
                 raise ConfigError(
                     f"{url} is a file that is tailed: the agent would read its own alerts; choose another"
                 )
-        inodes = {(stat.st_dev, stat.st_ino) for path in tailed if (stat := _stat(path))}
-        output = os.fstat(sys.stdout.fileno()) if "console:" in self._config.sinks else None
-        if output is not None and (output.st_dev, output.st_ino) in inodes:
+        to_output = {"console:", "jsonl:-"} & set(self._config.sinks)
+        if to_output and _identity(sys.stdout.fileno()) in tailed:
             raise ConfigError(
                 "standard output goes to a file that is tailed: the agent would read its own alerts; "
                 "redirect it elsewhere"
+            )
+        if self._scores is not None and _identity(self._scores.fileno()) in tailed:
+            raise ConfigError(
+                "--scores goes to a file that is tailed: the agent would read its own scores; choose another"
             )
 
     def stop(self, *_: object) -> None:
@@ -234,11 +238,13 @@ class Service:
             )
 
 
-def _stat(path: str) -> os.stat_result | None:
+def _identity(file: str | Path | int) -> tuple[int, int] | str | None:
+    """What tells a file from others: device and inode or, where it does not exist yet, where its path leads."""
     try:
-        return os.stat(path)
+        status = os.stat(file)
     except OSError:
-        return None
+        return None if isinstance(file, int) else os.path.realpath(file)
+    return status.st_dev, status.st_ino
 
 
 def run_service(config: AgentConfig, once: bool = False, scores: JsonLines | None = None) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -537,15 +538,17 @@ def test_the_console_spells_out_what_it_cannot_show(monkeypatch, make_alert):
     assert b"cupsd: r\\xf6d\n" in raw.getvalue()
 
 
-def test_a_closed_console_is_an_error_of_the_send(monkeypatch, make_alert):
+@pytest.mark.parametrize("sink", [ConsoleSink("console:"), JsonlSink("jsonl:-", "-")], ids=["console", "jsonl"])
+def test_where_the_reader_of_the_output_has_left_the_agent_is_asked_to_end(monkeypatch, make_alert, sink):
     reader, writer = os.pipe()
     os.close(reader)
-    stdout = os.fdopen(writer, "w")
-    monkeypatch.setattr(sys, "stdout", stdout)
-    with pytest.raises(BrokenPipeError):
-        ConsoleSink("console:").send(make_alert(1))
-    with suppress(BrokenPipeError):
-        stdout.close()
+    asked = []
+    monkeypatch.setattr("_thread.interrupt_main", asked.append)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        sink.send(make_alert(1))
+        sink.send(make_alert(2))
+    assert asked == [signal.SIGTERM]
 
 
 # URLs

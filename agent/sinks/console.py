@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.alerts import MAX_MESSAGE, Alert, escape
+from agent.sinks.output import reader_may_leave
 from agent.sinks.text import figures, quotes, said, why
 
 _STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan"}
@@ -18,12 +19,14 @@ class ConsoleSink:
         self.name = name
 
     def send(self, alert: Alert) -> None:
-        """Prints an alert; an OSError where standard output is closed."""
+        """Prints an alert; an OSError where it was not taken."""
         console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         with console.capture() as captured:  # rich ends the thread when it meets a broken pipe
             console.print(render(alert))
-        sys.stdout.write(captured.get().encode(console.encoding, "backslashreplace").decode(console.encoding))
-        sys.stdout.flush()
+        text = captured.get().encode(console.encoding, "backslashreplace").decode(console.encoding)
+        with reader_may_leave():
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
     def close(self) -> None:
         """Standard output stays open."""

@@ -8,6 +8,7 @@ import sys
 import msgspec
 
 from agent.alerts import Alert
+from agent.sinks.output import reader_may_leave
 
 
 class JsonlSink:
@@ -22,8 +23,9 @@ class JsonlSink:
         """Appends an alert by one write; an OSError where it was not taken, and then no part of it stays."""
         line = msgspec.json.encode(alert) + b"\n"
         if self._path == "-":
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            with reader_may_leave():
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
         else:
             _append(self._descriptor(), line)
 
