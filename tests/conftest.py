@@ -81,7 +81,7 @@ def run_agent(
         except BaseException:
             process.kill()
             raise
-    assert b"Traceback" not in stderr, stderr.decode(errors="replace")
+    assert b"Traceback" not in (stderr or b""), stderr.decode(errors="replace")
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 

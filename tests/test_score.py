@@ -1,0 +1,277 @@
+"""`agent score`: whole logs into JSON lines, and every refusal in one line."""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import made_up_lines, refusal, run_agent, start_agent
+
+from agent.bundle import Bundle
+from agent.headers import seconds_of_day, time_features
+from agent.lines import LineSplitter
+from agent.normalize import Normalizer
+from agent.scorers import SCORERS
+
+LINE_KEYS = ["source", "line", "offset", "stream", "score", "threshold", "anomaly"]
+SESSION_KEYS = ["source", "stream", "lines", "first_line", "last_line", "score", "threshold", "anomaly"]
+LOG = b"".join(made_up_lines(60, seed=2, odd=(30,)))
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    path = tmp_path / "app.log"
+    path.write_bytes(LOG)
+    return path
+
+
+@pytest.fixture
+def score(call_agent):
+    """Scores and gives the objects written."""
+
+    def run(*arguments: object) -> list[dict[str, Any]]:
+        done = call_agent("score", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_an_object_a_line(bundle, log, score):
+    rows = score(log, "--bundle", bundle)
+    starts = np.cumsum([0, *map(len, LOG.splitlines(keepends=True))])[:-1]
+    assert all(list(row) == LINE_KEYS for row in rows)
+    assert [row["line"] for row in rows] == list(range(1, 61))
+    assert [row["offset"] for row in rows] == starts.tolist()
+    assert {(row["source"], row["stream"]) for row in rows} == {(str(log), "")}
+    assert [row["score"] for row in rows[:3]] == [None] * 3 and all(row["score"] is not None for row in rows[3:])
+    assert [row["line"] for row in rows if row["anomaly"]] == [31, 32, 33, 34]
+    assert all(row["anomaly"] == (row["score"] > row["threshold"]) for row in rows[3:])
+
+
+def test_explain_gives_odd_lines_their_reason(bundle, log, score):
+    rows, plain = (score(log, "--bundle", bundle, *more) for more in (["--explain"], []))
+    for row, before in zip(rows, plain, strict=True):
+        reason = row.pop("reason", None)
+        assert row == before and (reason is not None) == row["anomaly"]
+        assert reason is None or (reason["distance"], reason["threshold"]) == pytest.approx(
+            (row["score"], row["threshold"])
+        )
+
+
+def by_hand(folder: Path, data: bytes) -> list[tuple[str, list[float], float]]:
+    """Every stream's key, the scores of its lines and of its end, from windows made one by one."""
+    opened = Bundle.load(folder)
+    manifest = opened.manifest
+    normalizer = Normalizer(manifest.header, manifest.masks)
+    scorer = SCORERS[manifest.scorer](opened, normalizer.texts.__getitem__, False)
+    block = LineSplitter("").feed(data)
+    ids, features = normalizer.ids(block), time_features(seconds_of_day(block))
+    streams: dict[str, list[int]] = {}
+    for number, line in enumerate(data.splitlines()):
+        found = [word for word in line.decode().replace(":", " ").split() if word.startswith("req-")]
+        streams.setdefault(found[0] if found else "", []).append(number)
+
+    def window(numbers: list[int], more: list[int]) -> float:
+        size = manifest.window.size
+        row = ([0] * size + [int(ids[number]) for number in numbers] + more)[-size:]
+        clock = np.concatenate([np.zeros((size, 2)), features[numbers], np.zeros((len(more), 2))])[-size:]
+        timed = np.float32(clock)[None] if manifest.settings["time_of_day"] else None
+        return float(scorer.score(np.array([row], np.int32), timed)[0])
+
+    return [
+        (key, [window(numbers[: at + 1], []) for at in range(len(numbers))], window(numbers, [0]))
+        for key, numbers in streams.items()
+    ]
+
+
+def test_an_object_a_session(padded_bundle, log, score):
+    rows = score(log, "--bundle", padded_bundle, "--scope", "session")
+    expected = by_hand(padded_bundle, LOG)
+    threshold = rows[0]["threshold"]
+    assert all(list(row) == SESSION_KEYS for row in rows)
+    assert [row["stream"] for row in rows] == [key for key, *_ in expected] and len(rows) == 11
+    for row, (_, lines, end) in zip(rows, expected, strict=True):
+        assert row["lines"] == len(lines) and row["threshold"] == threshold
+        assert row["score"] == pytest.approx(max(*lines, end), rel=1e-6)
+        assert row["anomaly"] == (max(*lines, end) > threshold)
+    assert any(end > max(lines) for _, lines, end in expected), "the end of some session counts"
+    assert (rows[1]["first_line"], rows[1]["last_line"]) == (3, 4)
+
+
+def test_a_session_has_the_largest_of_its_lines_scores(bundle, log, score):
+    lines = score(log, "--bundle", bundle, "--stream", r"(shopd|sshd)\[")
+    sessions = score(log, "--bundle", bundle, "--stream", r"(shopd|sshd)\[", "--scope", "session")
+    assert [row["stream"] for row in sessions] == ["sshd", "shopd", ""]
+    for row in sessions:
+        own = [line for line in lines if line["stream"] == row["stream"]]
+        assert row["score"] == max(line["score"] for line in own if line["score"] is not None)
+        assert row["anomaly"] == any(line["anomaly"] for line in own)
+        assert (row["first_line"], row["last_line"], row["lines"]) == (own[0]["line"], own[-1]["line"], len(own))
+
+
+def test_a_session_too_short_for_a_window_has_no_score(bundle, tmp_path, score):
+    (tmp_path / "short").write_bytes(b"".join(LOG.splitlines(keepends=True)[:2]))
+    (row,) = score(tmp_path / "short", "--bundle", bundle, "--scope", "session")
+    assert (row["score"], row["anomaly"], row["lines"]) == (None, False, 2)
+
+
+def test_gzip_in_and_out(bundle, log, score, tmp_path):
+    plain = score(log, "--bundle", bundle)
+    packed = tmp_path / "packed"  # what is gzip is told by its content
+    packed.write_bytes(gzip.compress(LOG[:1000]) + gzip.compress(LOG[1000:]))
+    out = tmp_path / "scores.jsonl.gz"
+    assert score(packed, "--bundle", bundle, "-o", out) == []
+    rows = [json.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
+    assert [row | {"source": str(log)} for row in rows] == plain
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.log", "packed", "scores.jsonl.gz"]
+
+
+@pytest.mark.parametrize("data", [LOG, gzip.compress(LOG)], ids=["plain", "gzip"])
+def test_standard_input(bundle, data, log, score):
+    done = run_agent("score", "-", "--bundle", bundle, input=data)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [row | {"source": str(log)} for row in rows] == score(log, "--bundle", bundle)
+    assert {row["source"] for row in rows} == {"-"}
+
+
+def test_each_of_several_files_has_windows_of_its_own(bundle, log, score, tmp_path):
+    other = tmp_path / "other.log"
+    other.write_bytes(LOG)
+    rows, once = score(log, other, "--bundle", bundle), score(log, "--bundle", bundle)
+    assert rows == once + [row | {"source": str(other)} for row in once]
+
+
+def test_the_last_line_needs_no_line_feed(bundle, log, score):
+    whole = score(log, "--bundle", bundle)
+    log.write_bytes(LOG[:-1])
+    assert score(log, "--bundle", bundle) == whole
+
+
+def test_binary_junk_is_scored(bundle, tmp_path, score):
+    junk = np.random.default_rng(1).bytes(20_000)
+    (tmp_path / "junk").write_bytes(junk)
+    rows = score(tmp_path / "junk", "--bundle", bundle)
+    assert len(rows) == junk.count(b"\n") + (not junk.endswith(b"\n"))
+
+
+def test_a_file_of_nothing(bundle, tmp_path, score):
+    (tmp_path / "empty").write_bytes(b"")
+    assert score(tmp_path / "empty", "--bundle", bundle) == []
+    assert score(tmp_path / "empty", "--bundle", bundle, "--scope", "session") == []
+
+
+def test_a_line_that_is_cut_is_told(bundle, tmp_path, call_agent):
+    (tmp_path / "long").write_bytes(b"x" * 70_000 + b"\n" + LOG)
+    done = call_agent("score", tmp_path / "long", "--bundle", bundle)
+    assert done.returncode == 0 and "1 lines were longer than 65536 bytes" in done.stderr
+    assert len(done.stdout.splitlines()) == 61
+
+
+def test_a_name_that_is_no_text(bundle, tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff\xfe.log"
+    with open(path, "wb") as file:
+        file.write(LOG)
+    done = run_agent("score", os.fsdecode(path), "--bundle", bundle)
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[0])["source"].endswith(r"\udcff\udcfe.log")
+
+
+def refused(call_agent, code: int, *arguments: object) -> str:
+    done = call_agent("score", *arguments)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == code and line.startswith("error: ") and "fault of oddline" not in line, line
+    return line
+
+
+@pytest.mark.parametrize("out", ["scores.jsonl", "scores.jsonl.gz"])
+def test_logs_that_cannot_be_read(bundle, log, tmp_path, call_agent, out):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(LOG)[:-20])
+    (tmp_path / "bad.gz").write_bytes(gzip.compress(LOG)[:12] + b"\xff" * 50)
+    for name, named in (
+        ("nowhere", "does not exist"),
+        ("folder", "is a directory"),
+        ("cut.gz", "is truncated"),
+        ("bad.gz", "is damaged"),
+    ):
+        line = refused(call_agent, 4, log, tmp_path / name, "--bundle", bundle, "-o", tmp_path / out)
+        assert f"{tmp_path / name} " in line and named in line
+        assert not [path for path in tmp_path.iterdir() if out in path.name], "no half of an output stays"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_log_without_permission(bundle, log, call_agent):
+    log.chmod(0)
+    assert "no permission" in refused(call_agent, 4, log, "--bundle", bundle)
+
+
+def test_a_log_that_root_may_not_read_either(bundle, log, call_agent, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("agent.sources.archive._open", refuse)
+    assert "no permission" in refused(call_agent, 4, log, "--bundle", bundle)
+
+
+def test_outputs_that_cannot_be_written(bundle, log, tmp_path, call_agent):
+    assert "nowhere/out" in refused(call_agent, 5, log, "--bundle", bundle, "-o", tmp_path / "nowhere" / "out")
+    (tmp_path / "folder").mkdir()
+    line = refused(call_agent, 5, log, "--bundle", bundle, "-o", tmp_path / "folder")
+    assert "folder cannot be written" in line and sorted(os.listdir(tmp_path)) == ["app.log", "folder"]
+
+
+def test_an_old_output_stays_until_the_new_one_is_whole(bundle, log, tmp_path, call_agent):
+    out = tmp_path / "out"
+    out.write_text("old")
+    refused(call_agent, 4, log, tmp_path / "nowhere", "--bundle", bundle, "-o", out)
+    assert out.read_text() == "old"
+
+
+def test_a_full_disk_is_told(bundle, log):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    with open("/dev/full", "wb") as full:
+        code, line = refusal("score", log, "--bundle", bundle, stdout=full)
+    assert code == 5 and "No space left" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--scope", "moon"], "unknown scope 'moon'; choose line or session"),
+        (["--stream", "("], "'(' is no regular expression"),
+        (["--header", "moon"], "unknown header format 'moon'"),
+        (["--moon"], "--moon"),
+        ([], "FILE"),
+    ],
+)
+def test_a_command_line_that_cannot_be_used(bundle, log, call_agent, arguments, named):
+    logs = [log] if arguments else []
+    assert named in refused(call_agent, 2, *logs, "--bundle", bundle, *arguments)
+
+
+def test_an_unknown_provider(bundle, log, call_agent):
+    line = refused(call_agent, 6, log, "--bundle", bundle, "--provider", "abacus")
+    assert "unknown provider 'abacus'" in line
+
+
+def test_a_reader_that_leaves_early(bundle, tmp_path):
+    (tmp_path / "long.log").write_bytes(LOG * 200)
+    process = start_agent("score", tmp_path / "long.log", "--bundle", bundle)
+    first = process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert json.loads(first)["line"] == 1
+    assert (process.wait(60), errors) == (0, b"")
+
+
+def test_nothing_is_said_without_a_terminal(bundle, log):
+    done = run_agent("score", log, "--bundle", bundle, stderr=subprocess.STDOUT)
+    assert io.BytesIO(done.stdout).readline().startswith(b"{") and done.stdout.count(b"\n") == 60
