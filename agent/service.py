@@ -76,6 +76,7 @@ class Service:
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
         self._began = time.monotonic()
+        self._refuse_loops()
         with ExitStack() as stack:
             self._state = State(None if config.state is None else Path(config.state))
             stack.callback(self._state.close)
@@ -85,7 +86,6 @@ class Service:
             bundle = load_bundle(config.bundle, config.provider)
             self._pipeline = build_pipeline(bundle, config, self._guard)
             self._sources = [self._open(wanted) for wanted in config.inputs()]
-            self._refuse_loops()
             self._delivery = Delivery(self._state, sinks, self._say)
             self._watcher = Watcher([source.path for source in self._sources], self._say)
             stack.callback(self._watcher.stop)
@@ -114,7 +114,7 @@ class Service:
 
     def _refuse_loops(self) -> None:
         """A file that is tailed may not be written to directly."""
-        tailed = {_identity(source.path) for source in self._sources} - {None}
+        tailed = {_identity(wanted.path) for wanted in self._config.inputs()}
         for url in self._config.sinks:
             kind, _, target = url.partition(":")
             if kind == "jsonl" and _identity(target) in tailed:
