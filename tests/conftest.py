@@ -48,11 +48,16 @@ def until(ready: Callable[[], object], timeout: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def odd_text(number: int) -> str:
+    """An odd message, another text for each number, so that one is no repeat of the other."""
+    return f"{ODD} {''.join(chr(97 + int(digit)) for digit in str(number))}"
+
+
 def made_up_lines(count: int, seed: int = 0, odd: tuple[int, ...] = ()) -> list[bytes]:
     """Lines of a syslog in which the same few steps follow each other, with an odd one at each of the places `odd`."""
     draw, lines = random.Random(seed), []
     for number in range(count):
-        step = ODD if number in odd else _STEPS[number % len(_STEPS)]
+        step = odd_text(number) if number in odd else _STEPS[number % len(_STEPS)]
         clock = f"{number // 360 % 24:02}:{number // 6 % 60:02}:{number % 6 * 10:02}"
         text = step.format(draw.randrange(100, 9000), 1000 + number // len(_STEPS), draw.randrange(1, 255))
         lines.append(f"Mar  9 {clock} web1 {text}\n".encode())

@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from conftest import ODD, made_up_lines
+from conftest import ODD, made_up_lines, odd_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -222,7 +222,7 @@ def test_the_fields_of_an_alert(bundles):
     assert (alert.line, alert.offset) == (31, data.index(ODD[:20].encode()) - len("Mar  9 00:05:00 web1 "))
     assert (alert.host, alert.program, alert.source, alert.stream) == ("web1", "shopd", "log", "")
     assert alert.time == alert.first_seen == alert.last_seen == "2026-03-09T00:05:00+00:00"
-    assert alert.message == ODD.partition(": ")[2] and alert.context == lines[27:30]
+    assert alert.message == odd_text(30).partition(": ")[2] and alert.context == lines[27:30]
     assert np.float32(alert.score) == outcome.scores[30] > np.float32(alert.threshold) == outcome.limits[30]
     assert alert.p_value == 1 / (scale.lines + 1), "above every normal score"
     assert alert.severity == "critical" and (alert.score - scale.mean) / scale.std > 10
