@@ -64,7 +64,7 @@ def made_up_lines(count: int, seed: int = 0, odd: tuple[int, ...] = ()) -> list[
     return lines
 
 
-def _environment(more: dict[str, str] | None) -> dict[str, str]:
+def environment(more: dict[str, str] | None) -> dict[str, str]:
     """Of a subprocess that finds the agent under test wherever it runs."""
     paths = [str(Path(agent.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"} | (more or {})
@@ -73,7 +73,7 @@ def _environment(more: dict[str, str] | None) -> dict[str, str]:
 def start_agent(*arguments: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
     """The command `agent` as a process of its own, its output piped unless `options` say otherwise."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*_AGENT, *map(os.fspath, arguments)], env=_environment(env), **pipes)
+    return subprocess.Popen([*_AGENT, *map(os.fspath, arguments)], env=environment(env), **pipes)
 
 
 def run_agent(
