@@ -159,7 +159,12 @@ def _rename(folder: Path, out: Path) -> None:
     old = folder.with_suffix(".old")
     if out.exists():
         out.rename(old)
-    folder.rename(out)
+    try:
+        folder.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)
     parent = os.open(out.absolute().parent, os.O_RDONLY)
     try:

@@ -11,6 +11,8 @@ metrics.json                        written last: a run that has it is finished
 import hashlib
 import io
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,11 @@ from training.families import CONFIGS, FAMILIES
 CONFIG, TOKENIZER, PROGRESS, CHECKPOINT = "config.yaml", "tokenizer.json", "progress.json", "checkpoint.safetensors"
 WEIGHTS, TEXTS, HELDOUT, METRICS = "weights.safetensors", "texts.json", "heldout.npz", "metrics.json"
 _FILES = (METRICS, CHECKPOINT, PROGRESS, WEIGHTS, TEXTS, HELDOUT, TOKENIZER, CONFIG)  # in the order of removal
+
+_DAMAGE = (
+    OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError,
+    SafetensorError, msgspec.MsgspecError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def write(path: Path, content: bytes) -> None:
@@ -149,7 +156,7 @@ def load_run(path: Path) -> Run:
         raise ConfigError(f"run {path} is not finished; run its `oddline training fit` command again to go on")
     try:
         return _load(path)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError, msgspec.MsgspecError) as error:
+    except _DAMAGE as error:
         raise BundleError(f"run {path} is damaged: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -163,10 +170,11 @@ def _load(path: Path) -> Run:
     model = FAMILIES[family].build(config, len(tokenizer))
     model.load_state_dict(safetensors.torch.load((path / WEIGHTS).read_bytes()))
     texts = msgspec.json.decode((path / TEXTS).read_bytes())
-    with np.load(path / HELDOUT, allow_pickle=False) as file:
+    with np.load(io.BytesIO((path / HELDOUT).read_bytes()), allow_pickle=False) as file:
         heldout = {name: file[name] for name in ("ids", "streams", "seconds")}
-    if len(texts["texts"]) != len(texts["counts"]) or int(heldout["ids"].max(initial=0)) >= len(texts["texts"]):
+    ids, counts = heldout["ids"], np.array(texts["counts"], np.int64)
+    known = len(ids) == 0 or (ids.min() > 0 and ids.max() < len(counts))
+    if not known or len(counts) != len(texts["texts"]) or len(heldout["streams"]) != len(ids):
         raise ValueError(f"{TEXTS} and {HELDOUT} do not fit together")
-    counts = np.array(texts["counts"], np.int64)
-    metrics = msgspec.json.decode((path / METRICS).read_bytes())
+    metrics = msgspec.json.decode((path / METRICS).read_bytes(), type=dict[str, Any])
     return Run(path, config, model.eval(), tokenizer, texts["texts"], counts, heldout, metrics)
