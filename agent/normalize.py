@@ -86,6 +86,10 @@ def _pattern(text: str, mask: str) -> tuple[re.Pattern[str], str]:
 # On folded text, where every number is a single 0. The order is that of application.
 MASKS: dict[str, tuple[re.Pattern[str], str]] = {
     "uuid": _pattern(r"(?<![\w-])(?:0|[a-fA-F]{8})(?:-(?:0|[a-fA-F]{4})){3}-(?:0|[a-fA-F]{12})(?![\w-])", "<uuid>"),
+    # a fingerprint of a key: named, in base64 or hexadecimal digits, or the 16 pairs of an MD5
+    "hash": _pattern(
+        r"\b(?:SHA|MD)0:[\w+/=:.-]{16,}|(?<![\w:])(?:0|[a-fA-F]{2})(?::(?:0|[a-fA-F]{2})){15}(?![\w:])", "<hash>"
+    ),
     "mac": _pattern(r"(?<![\w:])(?:0|[a-fA-F]{2})(?:[:-](?:0|[a-fA-F]{2})){5,}(?![\w:])", "<mac>"),
     "ip": _pattern(
         r"(?<![\w.:])0\.0\.0\.0(?![\w.])"

@@ -64,10 +64,18 @@ def test_fold_follows_its_rule(data):
         ),
         ("2026-05-01T10:00:00.123456+02:00 web1 kernel: eth0: link up", "kernel: eth0: link up"),
         ('<34>1 2026-05-01T10:00:00Z web1 app 12 ID7 [x@1 a="b\\"]"] started in 3 ms', "app: started in <num> ms"),
-        ("081109 203530 147 WARN dfs.Node: got blk_-12 from /192.0.2.1:50", "WARN dfs.Node: got blk_<num> from /<ip>:<num>"),
-        ("081109 203530 148 WARN dfs.Node: got blk_77 from /192.0.2.9:51", "WARN dfs.Node: got blk_<num> from /<ip>:<num>"),
+        (
+            "081109 203530 147 WARN dfs.Node: got blk_-12 from /192.0.2.1:50",
+            "WARN dfs.Node: got blk_<num> from /<ip>:<num>",
+        ),
+        (
+            "081109 203530 148 WARN dfs.Node: got blk_77 from /192.0.2.9:51",
+            "WARN dfs.Node: got blk_<num> from /<ip>:<num>",
+        ),
         ("connect fe80::1ff:fe23:4567:890a failed", "connect <ip> failed"),
         ("std::string at Foo::bar", "std::string at Foo::bar"),
+        ("key RSA SHA256:93Q8S4dMxw1ZzPp+aY/b7Lk0fQ2rTn accepted", "key RSA <hash> accepted"),
+        ("key RSA 3a:9f:ff:b1:00:12:9c:aa:01:02:03:04:05:06:07:08", "key RSA <hash>"),
         ("mac 00:1a:2b:3c:4d:5e up", "mac <mac> up"),
         ("session 123e4567-e89b-12d3-a456-426614174000 closed", "session <uuid> closed"),
         ("rhost=gw.example.com user=x", "rhost=<host> user=x"),
@@ -98,7 +106,11 @@ def test_lines_that_differ_in_variable_parts_share_an_id():
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=60))
 def test_the_cache_changes_nothing(lines):
     data = block(*[line.replace("\n", " ") for line in lines])
-    with_cache, tiny, without = Normalizer("auto", MASKS), Normalizer("auto", MASKS, max_keys=4), Normalizer("auto", MASKS, cache=False)
+    with_cache, tiny, without = (
+        Normalizer("auto", MASKS),
+        Normalizer("auto", MASKS, max_keys=4),
+        Normalizer("auto", MASKS, cache=False),
+    )
     for _ in range(2):
         expected = [without.texts[text_id] for text_id in without.ids(data)]
         assert [with_cache.texts[text_id] for text_id in with_cache.ids(data)] == expected
