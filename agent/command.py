@@ -1,12 +1,13 @@
 """How a command ends: its exit code, and one line on standard error where it refuses."""
 
+import errno
 import os
 import sys
 from typing import NoReturn
 
 import typer
 
-from agent.errors import OddlineError
+from agent.errors import OddlineError, SinkError
 from agent.sinks.output import drop_output
 
 
@@ -34,6 +35,8 @@ def _other(error: Exception) -> int:
     usage = getattr(error, "format_message", None)
     if usage:
         return _refuse(f"{' '.join(usage().split())} (--help shows how)", 2)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return _refuse(f"the output cannot be written: {error.strerror}", SinkError.exit_code)
     if os.environ.get("ODDLINE_DEBUG"):
         raise error
     return _refuse(

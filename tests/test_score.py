@@ -239,6 +239,9 @@ def test_a_full_disk_is_told(bundle, log):
     with open("/dev/full", "wb") as full:
         code, line = refusal("score", log, "--bundle", bundle, stdout=full)
     assert code == 5 and "No space left" in line
+    with open("/dev/full", "wb") as full:
+        code, line = refusal("inspect", bundle, stdout=full)
+    assert code == 5 and "the output cannot be written: No space left" in line
 
 
 @pytest.mark.parametrize(
