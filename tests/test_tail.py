@@ -163,7 +163,7 @@ def first_seen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_with_a_state_each_run_goes_on_where_the_last_one_stopped(bundle, log, tmp_path):
     def tail(state: str, out: str) -> list[dict[str, Any]]:
         path = tmp_path / out
-        more = ["--state", tmp_path / state, "--sink", f"jsonl:{path}"]
+        more = ["--state", tmp_path / state, "--sink", f"jsonl:{path}", "--scores", tmp_path / f"{out}.scores"]
         assert run_agent("tail", log, "--once", "--from", "start", "-b", bundle, *more).returncode == 0
         return rows_of(path)
 
@@ -173,6 +173,7 @@ def test_with_a_state_each_run_goes_on_where_the_last_one_stopped(bundle, log, t
         append(log, LOG[start : start + 12_000])  # ends within a line
         found = tail("two", "parts")
     assert found == expected and len(expected) > 10
+    assert rows_of(tmp_path / "parts.scores") == rows_of(tmp_path / "whole.scores")
 
 
 def test_kill_9_loses_no_alert_and_invents_none(bundle, log, start, tmp_path):
