@@ -40,18 +40,26 @@ _DAMAGE = (
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file so that after a crash it is the old one or the new one."""
+    """Writes a file so that after a crash it is the old one or the new one; a ConfigError where that cannot be."""
     staged = path.with_name(f".{path.name}.tmp")
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def digest(content: Any) -> str:
@@ -75,7 +83,10 @@ def prepare(run: Path, config: RunConfig, data: str, overwrite: bool) -> None:
             return
         for name in _FILES:
             (run / name).unlink(missing_ok=True)
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run {run} cannot be written: {error.strerror or error}") from None
     write(run / CONFIG, msgspec.yaml.encode(config))
     write(run / PROGRESS, msgspec.json.encode(identity))
 
