@@ -427,6 +427,7 @@ class Scripted(torch.nn.Module):
 
     def forward(self, examples):
         if self.training:
+            torch.rand(1)  # as dropout does
             return -self.steps.sum() * len(examples), torch.ones_like(examples).sum()
         return torch.tensor(self.losses[round(self.steps.item()) - 1]) * len(examples), torch.ones_like(examples).sum()
 
@@ -459,12 +460,15 @@ def scripted(tmp_path, monkeypatch):
         Second.losses = second
 
         def build(config, vocabulary):
-            return torch.nn.ModuleDict({"first": First(), "second": Second()})
+            model = torch.nn.ModuleDict({"first": First(), "second": Second()})
+            model.register_buffer("drawn", torch.zeros(1))
+            return model
 
         def stages(config, model, data):
             yield Stage("first", model["first"], config.first, Ones(), Ones())
             if second:
                 seen.append(model["first"].steps.item())
+                torch.rand(1, out=model.drawn)
                 yield Stage("second", model["second"], config.first, Ones(), Ones())
 
         monkeypatch.setitem(FAMILIES, "scripted", SimpleNamespace(build=build, stages=stages))
@@ -473,10 +477,10 @@ def scripted(tmp_path, monkeypatch):
         lines = np.ones(40, np.int32)
         corpus = Corpus(["", "x"], lines, lines * 0, (lines * 0).astype(np.int8), None, None, [b""], [], None)
         out = tmp_path / "run"
-        folder.prepare(out, config, "", True)
+        folder.prepare(out, config, str(losses), True)
         metrics = fit(config, corpus, corpus, out, {}, "cpu", 1)
         kept = folder.safetensors.torch.load((out / folder.WEIGHTS).read_bytes())
-        return metrics, kept["first.steps"].item(), kept["second.steps"].item()
+        return metrics, kept["first.steps"].item(), kept["second.steps"].item(), kept["drawn"].item()
 
     return run
 
@@ -491,7 +495,7 @@ def scripted(tmp_path, monkeypatch):
     ],
 )
 def test_it_ends_when_nothing_gets_better_and_keeps_the_best_epoch(scripted, losses, epochs, best):
-    metrics, kept, _ = scripted(*losses, epochs=len(losses))
+    metrics, kept, *_ = scripted(*losses, epochs=len(losses))
     assert len(metrics["epochs"]) == epochs and metrics["best"]["first"]["epoch"] == best
     assert metrics["best"]["first"]["validation"] == pytest.approx(losses[best - 1])
     assert kept == pytest.approx(best, abs=1e-3)
@@ -499,7 +503,7 @@ def test_it_ends_when_nothing_gets_better_and_keeps_the_best_epoch(scripted, los
 
 def test_a_stage_begins_from_the_best_of_the_one_before(scripted):
     seen = []
-    metrics, first, second = scripted(3, 2, 4, 4, 4, 4, second=(1, 2, 2, 2), seen=seen)
+    metrics, first, second, _ = scripted(3, 2, 4, 4, 4, 4, second=(1, 2, 2, 2), seen=seen)
     assert seen == [pytest.approx(2, abs=1e-3)] == [pytest.approx(first)]
     assert second == pytest.approx(1, abs=1e-3)
     assert [(one["stage"], one["epoch"]) for one in metrics["epochs"]] == [
@@ -508,8 +512,27 @@ def test_a_stage_begins_from_the_best_of_the_one_before(scripted):
     ]
 
 
+def test_the_best_epoch_is_kept_over_an_interruption(scripted, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 3)
+        scripted(5, 2, 3, 4, 4, 4)
+    metrics, kept, *_ = scripted(5, 2, 3, 4, 4, 4)
+    assert len(metrics["epochs"]) == 5 and kept == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.parametrize("checkpoints", [1, 4, 6])
+def test_what_a_stage_draws_is_the_same_after_an_interruption(scripted, monkeypatch, checkpoints):
+    losses, second = (3, 4, 4, 4), (1, 2, 2, 2)
+    whole = scripted(*losses, second=second, seen=[])
+    other = (2, *losses[1:])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, checkpoints)
+        scripted(*other, second=second, seen=[])
+    assert scripted(*other, second=second, seen=[])[1:] == whole[1:]
+
+
 def test_a_loss_that_is_good_enough_ends_a_stage(scripted):
-    metrics, kept, _ = scripted(3, 0.5, 0.1, goal=0.5)
+    metrics, kept, *_ = scripted(3, 0.5, 0.1, goal=0.5)
     assert len(metrics["epochs"]) == 2 and kept == pytest.approx(2, abs=1e-3)
 
 

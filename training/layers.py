@@ -14,9 +14,7 @@ def lstm(x: Tensor, lengths: Tensor, weight: Tensor, recurrent: Tensor, bias: Te
     the final states [B, D, H].
     """
     directions, _, hidden = recurrent.shape
-    layer = nn.utils.skip_init(
-        nn.LSTM, x.shape[2], hidden, batch_first=True, bidirectional=directions == 2, device=x.device, dtype=x.dtype
-    )
+    layer = nn.LSTM(x.shape[2], hidden, batch_first=True, bidirectional=directions == 2, device=x.device, dtype=x.dtype)
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
         biases = bias[direction].split(4 * hidden)
         for name, value in zip(
