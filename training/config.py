@@ -73,6 +73,7 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
 
     steps_per_epoch   an epoch sees at most this many batches, drawn anew each time; null: all examples
     patience          epochs without a better validation loss (by a thousandth) until training ends
+    goal              the validation loss that is good enough to end with
     """
 
     learning_rate: Rate = 1e-3
@@ -80,6 +81,7 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     epochs: Positive = 10
     patience: Positive = 3
     steps_per_epoch: Positive | None = 1000
+    goal: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True):

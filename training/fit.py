@@ -146,7 +146,7 @@ def _train_stage(
     module, wrapped = fabric.setup(stage.module, optimizer)
     if resumed:
         _load_optimizer(optimizer, resumed["optimizer"])
-    while progress["epoch"] < settings.epochs and progress["bad"] < settings.patience:
+    while not _is_done(settings, progress):
         epoch = progress["epoch"]
         report = _epoch(fabric, stage, module, wrapped, (seed, number, epoch))
         progress["epochs"].append(report)
@@ -159,6 +159,11 @@ def _train_stage(
             groups = {"model": model.state_dict(), "stage": stage.module.state_dict(), "best": best}
             folder.write_checkpoint(run, groups | {"optimizer": _optimizer_tensors(optimizer)}, progress)
     stage.module.load_state_dict(best)
+
+
+def _is_done(settings: StageConfig, progress: dict[str, Any]) -> bool:
+    over = progress["epoch"] >= settings.epochs or progress["bad"] >= settings.patience
+    return over or progress["best"] <= settings.goal
 
 
 def _count_bad(progress: dict[str, Any], loss: float) -> None:

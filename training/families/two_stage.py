@@ -5,11 +5,12 @@ of a window. A line's score is the distance of its vector from the predicted one
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
@@ -27,12 +28,18 @@ _NEVER = -1e9  # a logarithm of a probability
 
 
 class EncoderConfig(StageConfig, forbid_unknown_fields=True):
-    """Stage 1: widths of the word embedding, the LSTM's state (each way) and a line's vector; dropout in training."""
+    """Stage 1: widths of the word embedding, the LSTM's state (each way) and a line's vector; dropout in training.
+
+    It ends when a twentieth of a nat a word is lost: from there on unlike texts only drift apart, which made the
+    detector worse where it was measured (docs/experiments.md).
+    """
 
     embedding: Positive = 64
     hidden: Positive = 64
     vector: Positive = 128
-    dropout: float = 0.2
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.2
+    goal: Annotated[float, Meta(ge=0)] = 0.05
+    steps_per_epoch: Positive | None = 300
 
 
 class DetectorConfig(StageConfig, forbid_unknown_fields=True):
@@ -143,6 +150,7 @@ class CodebookDetector(nn.Module):
         self.dense = nn.Linear(2 * config.hidden, config.max_codes)
         self.register_buffer("codes", torch.zeros(config.max_codes, vector))
         self.register_buffer("unused", torch.zeros(config.max_codes))  # _NEVER where a place holds no code
+        self.register_buffer("ones", torch.ones(vector, 1), persistent=False)
 
     def set_codes(self, codes: Tensor) -> None:
         """Takes the codes, at most max_codes: [K, Z]."""
@@ -160,8 +168,11 @@ class CodebookDetector(nn.Module):
         return (self._squares(vectors) - self.unused).argmin(1)
 
     def _squares(self, vectors: Tensor) -> Tensor:
-        """[B, Z] -> [B, K]: squared distances from the codes."""
-        lengths = vectors.square().sum(1, keepdim=True) + self.codes.square().sum(1)
+        """[B, Z] -> [B, K]: squared distances from the codes.
+
+        A product sums each row in the same order whatever stands beside it; onnxruntime's sum does not.
+        """
+        lengths = vectors.square() @ self.ones + self.codes.square().sum(1)
         return (lengths - 2 * vectors @ self.codes.T).clamp(min=0)
 
     def forward(self, windows: Tensor, actual: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,9 +265,13 @@ class WindowExamples:
 
 
 def stages(config: Config, model: TwoStage, data: Data) -> Iterator[Stage]:
-    """First the autoencoder on single lines, then the detector on windows of the finished encoder's vectors."""
+    """First the autoencoder, then the detector on windows of the finished encoder's vectors.
+
+    The autoencoder sees single texts, each distinct one equally often.
+    """
     decoder = TextDecoder(config.encoder, model.encoder.embedding.num_embeddings)
-    lines = TextExamples(data, data.train.ids, np.ones(len(data.train), np.int64))
+    distinct = np.resize(np.unique(data.train.ids), len(data.train))  # a rare line needs a good vector too
+    lines = TextExamples(data, distinct, np.ones(len(distinct), np.int64))
     held_out = TextExamples(data, *np.unique(data.validation.ids, return_counts=True))
     yield Stage("encoder", Autoencoder(model.encoder, decoder), config.encoder, lines, held_out)
     vectors = encode_texts(model.encoder, data)
