@@ -30,11 +30,17 @@ def test_a_sigma_threshold_is_completed(tmp_path):
     ("text", "words"),
     [
         ("bundel: x", r"bundel: unknown key; allowed here: sources, bundle, sinks"),
-        ("sources: [{path: a, form: start}]", r"sources\[\.\.\.\]\.form|sources\[0\]\.form: unknown key; allowed here: path, from"),
+        (
+            "sources: [{path: a, form: start}]",
+            r"sources\[0\]\.form: unknown key; allowed here: path, from",
+        ),
         ("threshold: {kind: fixed, val: 1}", r"threshold\.val: unknown key; allowed here: kind, value, q, k, window"),
         ("max_line: long", r"max_line: Expected `int`, got `str`"),
         ("provider: tpu", r"provider: Invalid enum value 'tpu'; choose one of auto, cpu, cuda"),
-        ("sources: [{path: a, from: middle}]", r"sources\[.*\]\.from: Invalid enum value 'middle'; choose one of end, start|choose one of start, end"),
+        (
+            "sources: [{path: a, from: middle}]",
+            r"sources\[0\]\.from: Invalid enum value 'middle'; choose one of",
+        ),
         ("header: syslog", r"unknown header format 'syslog'"),
         ("stream: '('", r"is no regular expression"),
         ("max_line: 3", r"max_line: 3 is too small; the least is 64"),

@@ -157,7 +157,7 @@ def test_labels_that_do_not_fit(tmp_path, log, content, stream, named):
 def test_lines_without_a_stream_need_a_label_too(tmp_path):
     log = put(tmp_path / "log", [*LINES, b"Mar  9 10:00:06 web1 shopd[7]: no request\n"])
     labels = put(tmp_path / "labels.csv", b"s,l\n" + b"".join(b"req-%d,0\n" % number for number in range(1, 5)))
-    with pytest.raises(ConfigError, match="1 of 5 streams have no label, among them .lines in which"):
+    with pytest.raises(ConfigError, match=r"1 of 5 streams have no label, among them .lines in which"):
         read(log, stream=STREAM, labels=labels)
 
 

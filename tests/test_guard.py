@@ -16,7 +16,7 @@ def guard() -> Guard:
 
 
 def test_own_alerts_are_recognised_in_every_form_a_daemon_writes(guard):
-    sealed = guard.seal("high anomaly: kernel: böse \\x0a \"quoted\" ] | why: never seen")
+    sealed = guard.seal('high anomaly: kernel: böse \\x0a "quoted" ] | why: never seen')
     assert own(
         guard,
         "Jan  1 10:00:00 web1 cron[1]: a line of somebody else",
@@ -29,19 +29,29 @@ def test_own_alerts_are_recognised_in_every_form_a_daemon_writes(guard):
 
 
 def test_the_tag_alone_hides_nothing(guard):
-    assert own(guard, "Jan  1 10:00:00 web1 oddline[77]: intruder", "Jan  1 10:00:00 web1 oddline: #0123456789abcdef intruder") == []
+    assert (
+        own(
+            guard,
+            "Jan  1 10:00:00 web1 oddline[77]: intruder",
+            "Jan  1 10:00:00 web1 oddline: #0123456789abcdef intruder",
+        )
+        == []
+    )
 
 
 def test_a_seal_that_was_seen_hides_nothing(guard):
     sealed = guard.seal("low anomaly: x")
     mark = sealed.split()[0]
-    assert own(
-        guard,
-        f"Jan  1 10:00:00 web1 oddline[77]: {mark} intruder",
-        f"Jan  1 10:00:00 web1 oddline[77]: {sealed} intruder",
-        f"Jan  1 10:00:00 web1 sh[1]: intruder oddline[77]: {sealed}",
-        f"intruder oddline[77]: {sealed}",
-    ) == []
+    assert (
+        own(
+            guard,
+            f"Jan  1 10:00:00 web1 oddline[77]: {mark} intruder",
+            f"Jan  1 10:00:00 web1 oddline[77]: {sealed} intruder",
+            f"Jan  1 10:00:00 web1 sh[1]: intruder oddline[77]: {sealed}",
+            f"intruder oddline[77]: {sealed}",
+        )
+        == []
+    )
 
 
 def test_alerts_of_before_a_restart_are_recognised():

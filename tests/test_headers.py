@@ -26,7 +26,14 @@ def block(*lines: str):
     [
         (RFC3164, "2025-12-31T23:59:58+00:00", "web1", "sshd", "12", "hello"),
         ("Jan  2 11:00:00 web1 kernel: up", "2026-01-02T11:00:00+00:00", "web1", "kernel", "", "up"),
-        ("Jun  9 06:06:20 combo syslogd 1.4.1: restart.", "2025-06-09T06:06:20+00:00", "combo", "", "", "syslogd 1.4.1: restart."),
+        (
+            "Jun  9 06:06:20 combo syslogd 1.4.1: restart.",
+            "2025-06-09T06:06:20+00:00",
+            "combo",
+            "",
+            "",
+            "syslogd 1.4.1: restart.",
+        ),
         ("Feb 29 10:00:00 web1 -- MARK --", "2024-02-29T10:00:00+00:00", "web1", "", "", "-- MARK --"),
         (ISO, "2026-01-01T06:07:08.500000+01:00", "web1", "sshd", "12", "hello"),
         (RFC5424, "2026-01-01T06:07:08+00:00", "web1", "sshd", "12", "hello"),
@@ -52,7 +59,9 @@ def test_invalid_bytes_do_not_stop_it():
     assert parse_header(b"Dec 31 23:59:58 web1 app: \xff\0", "auto", NOW).message == "\\xff\0"
 
 
-@pytest.mark.parametrize(("line", "name"), [(RFC3164, "rfc3164"), (ISO, "iso8601"), (RFC5424, "rfc5424"), (HDFS, "hdfs"), ("x y", "none")])
+@pytest.mark.parametrize(
+    ("line", "name"), [(RFC3164, "rfc3164"), (ISO, "iso8601"), (RFC5424, "rfc5424"), (HDFS, "hdfs"), ("x y", "none")]
+)
 def test_detection(line, name):
     assert detect(block(line, line, "a line of another kind")) == name
     assert detect(block(line, "other", "other", "other")) == "none"
@@ -64,7 +73,17 @@ def test_an_unknown_format_is_refused_with_the_known_ones():
 
 
 def test_seconds_of_day():
-    lines = [RFC3164, ISO, RFC5424, HDFS, "<5>1 2026-01-01T00:00:01Z h a - - - x", "plain", "", "Dec 31 29:59:58 h p: x", "abc def 12:3x:00 x"]
+    lines = [
+        RFC3164,
+        ISO,
+        RFC5424,
+        HDFS,
+        "<5>1 2026-01-01T00:00:01Z h a - - - x",
+        "plain",
+        "",
+        "Dec 31 29:59:58 h p: x",
+        "abc def 12:3x:00 x",
+    ]
     expected = [86398, 22028, 22028, 74130, 1, np.nan, np.nan, np.nan, np.nan]
     np.testing.assert_array_equal(seconds_of_day(block(*lines)), np.array(expected, np.float32))
 

@@ -35,7 +35,9 @@ def test_distances(name, value):
 
 
 def test_an_unknown_distance_is_refused():
-    with pytest.raises(BundleError, match="unknown distance 'hamming'; this version knows euclidean, manhattan, cosine"):
+    with pytest.raises(
+        BundleError, match="unknown distance 'hamming'; this version knows euclidean, manhattan, cosine"
+    ):
         make("hamming")
 
 

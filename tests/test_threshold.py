@@ -27,7 +27,9 @@ def test_the_limit_to_start_with(rule, limit):
 
 
 def test_sigma_looks_at_the_scores_before_alone():
-    limits = Limits(Threshold("sigma", k=2.0, window=3), SCALE).of("log", np.array([1, np.nan, 2, 3, 100, 5], np.float32))
+    limits = Limits(Threshold("sigma", k=2.0, window=3), SCALE).of(
+        "log", np.array([1, np.nan, 2, 3, 100, 5], np.float32)
+    )
     past = np.array([[1, 2, 3], [2, 3, 100]])
     expected = past.mean(axis=1) + 2 * past.std(axis=1)
     np.testing.assert_allclose(limits, [2, 2, 2, 2, *expected], rtol=1e-6)
