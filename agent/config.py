@@ -81,10 +81,13 @@ def load_yaml(path: Path, kind: type[T]) -> T:
     return convert({} if content is None else content, kind, str(path))
 
 
-def convert(content: Any, kind: type[T], where: str) -> T:
-    """Plain data as a checked type; a ConfigError names the key's path and what is allowed there."""
+def convert(content: Any, kind: type[T], where: str, strict: bool = True) -> T:
+    """Plain data as a checked type; a ConfigError names the key's path and what is allowed there.
+
+    Unless `strict`, a number may be a text: YAML reads 1e-3 as one.
+    """
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_explain(str(error), kind)}") from None
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
 from agent.normalize import MASKS
@@ -222,22 +224,63 @@ def test_the_split_is_by_time(log):
     assert train.streams.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] and validation.streams.tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("pad", [False, True])
-def test_windows_are_those_of_the_agent(pad):
-    draw = np.random.default_rng(0)
-    ids, streams = draw.integers(1, 9, 200).astype(np.int32), draw.integers(0, 7, 200).astype(np.int32)
-    seconds = draw.uniform(0, 86400, 200).astype(np.float32)
-    corpus = Corpus([""] * 9, ids, streams, np.zeros(200, np.int8), seconds, None, [], [], None)
-    ours = Windows(corpus, 4, pad, end=False)
-    keys = [b"%d" % stream for stream in streams]
-    ((_, agents),) = Streams(4).push("", keys, ids)
-    scored = np.arange(200) if pad else np.flatnonzero(agents.counts >= 4)
-    assert ours.lines.tolist() == scored.tolist()
-    rows = np.arange(len(ours))
-    assert (ours.ids(rows) == agents.ids[scored]).all()
-    known = ours.ids(rows) != 0
-    assert (~np.isnan(ours.seconds(rows)) == known).all()
-    assert (ours.seconds(rows)[:, -1] == seconds[scored]).all()
+def test_a_fraction_is_one_of_the_streams_that_are_left_in_the_order_of_their_lines(log):
+    late = select(read(log, stream=STREAM), 0.25, None)  # req-2, 3, 2, 4
+    backwards = late.take(np.arange(len(late))[::-1])
+    assert [backwards.keys[stream] for stream in backwards.stream_order()] == [b"req-4", b"req-2", b"req-3"]
+    assert select(backwards, None, 0.3).streams.tolist() == [3]
+    assert select(backwards, 0.3, 0.6).streams.tolist() == [1, 1]
+
+
+def test_labels_find_streams_that_are_not_in_the_order_of_their_names(tmp_path):
+    log = put(tmp_path / "log", LINES[::-1])
+    labels = put(tmp_path / "labels", b"s,l\nreq-1,1\nreq-2,0\nreq-3,-\nreq-4,0\n")
+    assert read(log, stream=STREAM, labels=labels).labels.tolist() == [0, 0, -1, 1, 0, 1]
+
+
+def test_the_last_lines_validate(tmp_path):
+    corpus = read(put(tmp_path / "log", [b"step %s\n" % word for word in b"one two three four five".split()]))
+    for by_stream in (False, True):  # there is one stream
+        train, validation = split(corpus, 0.4, by_stream)
+        assert (train.ids.tolist(), validation.ids.tolist()) == ([1, 2, 3], [4, 5])
+
+
+def test_every_column_follows_the_lines_that_are_taken(tmp_path):
+    lines = [b"2026-03-01T00:00:%02dZ host app: step\n" % second for second in range(5)]
+    some = read(put(tmp_path / "log", lines), seconds=True, times=True).take(np.array([4, 1]))
+    assert some.seconds.tolist() == [4, 1] and (some.times - some.times[1]).tolist() == [3, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=30),
+    st.integers(2, 5),
+    st.booleans(),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_windows_are_those_of_the_agent(lines, size, pad, end, random):
+    ids, keys = (np.array(column, np.int32) for column in zip(*lines, strict=True))
+    clock = np.arange(len(ids), dtype=np.float32)
+    streams = Streams(size, 1)
+    expected, places = [], []
+    for _, windowed in streams.push("", [b"%d" % key for key in keys.tolist()], ids, clock[:, None] + 1):
+        for row in range(len(ids)):
+            if pad or windowed.counts[row] >= size:
+                expected.append((windowed.ids[row].tolist(), windowed.features[row, :, 0].tolist()))
+                places.append((row, False))
+    for key in np.unique(keys).tolist() if end else ():
+        tail, features, count = streams.tail(streams.slot("", b"%d" % key))
+        if pad or count >= size - 1:
+            expected.append(([*tail.tolist(), 0], [*features[:, 0].tolist(), 0.0]))
+            places.append((int(np.flatnonzero(keys == key)[-1]), True))
+    windows = Windows(Corpus([], ids, keys, ids * 0, clock, None, [], [], None), size, pad, end)
+    assert list(zip(windows.lines.tolist(), windows.is_end.tolist(), strict=True)) == places
+    rows = list(range(len(windows)))
+    random.shuffle(rows)
+    order = np.array(rows, np.int64)
+    assert windows.ids(order).tolist() == [expected[row][0] for row in rows]
+    # where there is no line the agent has zeros, the training NaN
+    assert np.nan_to_num(windows.seconds(order) + 1).tolist() == [expected[row][1] for row in rows]
 
 
 def test_the_end_of_a_stream_is_a_place_of_its_own():

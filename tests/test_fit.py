@@ -345,16 +345,19 @@ def test_devices_that_are_not_there(log, tmp_path, monkeypatch, refused):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--set=encoder.epoch=3"], r"encoder.*epoch.*allowed.*epochs"),
-        (["--set=detector.head=oracle"], r"detector\.head: .*'oracle'.*choose one of .*codebook"),
+        (["--set=encoder.epoch=3"], r"configuration: encoder\.epoch: unknown key; allowed here: .*epochs"),
+        (
+            ["--set=detector.head=oracle"],
+            r"configuration: detector\.head: .*'oracle'; choose one of codebook, regression",
+        ),
         (["--set=encoder.epochs=0"], r"encoder\.epochs: .*>= 1"),
         (["--set=encoder.hidden=wide"], r"encoder\.hidden: "),
         (["--set=encoder=3"], r"encoder: "),
         (["--set=encoder.dropout=1"], r"encoder\.dropout: "),
         (["--set=threshold.kind=fixed"], r"threshold: a threshold of the kind fixed needs a value"),
         (["--set=threshold.k=3"], r"threshold: a threshold of the kind quantile takes q, not k"),
-        (["--set=masks=[num, nose]"], r"unknown mask 'nose'"),
-        (["--set=header=syslog"], r"unknown header format 'syslog'"),
+        (["--set=masks=[num, nose]"], r"configuration: unknown mask 'nose'; this version knows"),
+        (["--set=header=syslog"], r"configuration: unknown header format 'syslog'; choose one of auto"),
         (["--set=window.size=1"], r"window\.size: .*>= 2"),
         (["--set=windows=[1"], r"--set windows=\[1: the value is no YAML"),
         (["--set=encoder.epochs"], r"--set encoder.epochs: write key=value"),

@@ -1,16 +1,15 @@
 """The configuration of a training run: defaults, then a YAML file, then `--set key.sub=value`."""
 
-import re
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 from msgspec import Meta
 
 from agent.bundle import Threshold, Window
+from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
 from agent.headers import check_format
 from agent.normalize import MASKS, select_masks
@@ -19,7 +18,6 @@ from agent.streams import StreamKey
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Rate = Annotated[float, Meta(gt=0)]
-T = TypeVar("T")
 
 _THRESHOLDS: dict[str, dict[str, float | int | None]] = {
     "fixed": {"value": None},
@@ -99,11 +97,11 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
     known_min_count: Positive = 1
 
     def __post_init__(self) -> None:
-        check_format(self.header)
-        StreamKey(self.stream)
         try:
+            check_format(self.header)
+            StreamKey(self.stream)
             select_masks(self.masks)
-        except BundleError as error:
+        except (BundleError, ConfigError) as error:
             raise ValueError(str(error)) from None
 
     def lines(self) -> Window:
@@ -124,51 +122,15 @@ def load(
     `overrides` are `key.sub=value`, their values in YAML; an option that is None counts as not given. A ConfigError
     names the key and what is allowed.
     """
-    content = _read(file) if file else {}
+    origin = str(file) if file else "configuration"
+    content = load_yaml(file, dict[str, Any]) if file else {}
     for override in overrides:
         _override(content, override)
     content |= {key: value for key, value in (options or {}).items() if value is not None}
     name = content.get("family") or next(iter(families))
     if not isinstance(name, str) or name not in families:
-        raise ConfigError(f"unknown family {name!r}; choose one of {', '.join(families)}")
-    return convert(content | {"family": name}, families[name], str(file) if file else "configuration")
-
-
-def convert(content: Any, kind: type[T], origin: str) -> T:
-    """`content` as a struct; a ConfigError names `origin`, the key and what is allowed."""
-    try:
-        return msgspec.convert(content, kind, strict=False)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        keys = path.rstrip("`").lstrip(".")
-        raise ConfigError(f"{origin}: {keys + ': ' if keys else ''}{message}{_allowed(message, keys, kind)}") from None
-
-
-def _allowed(message: str, path: str, kind: Any) -> str:
-    """What is allowed in the place of an error, where its message does not say so."""
-    for key in filter(None, path.split(".")):
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            hints = typing.get_type_hints(kind, include_extras=True)
-            kind = hints.get(key.split("[")[0], Any)
-    if "unknown field" in message:
-        return f"; allowed are {', '.join(field.name for field in msgspec.structs.fields(kind))}"
-    if typing.get_origin(kind) is Literal:
-        return f"; choose one of {', '.join(typing.get_args(kind))}"
-    return ""
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"configuration {file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {file} is no YAML: {_one_line(error)}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"configuration {file} must be a mapping of keys to values, it is a {type(content).__name__}")
-    return content
+        raise ConfigError(f"{origin}: unknown family {name!r}; choose one of {', '.join(families)}")
+    return convert(content | {"family": name}, families[name], origin, strict=False)
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -179,12 +141,8 @@ def _override(content: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is no YAML: {_one_line(error)}") from None
+        raise ConfigError(f"--set {override}: the value is no YAML: {' '.join(str(error).split())}") from None
     for key in keys[:-1]:
         inner = content.get(key)
         content[key] = content = inner if isinstance(inner, dict) else {}
     content[keys[-1]] = value
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))

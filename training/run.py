@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from agent.config import convert
 from agent.errors import BundleError, ConfigError
 from agent.tokenizer import WordTokenizer, load_tokenizer
-from training.config import RunConfig, convert
+from training.config import RunConfig
 from training.families import CONFIGS, FAMILIES
 
 CONFIG, TOKENIZER, PROGRESS, CHECKPOINT = "config.yaml", "tokenizer.json", "progress.json", "checkpoint.safetensors"
@@ -176,7 +177,7 @@ def _load(path: Path) -> Run:
     family = content["family"] if isinstance(content, dict) else None
     if family not in FAMILIES:
         raise ConfigError(f"{path / CONFIG}: unknown family {family!r}; choose one of {', '.join(FAMILIES)}")
-    config = convert(content, CONFIGS[family], str(path / CONFIG))
+    config = convert(content, CONFIGS[family], str(path / CONFIG), strict=False)
     tokenizer = load_tokenizer(msgspec.json.decode((path / TOKENIZER).read_bytes()))
     model = FAMILIES[family].build(config, len(tokenizer))
     model.load_state_dict(safetensors.torch.load((path / WEIGHTS).read_bytes()))
