@@ -70,7 +70,8 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     """The optimisation of one stage of a model: Adam, with an early stop on the validation loss.
 
     steps_per_epoch   an epoch sees at most this many batches, drawn anew each time; null: all examples
-    patience          epochs without a better validation loss (by a thousandth) until training ends
+    patience          epochs without a better validation loss until training ends
+    improvement       the share by which a loss must fall to count as better for that
     goal              the validation loss that is good enough to end with
     """
 
@@ -78,6 +79,7 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     batch_size: Positive = 32
     epochs: Positive = 10
     patience: Positive = 3
+    improvement: Annotated[float, Meta(ge=0, lt=1)] = 0.001
     steps_per_epoch: Positive | None = 1000
     goal: Annotated[float, Meta(ge=0)] = 0.0
 

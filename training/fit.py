@@ -28,7 +28,6 @@ from training.contracts import Data, Examples, Stage
 from training.corpus import Corpus, Windows
 from training.families import FAMILIES
 
-_BETTER = 1 - 1e-3  # a loss counts as better, for the patience, when it falls by a thousandth
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -154,7 +153,7 @@ def _train_stage(
         if report["validation"] < progress["best"]:
             progress["best"] = report["validation"]
             best = _copy(stage.module.state_dict())
-        _count_bad(progress, report["validation"])
+        _count_bad(progress, report["validation"], settings.improvement)
         if fabric.is_global_zero:
             groups = {"model": model.state_dict(), "stage": stage.module.state_dict(), "best": best}
             folder.write_checkpoint(run, groups | {"optimizer": _optimizer_tensors(optimizer)}, progress)
@@ -166,9 +165,9 @@ def _is_done(settings: StageConfig, progress: dict[str, Any]) -> bool:
     return over or progress["best"] <= settings.goal
 
 
-def _count_bad(progress: dict[str, Any], loss: float) -> None:
-    """Counts the epochs since the validation loss was last better by a thousandth."""
-    if loss < progress["mark"] * _BETTER:
+def _count_bad(progress: dict[str, Any], loss: float, improvement: float) -> None:
+    """Counts the epochs since the validation loss was last better by this share."""
+    if loss < progress["mark"] * (1 - improvement):
         progress["mark"], progress["bad"] = loss, 0
     else:
         progress["bad"] += 1

@@ -45,11 +45,16 @@ class EncoderConfig(StageConfig, forbid_unknown_fields=True):
 class DetectorConfig(StageConfig, forbid_unknown_fields=True):
     """Stage 2: the width of the LSTM's state, each way, and the head.
 
+    It ends after the first epoch that lowers the validation loss by less than a twentieth: what is learnt later makes
+    predictions bolder, and normal lines that come in another order more odd (docs/experiments.md).
+
     head       regression: predicts one vector. codebook: gives each vector of the training set a probability
     max_codes  codebook: how many vectors, those of the most frequent texts
     bandwidth  codebook: the standard deviation of the Gaussian around each vector; vectors have the length 1
     """
 
+    patience: Positive = 1
+    improvement: Annotated[float, Meta(ge=0, lt=1)] = 0.05
     hidden: Positive = 64
     head: Literal["regression", "codebook"] = "regression"
     max_codes: Positive = 1024
