@@ -69,6 +69,11 @@ def test_a_program_that_the_message_names_is_not_named_again(make_alert):
     assert text.startswith("high anomaly: cupsd[7]: all trays burn |")
 
 
+def test_a_program_that_the_message_only_mentions_is_named(make_alert):
+    text = alert_text(make_alert(message="the cupsd of old is gone"))
+    assert text.startswith("high anomaly: cupsd: the cupsd of old is gone |")
+
+
 def test_many_unknown_words_are_counted(make_alert):
     text = alert_text(make_alert(reason={"new_text": True, "unknown_words": list("abcdef")}))
     assert 'unknown words: "a", "b", "c", "d" and 2 more |' in text

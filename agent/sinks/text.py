@@ -17,9 +17,9 @@ def alert_text(alert: Alert) -> str:
 
 
 def said(alert: Alert, most: int) -> str:
-    """The message, with the program before it where it does not name it itself."""
+    """The message, after the program where it does not begin with it."""
     message = escape(alert.message, most)
-    return message if alert.program in message else f"{escape(alert.program, _MAX_WORD)}: {message}"
+    return message if message.startswith(alert.program) else f"{escape(alert.program, _MAX_WORD)}: {message}"
 
 
 def why(alert: Alert) -> str:
