@@ -10,6 +10,8 @@ import typer
 from agent.errors import OddlineError, SinkError
 from agent.sinks.output import drop_output
 
+_OF_TRAINING = ("torch", "onnx", "onnxscript", "onnx_ir", "lightning_fabric", "safetensors", "sklearn", "scipy")
+
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone."""
@@ -32,6 +34,8 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
 
 
 def _other(error: Exception) -> int:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _OF_TRAINING:
+        return _refuse(f"{error.name} is not installed; this command needs pip install 'oddline[cpu,train]'", 2)
     usage = getattr(error, "format_message", None)
     if usage:
         return _refuse(f"{' '.join(usage().split())} (--help shows how)", 2)

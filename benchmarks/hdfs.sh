@@ -10,12 +10,14 @@ log=$data/hdfs_2pct.log.gz labels=$data/hdfs_2pct.sessions.csv.gz stream='blk_-?
 export OMP_NUM_THREADS=1
 
 mkdir -p "$out"
+declare -A more=([regression]='' [codebook]='--set detector.patience=3 --set detector.improvement=0.001')
 baselines=--baselines
 for head in ${HEADS:-regression codebook}; do
   for seed in ${SEEDS:-0}; do
     run=$out/run-$head-$seed bundle=$out/$head-$seed
-    [ -e "$run/metrics.json" ] || oddline training fit "$log" --family two-stage --set detector.head="$head" --seed "$seed" \
-      --stream "$stream" --labels "$labels" --until 0.5 --out "$run"
+    # shellcheck disable=SC2086  # the options are words
+    [ -e "$run/metrics.json" ] || oddline training fit "$log" --family two-stage --set detector.head="$head" ${more[$head]} \
+      --seed "$seed" --stream "$stream" --labels "$labels" --until 0.5 --out "$run"
     oddline export onnx "$run" --out "$bundle" --overwrite
     oddline training evaluate "$bundle" "$log" --labels "$labels" --stream "$stream" --from 0.5 --scope session $baselines
     baselines=

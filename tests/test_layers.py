@@ -99,3 +99,16 @@ def test_a_log_can_be_made_up_where_torch_is_not_installed(command):
 def test_the_generator_needs_nothing_but_the_standard_library():
     done = run_blocked(["training.synth"], {"numpy", "msgspec", "typer", "yaml", "torch"})
     assert done.returncode == 0, done.stderr
+
+
+def test_training_without_its_extra_is_refused_in_one_line():
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'safetensors', 'lightning_fabric', 'sklearn'): sys.modules[name] = None\n"
+        "from training.cli import main\n"
+        "sys.argv = ['training', 'fit', 'log', '--out', 'run']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "pip install 'oddline[cpu,train]'" in done.stderr
