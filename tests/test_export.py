@@ -297,7 +297,9 @@ def test_a_weight_of_8_bits_is_wrong_by_half_a_step_at_most(bundle, tmp_path, mo
     assert replaced and all(before[name].size >= 64 for name in replaced)
     for name in replaced:
         levels, scales = after[f"{name}.levels"], after[f"{name}.scales"]
-        assert levels.dtype == np.int8 and (np.abs(levels.astype(int)).max(axis=1) == 127).all()
+        assert levels.dtype == np.int8
+        largest = np.abs(levels.astype(int)).max(axis=1)
+        assert (largest == np.where(scales > 1e-30, 127, 0)).all()  # a row of zeros stays one
         assert after[f"{name}.shape"].tolist() == list(before[name].shape)
         wrong = np.abs(levels * scales[:, None] - before[name].reshape(levels.shape))
         assert (wrong <= 0.501 * scales[:, None]).all() and wrong.max() > 0
