@@ -34,14 +34,20 @@ _DRAIN = 10.0  # seconds for delivery at the end
 
 def say(message: str) -> None:
     """Tells the operator something on standard error."""
-    print(f"oddline: {escape(message)}", file=sys.stderr, flush=True)
+    _write(f"oddline: {escape(message)}")
+
+
+def _write(line: str) -> None:
+    """One write a line: `print` makes two, and lines of several threads would run into each other."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def speaker(guard: Guard) -> Callable[[str], None]:
     """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
     if "JOURNAL_STREAM" not in os.environ:
         return say
-    return lambda message: print(guard.seal(escape(message)), file=sys.stderr, flush=True)
+    return lambda message: _write(guard.seal(escape(message)))
 
 
 def load_bundle(name: str, provider: str) -> Bundle:

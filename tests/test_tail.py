@@ -8,11 +8,14 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent, until
+
+from agent.service import say
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -391,3 +394,9 @@ def test_several_logs_each_have_their_own_windows(bundle, log, tmp_path):
     assert one == two and len(one) == 400
     alerts = rows_of(tmp_path / "alerts")
     assert len({row["id"] for row in alerts}) == len(alerts)
+
+
+def test_words_of_several_threads_do_not_run_into_each_other(capfd):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(say, ["a word"] * 2000))
+    assert capfd.readouterr().err == "oddline: a word\n" * 2000

@@ -27,7 +27,7 @@ _EVENTS = [FileModifiedEvent, *_STRUCTURE]  # nothing that opening, reading and 
 
 
 def _say(sentence: str) -> None:
-    print(f"oddline: {sentence}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"oddline: {sentence}\n")
 
 
 class Watcher(FileSystemEventHandler):
