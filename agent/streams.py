@@ -41,13 +41,11 @@ class Windowed:
     ids       int32 [lines, size]: text ids, the line's own last; 0 before the first line of a stream
     features  float32 [lines, size, width], what goes with each id, or None
     counts    int64 [lines]: how many lines the stream has had, this one counted
-    slots     int64 [lines]: the slot of the line's stream, valid until the next push
     """
 
     ids: NDArray[np.int32]
     features: NDArray[np.float32] | None
     counts: NDArray[np.int64]
-    slots: NDArray[np.int64]
 
 
 class Streams:
@@ -169,7 +167,7 @@ class Streams:
         self._counts[present] += counts
         self._last[slots] = self._lines + np.arange(len(slots))
         self._lines += len(slots)
-        return Windowed(laid_ids, laid_features, numbers, slots)
+        return Windowed(laid_ids, laid_features, numbers)
 
     def tail(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
         """What a stream carries: int32 [size - 1], float32 [size - 1, width], and how many lines it has had."""
@@ -185,10 +183,6 @@ class Streams:
             self._features[slot] = features
         self._last[slot] = self._lines
         self._lines += 1
-
-    def items(self) -> Iterator[tuple[tuple[str, bytes], int]]:
-        """Every stream's source and key, with its slot, in the order of first sight."""
-        return iter(list(self._slots.items()))
 
     def held(self) -> NDArray[np.int32]:
         """int32: every text id that a stream carries."""

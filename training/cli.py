@@ -10,6 +10,15 @@ from agent.command import run_app
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+Logs = Annotated[
+    list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
+]
+Start = Annotated[
+    str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
+]
+Until = Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")]
+
+
 @app.callback()
 def training() -> None:
     """Train models of normal behaviour on logs."""
@@ -17,9 +26,7 @@ def training() -> None:
 
 @app.command()
 def fit(
-    logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
-    ],
+    logs: Logs,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     family: Annotated[str | None, typer.Option(help="The family of models: two-stage (default).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
@@ -35,10 +42,8 @@ def fit(
     stream: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")] = None,
+    start: Start = None,
+    until: Until = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes (CPU) or GPUs that train together.")] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")] = None,
@@ -59,9 +64,7 @@ def fit(
 @app.command()
 def evaluate(
     subject: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="The folder of a model.", show_default=False)],
-    logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
-    ],
+    logs: Logs,
     labels: Annotated[
         Path,
         typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.", show_default=False),
@@ -70,10 +73,8 @@ def evaluate(
     stream: Annotated[
         str | None, typer.Option(metavar="REGEX", help="What in a line names its stream; by default as the model says.")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")] = None,
+    start: Start = None,
+    until: Until = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Simple detectors beside it, fitted on the lines before --from.")
     ] = False,
