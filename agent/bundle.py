@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError
 from agent.runtime import first_line, open_session
-from agent.tokenizer import WordTokenizer, load_tokenizer
+from agent.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -193,7 +193,7 @@ class Bundle:
             raise BundleError(f"bundle {self.path}: {case} has outputs of another shape or type than parity.npz says")
         return float(np.max([np.abs(one - other).max(initial=0.0) for one, other in zip(found, expected, strict=True)]))
 
-    def _load_tokenizer(self) -> WordTokenizer:
+    def _load_tokenizer(self) -> Tokenizer:
         try:
             return load_tokenizer(_decode_json(self.path / "tokenizer.json"))
         except BundleError as error:

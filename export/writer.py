@@ -17,7 +17,7 @@ from agent import bundle as contract
 from agent.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
 from agent.errors import BundleError, ConfigError
 from agent.runtime import import_onnxruntime, open_session
-from agent.tokenizer import pad
+from agent.tokenizers import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
 from export.graphs import OPSET, export_graph
 from export.parity import difference, record, verify

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from agent.bundle import Scale, Threshold, Window
 from agent.errors import BundleError, ConfigError, SourceError
 from agent.normalize import Normalizer
-from agent.tokenizer import WordTokenizer
+from agent.tokenizers.word import WordTokenizer
 from training.cli import app
 from training.evaluate import Request, evaluate
 from training.metrics import measure

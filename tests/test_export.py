@@ -19,7 +19,7 @@ from agent.bundle import FORMAT_VERSION, TOLERANCE, Bundle, Tensor, Window, file
 from agent.errors import BundleError, ConfigError
 from agent.lines import LineSplitter
 from agent.pipeline import Pipeline
-from agent.tokenizer import PAD
+from agent.tokenizers import PAD
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")

@@ -11,7 +11,7 @@ from agent.headers import time_features
 from agent.lines import LineSplitter
 from agent.pipeline import Pipeline
 from agent.scorers.vectors import DISTANCES
-from agent.tokenizer import PAD
+from agent.tokenizers import PAD
 
 torch = pytest.importorskip("torch")
 
@@ -33,7 +33,7 @@ from training.families.two_stage import (  # noqa: E402
     WindowExamples,
 )
 from training.job import Job, run_job  # noqa: E402
-from training.layers import Lstm  # noqa: E402
+from training.layers import Recurrent  # noqa: E402
 from training.run import load_run  # noqa: E402
 
 WORDS = 30
@@ -56,7 +56,7 @@ def weights(layer):
 @pytest.mark.parametrize("operator", [False, True])
 @torch.no_grad()
 def test_the_lstm_is_torchs_on_each_sequence_alone(bidirectional, operator):
-    lstm = Lstm(5, 4, bidirectional)
+    lstm = Recurrent(5, 4, bidirectional)
     x, lengths = torch.randn(6, 9, 5), torch.tensor([9, 1, 3, 7, 9, 2])
     if operator:
         outputs, states = torch.ops.oddline.lstm(x, lengths, *weights(lstm.layer))
@@ -72,14 +72,14 @@ def test_the_lstm_is_torchs_on_each_sequence_alone(bidirectional, operator):
 
 @torch.no_grad()
 def test_without_lengths_every_sequence_is_whole():
-    lstm, x = Lstm(5, 4, True), torch.randn(3, 7, 5)
+    lstm, x = Recurrent(5, 4, True), torch.randn(3, 7, 5)
     for whole, given in zip(lstm(x), lstm(x, torch.full((3,), 7)), strict=True):
         torch.testing.assert_close(whole, given)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_operator_tells_the_exporter_its_shapes(bidirectional):
-    lstm = Lstm(5, 4, bidirectional)
+    lstm = Recurrent(5, 4, bidirectional)
     arguments = (torch.randn(3, 6, 5), torch.tensor([6, 2, 1]), *(one.detach() for one in weights(lstm.layer)))
     torch.library.opcheck(torch.ops.oddline.lstm.default, arguments, test_utils="test_faketensor")
 

@@ -180,7 +180,7 @@ def judge_baselines(subject: Subject, chosen: Selection, train: Corpus) -> tuple
     if chosen.scope == "session":
         known, items = session_items(train), session_items(corpus.take(chosen.rows))
     else:
-        words = np.array([len(subject.tokenizer.words(text)) for text in corpus.texts])
+        words = np.array([len(subject.tokenizer.split(text)) for text in corpus.texts])
         size = max(2, subject.window.size)
         known = line_items(train, np.arange(len(train)), size, words)
         items = line_items(corpus, chosen.rows, size, words)

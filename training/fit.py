@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 import agent
 from agent.errors import ConfigError, OddlineError
-from agent.tokenizer import WordTokenizer, pad
+from agent.tokenizers import Tokenizer, pad
+from agent.tokenizers.word import WordTokenizer
 from training import run as folder
 from training.config import RunConfig, StageConfig
 from training.contracts import Data, Examples, Stage
@@ -76,7 +77,7 @@ def _fabric(device: str, devices: int) -> Fabric:
     return Fabric(accelerator=accelerator, devices=devices, strategy="auto" if devices == 1 else "ddp_spawn")
 
 
-def _tokenize(config: RunConfig, train: Corpus, validation: Corpus) -> tuple[WordTokenizer, Data]:
+def _tokenize(config: RunConfig, train: Corpus, validation: Corpus) -> tuple[Tokenizer, Data]:
     """A tokenizer of the training lines alone, and the tokens of all texts."""
     counts = np.bincount(train.ids, minlength=len(train.texts)).tolist()
     seen = {text: count for text, count in zip(train.texts, counts, strict=True) if count}
@@ -256,7 +257,7 @@ def _bar(fabric: Fabric, title: str, steps: int) -> Iterator[Any]:
 
 
 def _metrics(
-    config: RunConfig, data: Data, tokenizer: WordTokenizer, epochs: list[dict[str, Any]], device: str, devices: int
+    config: RunConfig, data: Data, tokenizer: Tokenizer, epochs: list[dict[str, Any]], device: str, devices: int
 ) -> dict[str, Any]:
     best: dict[str, dict[str, Any]] = {}
     for epoch in epochs:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from agent.config import convert
 from agent.errors import BundleError, ConfigError
-from agent.tokenizer import WordTokenizer, load_tokenizer
+from agent.tokenizers import Tokenizer, load_tokenizer
 from training.config import RunConfig
 from training.families import CONFIGS, FAMILIES
 
@@ -153,7 +153,7 @@ class Run:
     path: Path
     config: RunConfig
     model: nn.Module
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
     texts: list[str]
     counts: NDArray[np.int64]
     heldout: dict[str, NDArray]

@@ -13,7 +13,7 @@ from agent.bundle import MANIFEST, Scale, Threshold, Window
 from agent.errors import ConfigError
 from agent.headers import time_features
 from agent.normalize import Normalizer
-from agent.tokenizer import WordTokenizer
+from agent.tokenizers import Tokenizer
 from training.corpus import Windows
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
@@ -36,7 +36,7 @@ class Subject:
     timed: bool
     threshold: Threshold
     scale: Scale
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
     normalizer: Normalizer
     score: Score
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agent.bundle import Known
 from agent.scorers.vectors import VectorScorer
-from agent.tokenizer import PAD, WordTokenizer
+from agent.tokenizers import PAD, Tokenizer
 
 _TIGHT = re.compile(r" ([,.:;)\]}?!%'/@=])|([(\[{'/@=]) |(?<=\w) (\()(?=\w)")
 
@@ -16,7 +16,7 @@ _TIGHT = re.compile(r" ([,.:;)\]}?!%'/@=])|([(\[{'/@=]) |(?<=\w) (\()(?=\w)")
 class Explainer:
     """Explains distances by the known texts, whose vectors are computed at the first call."""
 
-    def __init__(self, scorer: VectorScorer, tokenizer: WordTokenizer, known: Known) -> None:
+    def __init__(self, scorer: VectorScorer, tokenizer: Tokenizer, known: Known) -> None:
         self._scorer, self._tokenizer, self._known = scorer, tokenizer, known
         self._vectors: NDArray[np.float32] | None = None
 
@@ -53,5 +53,5 @@ class Explainer:
         return {"text": self._text(self._known.tokens[best]), "distance": float(distances[best])}
 
     def _text(self, tokens: NDArray[np.int64]) -> str:
-        words = " ".join(self._tokenizer.vocabulary[token] for token in tokens[tokens != PAD])
+        words = self._tokenizer.decode(tokens[tokens != PAD].tolist())
         return _TIGHT.sub(lambda match: match[1] or match[2] or match[3], words)

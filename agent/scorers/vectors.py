@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError
 from agent.normalize import PADDING
-from agent.tokenizer import WordTokenizer, pad
+from agent.tokenizers import Tokenizer, pad
 
 Encode = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids int64 [batch, tokens] and lengths int64 [batch] -> vectors float32 [batch, width]."""
@@ -64,7 +64,7 @@ class VectorScorer:
         self,
         encode: Encode,
         judge: Judge,
-        tokenizer: WordTokenizer,
+        tokenizer: Tokenizer,
         texts: Callable[[int], str],
         cache: bool = True,
         max_windows: int = 65536,

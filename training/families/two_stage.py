@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from agent import bundle
 from agent.headers import time_features
-from agent.tokenizer import BEGIN, PAD
+from agent.tokenizers import BEGIN, PAD
 from training.config import Positive, Rate, RunConfig, StageConfig
 from training.contracts import Data, GraphSpec, Stage
 from training.corpus import Windows

@@ -1,0 +1,61 @@
+"""What every tokenizer offers, and what all of them share."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+PAD, UNKNOWN, BEGIN, END = range(4)
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+
+
+class Tokenizer(Protocol):
+    """From canonical text to token ids. Ids 0 to 3 are padding, unknown token, begin and end; `len` counts them too.
+
+    kind        the name that tokenizer.json gives
+    max_tokens  the most tokens that a text gives; the rest of it is cut
+    """
+
+    kind: str
+    max_tokens: int
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text: 1 to `max_tokens`, so that no model sees an empty sequence."""
+        ...
+
+    def split(self, text: str) -> list[str]:
+        """The pieces of the whole text, of which `encode` takes the first `max_tokens`; an empty text is one piece."""
+        ...
+
+    def name(self, token_id: int) -> str:
+        """How a token reads, special ones too."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, without padding, begin and end; an unknown token is named."""
+        ...
+
+    def unknown(self, text: str) -> list[str]:
+        """The pieces that `encode` takes of a text but does not know, in order."""
+        ...
+
+    def labels(self) -> list[str] | None:
+        """The names of the positions of a sequence, where they have names."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """What `load_tokenizer` reads."""
+        ...
+
+
+def pad(sequences: Iterable[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64 [batch, tokens] padded with 0 on the right, and int64 [batch], the length of each."""
+    rows = list(sequences)
+    lengths = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), int(lengths.max(initial=1))), np.int64)
+    for row, sequence in zip(ids, rows, strict=True):
+        row[: len(sequence)] = sequence
+    return ids, lengths
