@@ -22,31 +22,39 @@ OPSET = 20
 _ANY_SIZE = 1 << 40
 
 
-def _lstm(x: Any, lengths: Any, weight: Any, recurrent: Any, bias: Any) -> tuple[Any, Any]:
-    """`oddline::lstm` (training.layers) as the ONNX operator LSTM: gates in the order i, o, f, c, time before batch."""
-    directions, _, hidden = recurrent.shape
-    direction = "bidirectional" if directions == 2 else "forward"
-    sequences, states, _ = op.LSTM(
+_OPERATORS = {"lstm": op.LSTM, "gru": op.GRU, "rnn": op.RNN}
+_ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # of ONNX's gates, by their places in torch
+
+
+def _recurrent(x: Any, lengths: Any, weight: Any, state_weight: Any, bias: Any, cell: str) -> tuple[Any, Any]:
+    """`oddline::recurrent` (training.layers) as ONNX's LSTM, GRU or RNN: other orders of gates, time before batch."""
+    directions, _, hidden = state_weight.shape
+    order = _ORDERS[cell]
+    more = {"linear_before_reset": 1} if cell == "gru" else {}
+    sequences, states, *_ = _OPERATORS[cell](
         op.Transpose(x, perm=[1, 0, 2]),
-        _reorder(weight, 4),
-        _reorder(recurrent, 4),
-        _reorder(bias, 8),
+        _reorder(weight, order, 1),
+        _reorder(state_weight, order, 1),
+        _reorder(bias, order, 2),
         op.Cast(lengths, to=int(onnx_ir.DataType.INT32)),
         hidden_size=hidden,
-        direction=direction,
+        direction="bidirectional" if directions == 2 else "forward",
+        **more,
     )
     outputs = op.Reshape(op.Transpose(sequences, perm=[2, 0, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
     return outputs, op.Transpose(states, perm=[1, 0, 2])
 
 
-def _reorder(gates: Any, parts: int) -> Any:
-    """Gates from i, f, g, o to i, o, f, g; a bias holds them twice."""
-    split = op.Split(gates, num_outputs=parts, axis=1)
-    order = [4 * (part // 4) + (0, 3, 1, 2)[part % 4] for part in range(parts)]
-    return op.Concat(*(split[part] for part in order), axis=1)
+def _reorder(gates: Any, order: tuple[int, ...], times: int) -> Any:
+    """Gates [D, times * G * H, ...] in another order; a bias holds them twice."""
+    if len(order) == 1:
+        return gates
+    split = op.Split(gates, num_outputs=times * len(order), axis=1)
+    places = [repeat * len(order) + place for repeat in range(times) for place in order]
+    return op.Concat(*(split[place] for place in places), axis=1)
 
 
-_TRANSLATIONS = {torch.ops.oddline.lstm.default: _lstm}
+_TRANSLATIONS = {torch.ops.oddline.recurrent.default: _recurrent}
 
 
 def export_graph(spec: GraphSpec, path: Path) -> None:

@@ -218,9 +218,9 @@ def test_compact_forgets_what_no_line_has(log):
 
 def test_the_split_is_by_time(log):
     corpus = read(log, stream=STREAM)
-    train, validation = split(corpus, 0.25, by_stream=True)
+    train, validation = split(corpus, 0.25, "streams")
     assert train.streams.tolist() == [0, 1, 0, 2, 1] and validation.streams.tolist() == [3]
-    train, validation = split(read(log, log), 0.34, by_stream=False)
+    train, validation = split(read(log, log), 0.34, "last of each stream")
     assert train.streams.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] and validation.streams.tolist() == [0, 0, 1, 1]
 
 
@@ -240,8 +240,8 @@ def test_labels_find_streams_that_are_not_in_the_order_of_their_names(tmp_path):
 
 def test_the_last_lines_validate(tmp_path):
     corpus = read(put(tmp_path / "log", [b"step %s\n" % word for word in b"one two three four five".split()]))
-    for by_stream in (False, True):  # there is one stream
-        train, validation = split(corpus, 0.4, by_stream)
+    for by in ("streams", "last of each stream", "last lines"):  # there is one stream
+        train, validation = split(corpus, 0.4, by)
         assert (train.ids.tolist(), validation.ids.tolist()) == ([1, 2, 3], [4, 5])
 
 

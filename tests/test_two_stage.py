@@ -59,7 +59,7 @@ def test_the_lstm_is_torchs_on_each_sequence_alone(bidirectional, operator):
     lstm = Recurrent(5, 4, bidirectional)
     x, lengths = torch.randn(6, 9, 5), torch.tensor([9, 1, 3, 7, 9, 2])
     if operator:
-        outputs, states = torch.ops.oddline.lstm(x, lengths, *weights(lstm.layer))
+        outputs, states = torch.ops.oddline.recurrent(x, lengths, *weights(lstm.layer), "lstm")
     else:
         outputs, states = lstm(x, lengths)
     assert outputs.shape == (6, 9, 4 * (1 + bidirectional)) and states.shape == (6, 1 + bidirectional, 4)
@@ -80,8 +80,8 @@ def test_without_lengths_every_sequence_is_whole():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_operator_tells_the_exporter_its_shapes(bidirectional):
     lstm = Recurrent(5, 4, bidirectional)
-    arguments = (torch.randn(3, 6, 5), torch.tensor([6, 2, 1]), *(one.detach() for one in weights(lstm.layer)))
-    torch.library.opcheck(torch.ops.oddline.lstm.default, arguments, test_utils="test_faketensor")
+    arguments = (torch.randn(3, 6, 5), torch.tensor([6, 2, 1]), *(one.detach() for one in weights(lstm.layer)), "lstm")
+    torch.library.opcheck(torch.ops.oddline.recurrent.default, arguments, test_utils="test_faketensor")
 
 
 @pytest.fixture

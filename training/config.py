@@ -11,13 +11,14 @@ from msgspec import Meta
 from agent.bundle import Threshold, Window
 from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
-from agent.headers import check_format
+from agent.headers import Format, check_format
 from agent.normalize import MASKS, select_masks
 from agent.streams import StreamKey
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Rate = Annotated[float, Meta(gt=0)]
+HeldOut = Literal["streams", "last of each stream", "last lines"]
 
 _THRESHOLDS: dict[str, dict[str, float | int | None]] = {
     "fixed": {"value": None},
@@ -73,6 +74,7 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     patience          epochs without a better validation loss until training ends
     improvement       the share by which a loss must fall to count as better for that
     goal              the validation loss that is good enough to end with
+    decay             the learning rate is multiplied by this every `decay_steps` batches
     """
 
     learning_rate: Rate = 1e-3
@@ -82,20 +84,25 @@ class StageConfig(msgspec.Struct, forbid_unknown_fields=True):
     improvement: Annotated[float, Meta(ge=0, lt=1)] = 0.001
     steps_per_epoch: Positive | None = 1000
     goal: Annotated[float, Meta(ge=0)] = 0.0
+    decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    decay_steps: Positive = 20
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """What every family's configuration holds; a family adds its own settings."""
+    """What every family's configuration holds; a family adds its own settings.
+
+    relative  scores are told relative to their stream's: less its mean, or less its median and by its MAD
+    """
 
     family: str = ""
     seed: Annotated[int, Meta(ge=0)] = 0
-    header: str = "auto"
+    header: Format = "auto"
     masks: list[str] = msgspec.field(default_factory=lambda: list(MASKS))
     stream: str | None = None
     tokenizer: TokenizerConfig = msgspec.field(default_factory=TokenizerConfig)
-    window: WindowConfig = msgspec.field(default_factory=WindowConfig)
     validation: Share = 0.2
     threshold: ThresholdConfig = msgspec.field(default_factory=ThresholdConfig)
+    relative: Literal["none", "mean", "median"] = "none"
     known_min_count: Positive = 1
 
     def __post_init__(self) -> None:
@@ -107,10 +114,12 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError(str(error)) from None
 
     def lines(self) -> Window:
-        """The window, with pad and end resolved."""
-        of_streams = self.stream is not None
-        pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
-        return Window(self.window.size, pad, end)
+        """How many lines a score looks at: one, unless the family says otherwise."""
+        return Window(1)
+
+    def held_out(self) -> HeldOut:
+        """What validation holds out: the last of the lines, or of each file's where every file is a stream."""
+        return "last lines" if self.stream else "last of each stream"
 
 
 def load(

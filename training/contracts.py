@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +25,23 @@ class Examples(Protocol):
         ...
 
 
+Plan = Callable[[Any, int, np.random.Generator | None], list[NDArray[np.int64]]]
+"""Examples, the size of a batch, and what draws their order (None: as they come) -> the batches."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One optimisation of a model. The module's forward gives the sum of the losses and the sum of their weights."""
+    """One optimisation of a model. The module's forward gives the sum of the losses and the sum of their weights.
+
+    plan  the batches of examples that depend on those before them; None where any order will do
+    """
 
     name: str
     module: nn.Module
     settings: StageConfig
     train: Examples
     validation: Examples
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class GraphSpec:
 
     sample   random inputs, by name, for a batch size, a length (lines or tokens) and a generator
     lengths  the lengths at which the graph must agree with the module
+    chain    how many calls in a row must agree whose outputs next_X are the inputs X of the next; 0: none
     """
 
     name: str
@@ -50,6 +59,7 @@ class GraphSpec:
     outputs: list[bundle.Tensor]
     sample: Callable[[int, int, np.random.Generator], dict[str, NDArray]]
     lengths: tuple[int, ...]
+    chain: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The lines of a training set as arrays: text ids, streams, labels; no line's text is kept."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from agent.errors import ConfigError, SourceError
-from agent.headers import check_format, parse_header, seconds_of_day
+from agent.headers import Format, check_format, parse_header, seconds_of_day
 from agent.lines import Block, LineSplitter
 from agent.normalize import Normalizer
 from agent.streams import StreamKey
+from training.config import HeldOut
 from training.labels import read_labels
 from training.logs import LogFile, find, reading
 
@@ -41,6 +42,7 @@ class Corpus:
     seconds  float32 [lines]: the second of the day, NaN where a line shows none
     times    float64 [lines]: seconds since 1970, for a line without a time that of the line before; None if not asked
     span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
+    remarks  what there is to say of the rows of each file, where they are records of a wrong width
     """
 
     texts: list[str]
@@ -52,6 +54,7 @@ class Corpus:
     keys: list[bytes]
     sources: list[Source]
     span: tuple[str, str] | None
+    remarks: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,19 +74,20 @@ class Corpus:
 class _Reader:
     """Gathers the arrays of a corpus block by block."""
 
-    def __init__(self, normalizer: Normalizer, header: str, stream: str | None, seconds: bool, times: bool) -> None:
+    def __init__(self, normalizer: Normalizer, header: Format, stream: str | None, seconds: bool, times: bool) -> None:
         self.normalizer, self.header, self.pattern = normalizer, header, stream
         self.key = StreamKey(stream)
         self.with_seconds, self.with_times = seconds, times
         self.streams: dict[bytes, int] = {}
         self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "seconds": [], "times": []}
         self.edges: list[datetime] = []
+        self.remarks: list[str] = []
 
     def add(self, block: Block, file: int, reference: datetime) -> None:
         self.columns["ids"].append(self.normalizer.ids(block))
         self.columns["streams"].append(self._streams(block, file))
         if self.with_seconds:
-            self.columns["seconds"].append(seconds_of_day(block))
+            self.columns["seconds"].append(seconds_of_day(block, self.normalizer.records))
         if self.with_times:
             self.columns["times"].append(self._times(block, reference))
         edges = (parse_header(block.line(index), self.header, reference).time for index in (0, -1))
@@ -97,8 +101,15 @@ class _Reader:
         return np.array([self.streams.setdefault(key, len(self.streams)) for key in self.key.keys(block)], np.int32)
 
     def _times(self, block: Block, reference: datetime) -> NDArray[np.float64]:
+        if self.normalizer.records is not None:
+            return self.normalizer.records.times(block)
         times = (parse_header(line, self.header, reference).time for line in block.lines())
         return np.array([np.nan if time is None else time.timestamp() for time in times])
+
+    def end(self, name: str) -> None:
+        """Takes note of what there is to say at the end of a file."""
+        if self.normalizer.records is not None:
+            self.remarks += [f"{name}: {remark}" for remark in self.normalizer.records.report()]
 
     def column(self, name: str) -> NDArray | None:
         parts = self.columns[name]
@@ -107,7 +118,7 @@ class _Reader:
 
 def read_corpus(
     paths: list[Path],
-    header: str,
+    header: Format,
     masks: Iterable[str],
     stream: str | None,
     labels: Path | None = None,
@@ -133,7 +144,8 @@ def read_corpus(
     marks = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
     span = (reader.edges[0].isoformat(), reader.edges[-1].isoformat()) if reader.edges else None
     filled = _fill_times(reader.column("times"), sources)
-    return Corpus(reader.normalizer.texts, ids, streams, marks, reader.column("seconds"), filled, keys, sources, span)
+    seconds_of_lines, texts = reader.column("seconds"), reader.normalizer.texts
+    return Corpus(texts, ids, streams, marks, seconds_of_lines, filled, keys, sources, span, reader.remarks)
 
 
 def _read_file(reader: _Reader, index: int, path: Path, task: TaskID, progress: Progress) -> Source:
@@ -149,6 +161,7 @@ def _read_file(reader: _Reader, index: int, path: Path, task: TaskID, progress: 
         block = splitter.finish()
         if block:
             reader.add(block, index, reference)
+        reader.end(path.name)
         return Source(path.name, file.size, file.sha256, splitter.line - 1, splitter.cut_lines)
 
 
@@ -231,10 +244,12 @@ def compact(corpus: Corpus) -> Corpus:
     return replace(corpus, texts=["", *(corpus.texts[text] for text in present.tolist())], ids=moved[corpus.ids])
 
 
-def split(corpus: Corpus, share: float, by_stream: bool) -> tuple[Corpus, Corpus]:
-    """Training and validation lines: the last share of the streams, or of the lines of each stream."""
+def split(corpus: Corpus, share: float, by: HeldOut) -> tuple[Corpus, Corpus]:
+    """Training and validation lines: the last share of the streams, of each stream's lines, or of all lines."""
     order = corpus.stream_order()
-    if by_stream and len(order) > 1:
+    if by == "last lines":
+        mask = np.arange(len(corpus)) >= len(corpus) - round(share * len(corpus))
+    elif by == "streams" and len(order) > 1:
         later = np.zeros(int(order.max()) + 1, bool)
         later[order[-max(1, round(share * len(order))) :]] = True
         mask = later[corpus.streams]

@@ -136,19 +136,23 @@ def _train_stage(
 ) -> None:  # fmt: skip
     """Trains one stage and leaves its best weights in the model; each epoch ends in a checkpoint with `progress`."""
     settings = stage.settings
+    if stage.plan is not None and fabric.world_size > 1:
+        raise ConfigError(
+            f"--devices {fabric.world_size}: a tiered model carries the state of its streams on one device; give 1"
+        )
     optimizer = torch.optim.Adam(stage.module.parameters(), settings.learning_rate)
     best = _copy(stage.module.state_dict())
     if resumed:
         stage.module.load_state_dict(resumed["stage"])
         best = resumed["best"]
     else:
-        progress |= {"stage": number, "epoch": 0, "best": math.inf, "mark": math.inf, "bad": 0}
+        progress |= {"stage": number, "epoch": 0, "steps": 0, "best": math.inf, "mark": math.inf, "bad": 0}
     module, wrapped = fabric.setup(stage.module, optimizer)
     if resumed:
         _load_optimizer(optimizer, resumed["optimizer"])
     while not _is_done(settings, progress):
         epoch = progress["epoch"]
-        report = _epoch(fabric, stage, module, wrapped, (seed, number, epoch))
+        report = _epoch(fabric, stage, module, wrapped, (seed, number, epoch), progress)
         progress["epochs"].append(report)
         progress["epoch"] += 1
         if report["validation"] < progress["best"]:
@@ -188,19 +192,23 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def _epoch(
-    fabric: Fabric, stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer, key: tuple[int, ...]
+    fabric: Fabric,
+    stage: Stage,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    key: tuple[int, ...],
+    progress: dict[str, Any],
 ) -> dict[str, Any]:
     """One epoch over the training examples and one look at the validation examples; its losses and speed."""
     settings, started = stage.settings, time.monotonic()
-    order = np.random.default_rng(key).permutation(len(stage.train))
-    if settings.steps_per_epoch:
-        order = order[: settings.steps_per_epoch * settings.batch_size]
+    batches = _plan(stage, settings.batch_size, np.random.default_rng(key))[: settings.steps_per_epoch]
     torch.manual_seed(_seed(*key, fabric.global_rank))
     title = f"{stage.name} epoch {key[2] + 1}/{settings.epochs}"
     module.train()
     totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
-    with _bar(fabric, title, math.ceil(len(order) / settings.batch_size)) as advance:
-        for rows in _batches(order, settings.batch_size):
+    with _bar(fabric, title, len(batches)) as advance:
+        for step, rows in enumerate(batches, progress["steps"]):
+            _set_rate(optimizer, settings, step)
             loss, weight = module(*_batch(fabric, stage.train, rows))
             optimizer.zero_grad()
             fabric.backward(loss / weight)
@@ -208,19 +216,32 @@ def _epoch(
             totals += torch.stack([loss.detach(), weight.detach()])
             advance()
     seconds = time.monotonic() - started
+    progress["steps"] += len(batches)
     loss, validation = _mean(fabric, totals), _validate(fabric, stage, module)
     if not math.isfinite(loss) or not math.isfinite(validation):
         raise ConfigError(f"the training diverged: the loss of {title} is {loss}; set {stage.name}.learning_rate lower")
-    speed = len(order) / max(seconds, 1e-9)
+    count = sum(len(rows) for rows in batches)
     if fabric.is_global_zero:
-        message = f"{title}: loss {loss:.6g}, validation {validation:.6g}, {speed:,.0f} lines/s"
+        message = f"{title}: loss {loss:.6g}, validation {validation:.6g}, {count / max(seconds, 1e-9):,.0f} examples/s"
         Console(stderr=True, highlight=False, soft_wrap=True).print(message)
     report = {"stage": stage.name, "epoch": key[2] + 1, "loss": loss, "validation": validation}
-    return report | {"seconds": round(time.monotonic() - started, 3), "examples": len(order)}
+    return report | {"seconds": round(time.monotonic() - started, 3), "examples": count}
 
 
-def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    return (order[start : start + size] for start in range(0, len(order), size))
+def _plan(stage: Stage, size: int, draw: np.random.Generator) -> list[NDArray[np.int64]]:
+    """The batches of an epoch, in an order that is drawn."""
+    if stage.plan is not None:
+        return stage.plan(stage.train, size, draw)
+    return _batches(draw.permutation(len(stage.train)), size)
+
+
+def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, settings: StageConfig, step: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * settings.decay ** (step // settings.decay_steps)
 
 
 def _batch(fabric: Fabric, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
@@ -239,8 +260,9 @@ def _validate(fabric: Fabric, stage: Stage, module: nn.Module) -> float:
     """The mean loss of the validation examples, each counted once."""
     module.eval()
     totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+    size = 4 * stage.settings.batch_size
     mine = np.arange(fabric.global_rank, len(stage.validation), fabric.world_size)
-    for rows in _batches(mine, 4 * stage.settings.batch_size):
+    for rows in _batches(mine, size) if stage.plan is None else stage.plan(stage.validation, size, None):
         totals += torch.stack(stage.module(*fabric.to_device(stage.validation.batch(rows))))
     return _mean(fabric, totals)
 

@@ -39,7 +39,7 @@ def run_job(job: Job) -> dict[str, Any]:
     config = load(CONFIGS, job.config, job.overrides, job.options)
     corpus, about = _gather(job, config)
     folder.prepare(job.out, config, folder.digest(about), job.overwrite)
-    train, validation = split(corpus, config.validation, config.stream is not None)
+    train, validation = split(corpus, config.validation, config.held_out())
     try:
         metrics = fit(config, train, validation, job.out, about, job.device, job.devices)
     except KeyboardInterrupt:
@@ -59,6 +59,8 @@ def _gather(job: Job, config: RunConfig) -> tuple[Corpus, dict[str, Any]]:
     normal, left_out = drop_labelled(chosen)
     if not len(normal):
         raise ConfigError(f"no normal line is left: the labels leave out all {left_out}")
+    for remark in corpus.remarks:
+        _say(remark)
     _say(_summary(corpus, normal, left_out))
     return compact(normal), {
         "sources": [asdict(source) for source in corpus.sources],

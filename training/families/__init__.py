@@ -10,7 +10,7 @@ settings(config)                       what the manifest tells the scorer
 
 from types import ModuleType
 
-from training.families import two_stage
+from training.families import language_model, two_stage
 
-FAMILIES: dict[str, ModuleType] = {"two-stage": two_stage}
+FAMILIES: dict[str, ModuleType] = {"two-stage": two_stage, "language-model": language_model}
 CONFIGS = {name: family.Config for name, family in FAMILIES.items()}

@@ -18,10 +18,11 @@ from torch.nn.functional import cross_entropy, normalize
 from agent import bundle
 from agent.headers import time_features
 from agent.tokenizers import BEGIN, PAD
-from training.config import Positive, Rate, RunConfig, StageConfig
+from training.config import HeldOut, Positive, Rate, RunConfig, StageConfig, WindowConfig
 from training.contracts import Data, GraphSpec, Stage
 from training.corpus import Windows
-from training.layers import Lstm
+from training.examples import TextExamples, token_tensors
+from training.layers import Recurrent
 
 _TEXTS_AT_ONCE = 1024
 _NEVER = -1e9  # a logarithm of a probability
@@ -64,10 +65,21 @@ class DetectorConfig(StageConfig, forbid_unknown_fields=True):
 class Config(RunConfig, forbid_unknown_fields=True):
     """The family's configuration. time_of_day: the detector sees cosine and sine of each line's second of the day."""
 
+    window: WindowConfig = msgspec.field(default_factory=WindowConfig)
     encoder: EncoderConfig = msgspec.field(default_factory=EncoderConfig)
     detector: DetectorConfig = msgspec.field(default_factory=DetectorConfig)
     distance: Literal["euclidean", "manhattan", "cosine"] = "euclidean"
     time_of_day: bool = False
+
+    def lines(self) -> bundle.Window:
+        """The window, with pad and end resolved."""
+        of_streams = self.stream is not None
+        pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
+        return bundle.Window(self.window.size, pad, end)
+
+    def held_out(self) -> HeldOut:
+        """The last streams whole, or the last lines of each file."""
+        return "last of each stream" if self.stream is None else "streams"
 
     def width(self) -> int:
         """Of what the detector sees of a line."""
@@ -83,7 +95,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, config.embedding, padding_idx=PAD)
-        self.lstm = Lstm(config.embedding, config.hidden, bidirectional=True)
+        self.lstm = Recurrent(config.embedding, config.hidden, bidirectional=True)
         self.dropout = nn.Dropout(config.dropout)
         self.dense = nn.Linear(2 * config.hidden, config.vector)
 
@@ -99,7 +111,7 @@ class TextDecoder(nn.Module):
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, config.embedding, padding_idx=PAD)
-        self.lstm = Lstm(config.embedding + config.vector, config.hidden)
+        self.lstm = Recurrent(config.embedding + config.vector, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.dense = nn.Linear(config.hidden, vocabulary)
 
@@ -131,7 +143,7 @@ class Detector(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.lstm = Lstm(width, hidden, bidirectional=True)
+        self.lstm = Recurrent(width, hidden, bidirectional=True)
         self.dense = nn.Linear(2 * hidden, width)
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -151,7 +163,7 @@ class CodebookDetector(nn.Module):
     def __init__(self, config: DetectorConfig, width: int, vector: int) -> None:
         super().__init__()
         self.bandwidth = config.bandwidth
-        self.lstm = Lstm(width, config.hidden, bidirectional=True)
+        self.lstm = Recurrent(width, config.hidden, bidirectional=True)
         self.dense = nn.Linear(2 * config.hidden, config.max_codes)
         self.register_buffer("codes", torch.zeros(config.max_codes, vector))
         self.register_buffer("unused", torch.zeros(config.max_codes))  # _NEVER where a place holds no code
@@ -232,24 +244,6 @@ def build(config: Config, vocabulary: int) -> TwoStage:
     return TwoStage(config, vocabulary)
 
 
-class TextExamples:
-    """Texts as examples of stage 1, each with a weight; a batch holds a text once, with the sum of its weights."""
-
-    def __init__(self, data: Data, texts: NDArray[np.int32], weights: NDArray[np.int64]) -> None:
-        self._tokens, self._lengths = data.tokens, data.lengths
-        self._texts, self._weights = texts, weights
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """ids int64 [B, T], lengths int64 [B], weights float32 [B]."""
-        texts, inverse = np.unique(self._texts[rows], return_inverse=True)
-        weights = np.bincount(inverse, self._weights[rows]).astype(np.float32)
-        ids, lengths = _texts(self._tokens, self._lengths, texts)
-        return ids, lengths, torch.from_numpy(weights)
-
-
 class WindowExamples:
     """Windows of a corpus as examples of stage 2."""
 
@@ -304,11 +298,6 @@ def _codes(config: Config, data: Data, vectors: NDArray[np.float32]) -> NDArray[
     return vectors[np.array(nothing + chosen)[: config.detector.max_codes]]
 
 
-def _texts(tokens: NDArray[np.int32], lengths: NDArray[np.int64], texts: NDArray) -> tuple[Tensor, Tensor]:
-    longest = int(lengths[texts].max(initial=1))
-    return torch.from_numpy(tokens[texts, :longest].astype(np.int64)), torch.from_numpy(lengths[texts])
-
-
 @torch.no_grad()
 def encode_texts(encoder: TextEncoder, data: Data) -> NDArray[np.float32]:
     """float32 [texts, Z]: the vector of every text; zeros for no line."""
@@ -318,7 +307,7 @@ def encode_texts(encoder: TextEncoder, data: Data) -> NDArray[np.float32]:
     order = np.argsort(data.lengths[1:], kind="stable") + 1
     for start in range(0, len(order), _TEXTS_AT_ONCE):
         part = order[start : start + _TEXTS_AT_ONCE]
-        ids, lengths = _texts(data.tokens, data.lengths, part)
+        ids, lengths = token_tensors(data, part)
         vectors[part] = encoder(ids.to(device), lengths.to(device)).cpu().numpy()
     return vectors
 
