@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
+from agent.headers import Format
 from agent.runtime import first_line, open_session
 from agent.tokenizers import Tokenizer, load_tokenizer
 
@@ -88,7 +89,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     created: str
     producer: dict[str, str | int]
     training: dict[str, Any]
-    header: str
+    header: Format
     masks: list[str]
     stream: str | None
     window: Window

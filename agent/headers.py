@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from agent.errors import ConfigError
 from agent.lines import Block
+from agent.records import RecordReader, Records
 
 _TAG = r"(?:(?P<program>[^\s:\[]{1,128})(?:\[(?P<pid>[^\]\s]*)\])?: ?)?"
 _ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::?\d+)?)?)"
@@ -36,6 +37,8 @@ FORMATS: dict[str, re.Pattern[str]] = {
     "hdfs": re.compile(r"(?P<time>\d+ \d+) \d+ (?P<level>[A-Z]+) (?P<program>[^\s:]+): (?P<message>.*)", re.S),
 }
 CHOICES = ("auto", *FORMATS, "none")
+Format = str | Records
+"""How lines begin: one of CHOICES, or what is declared of delimited records."""
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -50,14 +53,14 @@ class Header:
     message: str
 
 
-def check_format(name: str) -> str:
-    """`name` where it is a header format, else a ConfigError."""
-    if name not in CHOICES:
-        raise ConfigError(f"unknown header format {name!r}; choose one of {', '.join(CHOICES)}")
-    return name
+def check_format(header: Format) -> Format:
+    """`header` where it is a header format, else a ConfigError."""
+    if not isinstance(header, Records) and header not in CHOICES:
+        raise ConfigError(f"unknown header format {header!r}; choose one of {', '.join(CHOICES)}")
+    return header
 
 
-def _patterns(header: str) -> list[tuple[str, re.Pattern[str]]]:
+def _patterns(header: Format) -> list[tuple[str, re.Pattern[str]]]:
     check_format(header)
     return [(name, pattern) for name, pattern in FORMATS.items() if header in ("auto", name)]
 
@@ -70,8 +73,10 @@ def _match(text: str, patterns: list[tuple[str, re.Pattern[str]]]) -> tuple[str,
     return None
 
 
-def strip_header(header: str) -> Callable[[str], str]:
-    """A function from a line to `LEVEL program: message`, without what differs from host to host and line to line."""
+def strip_header(header: Format) -> Callable[[str], str]:
+    """A function from a line to `LEVEL program: message`, without what differs from host to host and line to line;
+    records stay as they are.
+    """
     patterns = _patterns(header)
 
     def strip(text: str) -> str:
@@ -85,11 +90,14 @@ def strip_header(header: str) -> Callable[[str], str]:
     return strip
 
 
-def parse_header(line: bytes, header: str, reference: datetime) -> Header:
-    """The fields of one raw line. `reference` (aware) is the newest time possible: it gives the year where a line
-    names none.
+def parse_header(line: bytes, header: Format, reference: datetime) -> Header:
+    """The fields of one raw line; of a record its time, and the whole line as the message.
+
+    `reference` (aware) is the newest time possible: it gives the year where a line names none.
     """
     text = line.decode("utf-8", "backslashreplace")
+    if isinstance(header, Records):
+        return Header(RecordReader(header).time(line), "", "", "", text)
     found = _match(text, _patterns(header))
     if not found:
         return Header(None, "", "", "", text)
@@ -129,8 +137,12 @@ def _year_less(text: str, reference: datetime) -> datetime | None:
     return None
 
 
-def detect(block: Block, header: str = "auto", most: int = 1000) -> str:
-    """The format of most of the first lines of a block; `none` where no format holds for half of them."""
+def detect(block: Block, header: Format = "auto", most: int = 1000) -> str:
+    """The format of most of the first lines of a block, `csv` for records; `none` where no format holds for half of
+    them.
+    """
+    if isinstance(header, Records):
+        return "csv"
     patterns = _patterns(header)
     lines = [block.line(index).decode("utf-8", "replace") for index in range(min(len(block), most))]
     names = Counter(found[0] for found in (_match(line, patterns) for line in lines) if found)
@@ -142,8 +154,12 @@ _HEAD = 40  # bytes of a line in which the clock lies
 _CLOCK = np.array([36000, 3600, 600, 60, 10, 1])
 
 
-def seconds_of_day(block: Block) -> NDArray[np.float32]:
-    """float32 [lines]: the second of the day on each line's own clock; NaN where it shows none in a known place."""
+def seconds_of_day(block: Block, records: RecordReader | None = None) -> NDArray[np.float32]:
+    """float32 [lines]: the second of the day on each line's own clock, of `records` by the column of their time; NaN
+    where it shows none in a known place.
+    """
+    if records is not None:
+        return records.seconds_of_day(block)
     width = np.arange(_HEAD)
     index = block.starts[:, None] + width
     head = np.where(index < block.ends[:, None], block.bytes[np.minimum(index, len(block.data) - 1)], 0)

@@ -12,6 +12,7 @@ from rich.table import Table
 from agent.bundle import TOLERANCE, Bundle, Manifest, read_manifest
 from agent.errors import BundleError
 from agent.pipeline import Pipeline
+from agent.records import Records
 from agent.service import DEFAULT_BUNDLE, load_bundle
 
 
@@ -67,7 +68,7 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
         ("training", _pairs(manifest.training)),
         (
             "lines",
-            f"header {manifest.header}, masks {' '.join(manifest.masks)}, stream {manifest.stream or 'one a file'}",
+            f"header {_header(manifest)}, stream {manifest.stream or 'one a file'}",
         ),
         (
             "window",
@@ -90,6 +91,12 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
             f"{_size(bundle) / 1e6:.2f} MB in {len(manifest.files) + 1} files",
         ),
     ]
+
+
+def _header(manifest: Manifest) -> str:
+    """How lines are read; no mask applies to records."""
+    masks = "" if isinstance(manifest.header, Records) else f", masks {' '.join(manifest.masks)}"
+    return f"{manifest.header}{masks}"
 
 
 def _size(bundle: Bundle) -> int:

@@ -1,8 +1,8 @@
 """From the bytes of a line to the id of its canonical text.
 
-A line's key is its bytes with every number folded to `0`. The canonical text (header left out, variable parts masked)
-is
-computed from the key alone, so equal keys mean equal texts and a table of keys is an exact cache.
+A line's key is its bytes with every number folded to `0`, or for delimited records the row of its fields as they are.
+The canonical text (header left out, variable parts masked; of a row its fields) is computed from the key alone, so
+equal keys mean equal texts and a table of keys is an exact cache.
 """
 
 import re
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
-from agent.headers import strip_header
+from agent.headers import Format, strip_header
 from agent.lines import Block
+from agent.records import RecordReader, Records
 
 PADDING = 0  # the id that stands for "no line"
 MAX_TEXT = 1024  # characters of a canonical text; the rest is cut
@@ -129,11 +130,12 @@ class Normalizer:
     """Gives every line the id of its canonical text: 1 and up in the order of first sight; 0 (PADDING) is no line.
 
     The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until
-    `compact`.
+    `compact`. `records` is what reads delimited records, None for other formats; no mask applies to them.
     """
 
-    def __init__(self, header: str, masks: Iterable[str], max_keys: int = 65536, cache: bool = True) -> None:
+    def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 65536, cache: bool = True) -> None:
         self._strip: Callable[[str], str] = strip_header(header)
+        self.records = RecordReader(header) if isinstance(header, Records) else None
         self._masks = select_masks(masks)
         self._max_keys = max_keys if cache else 0
         self._young: dict[bytes, int] = {}
@@ -142,7 +144,9 @@ class Normalizer:
         self.texts: list[str] = [""]
 
     def canonical(self, key: bytes) -> str:
-        """The canonical text of a folded line."""
+        """The canonical text of a folded line, or of a row."""
+        if self.records is not None:
+            return self.records.text(key)[:MAX_TEXT]
         text = self._strip(_SPACES.sub(" ", printable(key.decode("utf-8", "replace"))).strip())
         for pattern, mask in self._masks:
             text = pattern.sub(mask, text)
@@ -150,14 +154,20 @@ class Normalizer:
 
     def ids(self, block: Block) -> NDArray[np.int32]:
         """int32 [lines]: the id of each line's canonical text."""
-        keys = fold(block.data).split(b"\n")
-        keys.pop()
+        keys = self._keys(block)
         found = list(map(self._young.get, keys))
         if None in found:
             for index, text_id in enumerate(found):
                 if text_id is None:
                     found[index] = self._look_up(keys[index])
         return np.array(found, np.int32)
+
+    def _keys(self, block: Block) -> list[bytes]:
+        if self.records is not None:
+            return self.records.keys(block)
+        keys = fold(block.data).split(b"\n")
+        keys.pop()
+        return keys
 
     def _look_up(self, key: bytes) -> int:
         text_id = self._young.get(key) or self._old.get(key) or self.intern(self.canonical(key))

@@ -15,7 +15,7 @@ from agent.alerts import Alert, Folder, alert_id, escape
 from agent.bundle import Bundle, Threshold
 from agent.context import Contexts
 from agent.guard import Guard
-from agent.headers import parse_header, seconds_of_day, time_features
+from agent.headers import Format, parse_header, seconds_of_day, time_features
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
 from agent.scorers import SCORERS
@@ -83,7 +83,7 @@ class Pipeline:
         bundle: Bundle,
         *,
         threshold: Threshold | None = None,
-        header: str | None = None,
+        header: Format | None = None,
         stream: str | None = None,
         max_streams: int = 16384,
         fold_lines: int = 1000,
@@ -147,7 +147,7 @@ class Pipeline:
         self, block: Block, keys: list[bytes], rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Windowed]]:
         ids = self.normalizer.ids(block)[rows]
-        features = time_features(seconds_of_day(block))[rows] if self.timed else None
+        features = time_features(seconds_of_day(block, self.normalizer.records))[rows] if self.timed else None
         if len(rows) < len(keys):
             keys = [keys[row] for row in rows.tolist()]
         for piece, windowed in self.streams.push(block.source, keys, ids, features):

@@ -41,6 +41,8 @@ def score_files(
         for file in files:
             for block in _blocks(file, read_log(Path(file)), advance):
                 _take(pipeline, block, writer, sessions, explain)
+            for remark in pipeline.normalizer.records.report() if pipeline.normalizer.records else ():
+                say(f"{file}: {remark}")
         if sessions is not None:
             writer.write(sessions.records())
     if pipeline.streams.ended:

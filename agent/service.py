@@ -227,6 +227,8 @@ class Service:
             )
             if count
         ]
+        if self._pipeline.normalizer.records is not None:
+            extra += self._pipeline.normalizer.records.report()
         self._say(
             f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
             + ", ".join([f"{self._alerts} alerts", *extra])

@@ -212,6 +212,7 @@ def _describe(chosen: Selection, of_streams: bool) -> dict[str, Any]:
         "span": chosen.span,
         "days": chosen.days,
         "cut_lines": sum(source.cut_lines for source in chosen.corpus.sources),
+        "remarks": chosen.corpus.remarks,
     }
 
 

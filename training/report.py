@@ -49,6 +49,7 @@ def _about_data(data: dict[str, Any]) -> Iterator[str]:
         yield f"all are {'anomalous' if data['anomalies'] else 'normal'}: AUC, AP and best F1 are not defined"
     if data["cut_lines"]:
         yield f"{data['cut_lines']:,} lines of the logs are longer than the agent reads and were cut"
+    yield from data["remarks"]
 
 
 def _span(data: dict[str, Any]) -> str:

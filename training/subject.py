@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.bundle import MANIFEST, Scale, Threshold, Window
 from agent.errors import ConfigError
-from agent.headers import time_features
+from agent.headers import Format, time_features
 from agent.normalize import Normalizer
 from agent.tokenizers import Tokenizer
 from training.corpus import Windows
@@ -29,7 +29,7 @@ class Subject:
     """A model with all that it takes to score logs as the agent does. `normalizer` gives the ids that `score` takes."""
 
     name: str
-    header: str
+    header: Format
     masks: list[str]
     stream: str | None
     window: Window
