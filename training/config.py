@@ -13,7 +13,9 @@ from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
 from agent.headers import Format, check_format
 from agent.normalize import MASKS, select_masks
+from agent.records import Records
 from agent.streams import StreamKey
+from agent.tokenizers.bpe import FEWEST
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -25,14 +27,36 @@ _THRESHOLDS: dict[str, dict[str, float | int | None]] = {
     "quantile": {"q": 0.999},
     "sigma": {"k": 2.5, "window": 100},
 }
+_MAX_TOKENS = {"word": 64, "char": 122, "bpe": 64}
 
 
 class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """The word tokenizer: the tokens that it keeps of a line, the words that it knows, how often one must occur."""
+    """The tokenizer: its kind, the tokens that it keeps of a line, the tokens that it knows, how often one must occur.
 
-    max_tokens: Positive = 64
+    kind            word (of delimited records: their values), char or bpe
+    max_tokens      null: 64 words, 122 characters, 64 pieces of bpe; of delimited records always their parts
+    max_vocabulary  with the special tokens; that of char is fixed
+    """
+
+    kind: Literal["word", "char", "bpe"] = "word"
+    max_tokens: Positive | None = None
     max_vocabulary: Annotated[int, Meta(ge=5)] = 10000
     min_frequency: Positive = 1
+
+    def __post_init__(self) -> None:
+        if self.kind == "bpe" and self.max_vocabulary < FEWEST:
+            raise ValueError(f"max_vocabulary: a tokenizer of the kind bpe needs {FEWEST} or more, every byte is one")
+
+    def resolve(self, header: str | Records) -> None:
+        """Sets `max_tokens` to what holds where it is null; a ValueError where it is not that of delimited records."""
+        if isinstance(header, Records) and self.kind == "word":
+            parts = len(header.parts())
+            if self.max_tokens not in (None, parts):
+                raise ValueError(
+                    f"tokenizer.max_tokens is {self.max_tokens}, but a record has {parts} parts; set it to null"
+                )
+            self.max_tokens = parts
+        self.max_tokens = self.max_tokens or _MAX_TOKENS[self.kind]
 
 
 class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,6 +136,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
             select_masks(self.masks)
         except (BundleError, ConfigError) as error:
             raise ValueError(str(error)) from None
+        self.tokenizer.resolve(self.header)
 
     def lines(self) -> Window:
         """How many lines a score looks at: one, unless the family says otherwise."""

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 import agent
 from agent.errors import ConfigError, OddlineError
 from agent.tokenizers import Tokenizer, pad
-from agent.tokenizers.word import WordTokenizer
 from training import run as folder
 from training.config import RunConfig, StageConfig
 from training.contracts import Data, Examples, Stage
 from training.corpus import Corpus, Windows
 from training.families import FAMILIES
+from training.tokens import train_tokenizer
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -81,8 +81,7 @@ def _tokenize(config: RunConfig, train: Corpus, validation: Corpus) -> tuple[Tok
     """A tokenizer of the training lines alone, and the tokens of all texts."""
     counts = np.bincount(train.ids, minlength=len(train.texts)).tolist()
     seen = {text: count for text, count in zip(train.texts, counts, strict=True) if count}
-    settings = config.tokenizer
-    tokenizer = WordTokenizer.train(seen, settings.max_tokens, settings.max_vocabulary, settings.min_frequency)
+    tokenizer = train_tokenizer(config, seen)
     tokens, lengths = pad(tokenizer.encode(text) for text in train.texts)
     return tokenizer, Data(train, validation, tokens.astype(np.int32), lengths)
 

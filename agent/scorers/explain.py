@@ -53,5 +53,6 @@ class Explainer:
         return {"text": self._text(self._known.tokens[best]), "distance": float(distances[best])}
 
     def _text(self, tokens: NDArray[np.int64]) -> str:
-        words = self._tokenizer.decode(tokens[tokens != PAD].tolist())
-        return _TIGHT.sub(lambda match: match[1] or match[2] or match[3], words)
+        text = self._tokenizer.decode(tokens[tokens != PAD].tolist())
+        words = self._tokenizer.kind == "word"
+        return _TIGHT.sub(lambda match: match[1] or match[2] or match[3], text) if words else text

@@ -3,12 +3,15 @@
 from typing import Any
 
 from agent.errors import BundleError
+from agent.tokenizers.bpe import BpeTokenizer
+from agent.tokenizers.char import CharTokenizer
 from agent.tokenizers.contract import BEGIN, END, PAD, SPECIAL, UNKNOWN, Tokenizer, pad
+from agent.tokenizers.fields import FieldTokenizer
 from agent.tokenizers.word import WordTokenizer
 
 __all__ = ["BEGIN", "END", "PAD", "SPECIAL", "UNKNOWN", "Tokenizer", "load_tokenizer", "pad"]
 
-_KINDS = {kind.kind: kind.from_json for kind in (WordTokenizer,)}
+_KINDS = {kind.kind: kind.from_json for kind in (WordTokenizer, FieldTokenizer, CharTokenizer, BpeTokenizer)}
 
 
 def load_tokenizer(content: Any) -> Tokenizer:

@@ -1,5 +1,6 @@
 """What every tokenizer offers, and what all of them share."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -59,3 +60,19 @@ def pad(sequences: Iterable[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[
     for row, sequence in zip(ids, rows, strict=True):
         row[: len(sequence)] = sequence
     return ids, lengths
+
+
+def frequent(counts: Counter[str], min_frequency: int) -> list[str]:
+    """What occurs `min_frequency` times or more, the most frequent first, in alphabetical order among equals."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [word for word, times in ordered if times >= min_frequency]
+
+
+def is_words(vocabulary: Any) -> bool:
+    """Whether this is a list of strings."""
+    return isinstance(vocabulary, list) and all(isinstance(word, str) for word in vocabulary)
+
+
+def is_length(max_tokens: Any) -> bool:
+    """Whether this is an integer above 0."""
+    return type(max_tokens) is int and max_tokens > 0

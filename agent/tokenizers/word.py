@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.errors import BundleError
-from agent.tokenizers.contract import BEGIN, END, PAD, SPECIAL, UNKNOWN
+from agent.tokenizers.contract import BEGIN, END, PAD, SPECIAL, UNKNOWN, frequent, is_length, is_words
 
 _WORD = re.compile(r"<\w+>|\w+|[^\w\s]")
 
@@ -19,7 +19,7 @@ class WordTokenizer:
     def __init__(self, vocabulary: Sequence[str], max_tokens: int) -> None:
         self.vocabulary = list(vocabulary)
         self.max_tokens = max_tokens
-        self._ids = {word: index for index, word in enumerate(self.vocabulary)}
+        self._ids = {word: index for index, word in enumerate(self.vocabulary) if index >= len(SPECIAL)}
 
     @classmethod
     def train(
@@ -38,9 +38,8 @@ class WordTokenizer:
     def from_json(cls, content: dict[str, Any]) -> "WordTokenizer":
         """The tokenizer of which `to_json` made `content`; a BundleError or KeyError where it is damaged."""
         vocabulary, max_tokens = content["vocabulary"], content["max_tokens"]
-        words = isinstance(vocabulary, list) and all(isinstance(word, str) for word in vocabulary)
-        special = words and tuple(vocabulary[: len(SPECIAL)]) == SPECIAL
-        if not special or not isinstance(max_tokens, int) or max_tokens < 1:
+        special = is_words(vocabulary) and tuple(vocabulary[: len(SPECIAL)]) == SPECIAL
+        if not special or not is_length(max_tokens):
             raise BundleError("tokenizer.json is damaged: wrong special words or max_tokens")
         return cls(vocabulary, max_tokens)
 
@@ -74,9 +73,3 @@ class WordTokenizer:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         return {"kind": self.kind, "max_tokens": self.max_tokens, "vocabulary": self.vocabulary}
-
-
-def frequent(counts: Counter[str], min_frequency: int) -> list[str]:
-    """What occurs `min_frequency` times or more, the most frequent first, in alphabetical order among equals."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [word for word, times in ordered if times >= min_frequency]

@@ -1,0 +1,26 @@
+"""Which tokenizer a configuration asks for."""
+
+from collections.abc import Mapping
+
+from agent.records import Records
+from agent.tokenizers import Tokenizer
+from agent.tokenizers.bpe import BpeTokenizer
+from agent.tokenizers.char import CharTokenizer
+from agent.tokenizers.fields import FieldTokenizer
+from agent.tokenizers.word import WordTokenizer
+from training.config import RunConfig
+
+
+def train_tokenizer(config: RunConfig, texts: Mapping[str, int]) -> Tokenizer:
+    """A tokenizer of the configured kind, trained on `texts` (text -> how often it occurs); the words of delimited
+    records are their values.
+    """
+    settings = config.tokenizer
+    limits = settings.max_vocabulary, settings.min_frequency
+    if settings.kind == "char":
+        return CharTokenizer(settings.max_tokens)
+    if settings.kind == "bpe":
+        return BpeTokenizer.train(texts, settings.max_tokens, *limits)
+    if isinstance(config.header, Records):
+        return FieldTokenizer.train(texts, config.header, *limits)
+    return WordTokenizer.train(texts, settings.max_tokens, *limits)
