@@ -270,8 +270,11 @@ def _number(cell: bytes, since: Callable[[datetime], float]) -> float:
 
 
 def _iso(cell: bytes) -> datetime | None:
+    """The time in ISO 8601; None where it is none, or lies before or after the years 1 to 9999 of UTC."""
     try:
         time = datetime.fromisoformat(cell.decode("utf-8", "replace").strip())
-    except ValueError:
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time
