@@ -228,7 +228,7 @@ class RecordReader:
             seconds = np.array(list(map(float, cells)))
         except ValueError:
             seconds = np.array([_number(cell, since) for cell in cells])
-        seconds[~((seconds >= _FIRST) & (seconds <= _END))] = np.nan
+        seconds[~((seconds >= _FIRST) & (seconds < _END))] = np.nan
         return seconds
 
     def report(self) -> list[str]:
