@@ -110,6 +110,30 @@ def test_a_manifest_that_is_none(call_agent, copy, content):
     assert_refused(call_agent, copy, "manifest.json")
 
 
+def test_a_bundle_of_records(call_agent, copy, tmp_path):
+    header = {"columns": ["at", "user", "host"], "time": "at"}
+    edit_json(copy / "manifest.json", put("header", value=header))
+    assert json.loads(call_agent("inspect", copy, "--json").stdout)["header"] == header
+    assert "header csv: 3 columns, text user host, time at, stream one" in call_agent("inspect", copy).stdout
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_bytes(b"1,ann,h1,x\n2,ann\n3,ann,h1,x\n")
+    second.write_bytes(b"1,ann,h1\n2,ann,h1,x\n")
+    more, fewer = (
+        "more fields than the 3 declared columns; those",
+        "fewer fields than the 3 declared columns; the missing",
+    )
+    said = call_agent("score", first, second, "-b", copy).stderr.splitlines()
+    assert [line.partition(": ")[2].rpartition(" were ")[0] for line in said] == [
+        f"{first}: 2 rows have {more}",
+        f"{first}: 1 row has {fewer} ones",
+        f"{second}: 1 row has {more}",
+    ]
+    said = call_agent("tail", first, "--once", "--from", "start", "-b", copy, "--sink", "console:").stderr
+    assert "format csv" in said and f"2 rows have {more} were left out, 1 row has {fewer} ones" in said
+    plain = call_agent("score", first, "-b", copy, "--header", "none")
+    assert plain.returncode == 0 and plain.stderr == "", "an option overrides the bundle"
+
+
 def put(*path: str | int, value: Any) -> Callable[[Any], None]:
     """A change of JSON data: the value at a path."""
 
@@ -146,6 +170,8 @@ def drop(*path: str) -> Callable[[Any], None]:
         (put("scorer", value="codebook"), "the graph detector has the tensors"),
         (put("settings", "time_of_day", value=True), "detector"),
         (put("header", value="klingon"), "unknown header format 'klingon'"),
+        (put("header", value={"columns": ["a"], "time": "b"}), "time: 'b' is none of its columns; choose from a - at `$.header`"),
+        (put("header", value={"colums": ["a"]}), "unknown field `colums` - at `$.header`"),
         (put("stream", value="req-("), "req-("),
         (put("threshold", "kind", value="moon"), "threshold.kind"),
         (drop("threshold", "q"), "threshold"),

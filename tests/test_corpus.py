@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
 from agent.normalize import MASKS
+from agent.records import Records
 from agent.streams import Streams
 
 pytest.importorskip("torch")
 
+from training.config import RunConfig, load
 from training.corpus import (
     Corpus,
     Windows,
@@ -25,6 +27,7 @@ from training.corpus import (
     select,
     split,
 )
+from training.job import Job, _gather
 
 LINES = [
     b"Mar  9 10:00:00 web1 shopd[7]: req-1 get /items/5\n",
@@ -106,6 +109,37 @@ def test_the_chunks_do_not_matter(tmp_path, monkeypatch, log):
 def test_lines_that_are_cut_are_counted(tmp_path):
     corpus = read(put(tmp_path / "long", b"x" * 70000 + b"\nshort\n"))
     assert len(corpus) == 2 and corpus.sources[0].cut_lines == 1
+
+
+LOGONS = Records(["at", "user", "host"], time="at")
+
+
+def test_records_are_read_with_their_own_times(tmp_path, monkeypatch):
+    log = put(tmp_path / "logons.csv", b"3600,ann,h1\n2026-03-09T10:00:05+01:00,bob, h2 \nnoon,ann,h1,x,y\n,ann\n")
+    put(tmp_path / "more.csv", b"7,ann,h1\n")
+    corpus = read_corpus([tmp_path], LOGONS, MASKS, r",(\w+),", None, True, True)
+    assert corpus.texts[1:] == ["ann,h1", "bob,h2", "ann,"] and corpus.ids.tolist() == [1, 2, 1, 3, 1]
+    assert corpus.keys == [b"ann", b"bob", b""]
+    march = datetime(2026, 3, 9, 9, 0, 5, tzinfo=UTC).timestamp()
+    assert corpus.times.tolist() == [3600, march, march, march, 7], "a row without a time has that of the row before"
+    np.testing.assert_array_equal(corpus.seconds, [3600, 36005, np.nan, np.nan, 7])
+    assert corpus.span == ("1970-01-01T00:00:07+00:00", "1970-01-01T01:00:00+00:00")
+    assert corpus.remarks == [
+        "logons.csv: 1 row has more fields than the 3 declared columns; those were left out",
+        "logons.csv: 1 row has fewer fields than the 3 declared columns; the missing ones were taken as empty",
+    ]
+    monkeypatch.setattr("training.logs.CHUNK", 7)
+    pieces = read_corpus([log], LOGONS, MASKS, None, None, True, True)
+    assert pieces.texts == corpus.texts and pieces.remarks == corpus.remarks
+    assert select(pieces, datetime(2026, 1, 1, tzinfo=UTC), None).ids.tolist() == [2, 1, 3]
+
+
+def test_the_training_tells_rows_of_a_wrong_width(tmp_path, capsys):
+    log = put(tmp_path / "logons.csv", b"1,ann,h1,x\n2,bob,h2,x\n")
+    job = Job([log], tmp_path / "run", None, (), {}, None, None, None, "cpu", 1, False)
+    _gather(job, load({"any": RunConfig}, None, ["header={columns: [at, user, host], time: at}"]))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "logons.csv: 2 rows have more fields than the 3 declared columns; those were left out"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from agent.bundle import Bundle, Known, Threshold
 from agent.guard import Guard
 from agent.lines import Block, LineSplitter
 from agent.pipeline import Changes, Pipeline
+from agent.records import Records
 from agent.scores import line_records
+from agent.threshold import Limits
 
 READ = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NORMAL = made_up_lines(48, seed=1)
@@ -338,6 +340,25 @@ def test_line_ends_make_no_difference(bundles):
     unix, windows = (run(Pipeline(bundles["bundle"]), blocks(text)) for text in (data, data.replace(b"\n", b"\r\n")))
     assert np.array_equal(unix.scores, windows.scores, equal_nan=True)
     assert [alert.message for alert in unix.alerts] == [alert.message for alert in windows.alerts]
+
+
+@pytest.mark.parametrize("kind", ["bundle", "timed_bundle"])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(log=logs(), cache=st.booleans())
+def test_nor_do_they_with_records(bundles, kind, log, cache):
+    data, cuts = log
+    records = Records(["at", "rest"], time="at", delimiter=":")
+    whole = run(Pipeline(bundles[kind], header=records), blocks(data))
+    assert run(Pipeline(bundles[kind], header=records, cache=cache), blocks(data, cuts)) == whole
+
+
+def test_an_alert_about_a_record_has_its_time_and_the_whole_row(bundles):
+    data = b"".join(b"%d,ann,h%d\n" % (86400 + at, at % 2) for at in range(9)) + b'2026-03-09T10:00:00,"x,\x1b","q"\n'
+    pipeline = Pipeline(bundles["timed_bundle"], header=Records(["at", "user", "host"], time="at"))
+    pipeline.limits = Limits(Threshold("fixed", value=0.0), pipeline.bundle.manifest.scale)
+    alerts = run(pipeline, blocks(data)).alerts
+    assert (alerts[0].time, alerts[-1].time) == ("1970-01-02T00:00:03+00:00", "2026-03-09T10:00:00+00:00")
+    assert (alerts[-1].message, alerts[-1].program) == (r'2026-03-09T10:00:00,"x,\x1b","q"', "")
 
 
 def test_a_line_of_ten_megabytes(bundles):
