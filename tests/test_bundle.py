@@ -170,7 +170,7 @@ def drop(*path: str) -> Callable[[Any], None]:
         (put("scorer", value="codebook"), "the graph detector has the tensors"),
         (put("settings", "time_of_day", value=True), "detector"),
         (put("header", value="klingon"), "unknown header format 'klingon'"),
-        (put("header", value={"columns": ["a"], "time": "b"}), "time: 'b' is none of its columns; choose from a - at `$.header`"),
+        (put("header", value={"columns": ["a"], "time": "b"}), "time: 'b' is none of its columns"),
         (put("header", value={"colums": ["a"]}), "unknown field `colums` - at `$.header`"),
         (put("stream", value="req-("), "req-("),
         (put("threshold", "kind", value="moon"), "threshold.kind"),
