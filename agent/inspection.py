@@ -15,6 +15,8 @@ from agent.pipeline import Pipeline
 from agent.records import Records
 from agent.service import DEFAULT_BUNDLE, load_bundle
 
+_UNITS = {"word": "words", "fields": "values"}
+
 
 def check_bundle(name: str, provider: str, as_json: bool) -> None:
     """Verifies hashes, signatures and parity; a BundleError says what is wrong."""
@@ -59,7 +61,7 @@ def inspect_bundle(name: str, as_json: bool) -> None:
 
 def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
     pipeline = Pipeline(bundle)
-    window, scale = manifest.window, manifest.scale
+    window, scale, known = manifest.window, manifest.scale, bundle.known
     rule = msgspec.to_builtins(manifest.threshold)
     return [
         ("name", manifest.name),
@@ -75,10 +77,7 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
             f"{window.size} lines" + (", padded" if window.pad else "") + (", ends count" if window.end else ""),
         ),
         ("settings", _pairs(manifest.settings)),
-        (
-            "vocabulary",
-            f"{len(bundle.tokenizer)} words; {len(bundle.known.hashes)} texts known, {len(bundle.known.tokens)} shown",
-        ),
+        ("vocabulary", f"{_vocabulary(bundle)}; {len(known.hashes)} texts known, {len(known.tokens)} shown"),
         ("threshold", f"{_pairs(rule)}: scores above {pipeline.limits.constant:.4g}"),
         (
             "normal scores",
@@ -91,6 +90,11 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
             f"{_size(bundle) / 1e6:.2f} MB in {len(manifest.files) + 1} files",
         ),
     ]
+
+
+def _vocabulary(bundle: Bundle) -> str:
+    """How many tokens there are, of what."""
+    return f"{len(bundle.tokenizer)} {_UNITS.get(bundle.tokenizer.kind, bundle.tokenizer.kind + ' tokens')}"
 
 
 def _header(manifest: Manifest) -> str:

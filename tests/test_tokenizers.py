@@ -15,6 +15,8 @@ from agent.tokenizers.bpe import FEWEST, BpeTokenizer
 from agent.tokenizers.char import CharTokenizer
 from agent.tokenizers.fields import FieldTokenizer
 from agent.tokenizers.word import WordTokenizer
+from training.config import RunConfig, load
+from training.tokens import train_tokenizer
 
 LINES = {
     "sshd: Accepted publickey for deploy from <ip>": 40,
@@ -278,3 +280,55 @@ def test_pairs_without_the_library_are_refused_in_one_line(monkeypatch):
     with pytest.raises(ConfigError, match=line):
         BpeTokenizer.train(LINES, 12, 320, 2)
     assert reload(WORDS).encode("sshd") == WORDS.encode("sshd")
+
+
+HEADER = msgspec.to_builtins(RECORDS)
+
+
+def configured(**content):
+    """A configuration with these keys."""
+    return load({"": RunConfig}, options=content)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "max_tokens"),
+    [
+        ({}, "word", 64),
+        ({"tokenizer": {"max_tokens": 5}}, "word", 5),
+        ({"tokenizer": {"kind": "char"}}, "char", 122),
+        ({"tokenizer": {"kind": "char", "max_tokens": 9}}, "char", 9),
+        ({"tokenizer": {"kind": "bpe"}}, "bpe", 64),
+        ({"header": HEADER}, "fields", 4),
+        ({"header": HEADER, "tokenizer": {"max_tokens": 4}}, "fields", 4),
+        ({"header": HEADER, "tokenizer": {"kind": "char"}}, "char", 122),
+        ({"header": HEADER, "tokenizer": {"kind": "bpe"}}, "bpe", 64),
+    ],
+)
+def test_the_configuration_chooses_the_tokenizer_and_says_its_length(content, kind, max_tokens):
+    config = configured(**content)
+    tokenizer = train_tokenizer(config, ROWS if "header" in content else LINES)
+    assert (tokenizer.kind, tokenizer.max_tokens, config.tokenizer.max_tokens) == (kind, max_tokens, max_tokens)
+    again = msgspec.convert(msgspec.to_builtins(config), RunConfig)
+    assert again == config, "what a run folder keeps is read back as it was"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"tokenizer": {"kind": "syllable"}}, "tokenizer"),
+        ({"tokenizer": {"kind": "bpe", "max_vocabulary": FEWEST - 1}}, "needs 260 or more"),
+        ({"tokenizer": {"max_tokens": 0}}, "tokenizer"),
+        ({"header": HEADER, "tokenizer": {"max_tokens": 64}}, "a record has 4 parts; set it to null"),
+    ],
+)
+def test_a_configuration_of_no_tokenizer_is_refused(content, named):
+    with pytest.raises(ConfigError, match=named):
+        configured(**content)
+
+
+def test_the_limits_of_the_configuration_hold():
+    config = configured(tokenizer={"kind": "bpe", "max_vocabulary": 261})
+    assert len(train_tokenizer(config, LINES)) == 261
+    assert len(train_tokenizer(configured(tokenizer={"max_vocabulary": 6}), LINES)) == 6
+    rare = configured(header=HEADER, tokenizer={"min_frequency": 10})
+    assert train_tokenizer(rare, ROWS).vocabulary[8:] == ["h1", "EXAMPLE", "", "Network"]
