@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError
 from agent.headers import Format
+from agent.relative import Relative
 from agent.runtime import first_line, open_session
 from agent.tokenizers import Tokenizer, load_tokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 has neither records, carried states nor relative scores
 MANIFEST = "manifest.json"
 TOLERANCE = 1e-4  # the largest difference from the trained model that a host may show
 
@@ -100,6 +101,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     threshold: Threshold
     metrics: dict[str, Any]
     files: dict[str, str]
+    relative: Relative | None = None
 
 
 class Known:
@@ -164,10 +166,10 @@ class Bundle:
             raise BundleError(f"bundle {path}: the manifest lists no hash of {sorted(unlisted)[0]}; export it again")
         return cls(path, manifest, provider)
 
-    def run(self, graph: str, **inputs: NDArray) -> list[NDArray]:
-        """The outputs of a graph, in the order of its signature."""
+    def run(self, graph: str, wanted: list[str] | None = None, **inputs: NDArray) -> list[NDArray]:
+        """The outputs of a graph that are wanted, or all in the order of its signature."""
         try:
-            return self.sessions[graph].run(None, inputs)
+            return self.sessions[graph].run(wanted, inputs)
         except Exception as error:  # its exceptions share no base class
             raise BundleError(f"bundle {self.path}: the graph {graph} failed: {first_line(error)}") from None
 

@@ -1,7 +1,6 @@
 """From a block of lines to scores and alerts, with all that has to be carried from block to block."""
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,12 +17,13 @@ from agent.guard import Guard
 from agent.headers import Format, parse_header, seconds_of_day, time_features
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
-from agent.scorers import SCORERS
-from agent.scorers.explain import Explainer
+from agent.scorers import EXPLAINERS, SCORERS
+from agent.scoring import Piece, StreamScorer
 from agent.soundness import check_bundle
-from agent.streams import StreamKey, Streams, Windowed
+from agent.streams import StreamKey
 from agent.threshold import Limits, p_value, severity
 
+_CONTEXT = 9  # lines told before an odd one where the model looks at single lines
 MAX_TEXTS = 32768  # canonical texts kept before those that no window holds are forgotten
 
 
@@ -36,6 +36,8 @@ class StreamState(msgspec.Struct, array_like=True):
     features: list[list[float]]
     count: int
     context: list[bytes]
+    load: list[bytes] = []  # what else the streams of the bundle named carry
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,20 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """What the model saw of an odd line.
+
+    window    int32 [size]: text ids, the line's own last
+    features  float32 [size, width], or None
+    before    what the model carried before the line, one array for each of its state tensors
+    """
+
+    window: NDArray[np.int32]
+    features: NDArray[np.float32] | None
+    before: list[NDArray]
+
+
+@dataclass(frozen=True)
 class Scored:
     """A block with its scores.
 
@@ -57,7 +73,7 @@ class Scored:
     keys     one stream key a line
     scores   float32 [lines]; NaN while a window warms up, and for alerts of ours
     limits   float32 [lines]
-    windows  of each odd line, in order: text ids int32 [size] and features float32 [size, width] or None
+    seen     what the model saw of each odd line, by its index, in order
     """
 
     block: Block
@@ -65,12 +81,12 @@ class Scored:
     keys: list[bytes]
     scores: NDArray[np.float32]
     limits: NDArray[np.float32]
-    windows: dict[int, tuple[NDArray[np.int32], NDArray[np.float32] | None]]
+    seen: dict[int, Odd]
 
     @cached_property
     def odd(self) -> list[int]:
         """The indices of the lines above their limits, in order."""
-        return sorted(self.windows)
+        return list(self.seen)
 
 
 class Pipeline:
@@ -97,14 +113,16 @@ class Pipeline:
         self.limits = Limits(threshold or manifest.threshold, manifest.scale)
         self.normalizer = Normalizer(self.header, manifest.masks, cache=cache)
         self.scorer = SCORERS[manifest.scorer](bundle, self._text, cache)
-        self.timed = bool(manifest.settings["time_of_day"])
-        self.streams = Streams(manifest.window.size, 2 if self.timed else 0, max_streams)
+        self.timed = bool(manifest.settings.get("time_of_day", False))
+        width = 2 if self.timed else 0
+        self._lines = StreamScorer(self.scorer, manifest.window, manifest.state, manifest.relative, width, max_streams)
+        self.streams = self._lines.streams
         self.folder = Folder(fold_lines)
         self.suppressed = 0
         self.own_lines = 0
         self._stream_key = StreamKey(stream or manifest.stream)
-        self._explainer = Explainer(self.scorer, bundle.tokenizer, bundle.known)
-        self._contexts = Contexts(manifest.window.size - 1)
+        self._explainer = EXPLAINERS[manifest.scorer](self.scorer, bundle.tokenizer, bundle.known)
+        self._contexts = Contexts(manifest.window.size - 1 or _CONTEXT)
         self._guard = guard
         self._host = socket.gethostname()
 
@@ -117,21 +135,19 @@ class Pipeline:
         keys = self._stream_key.keys(block)
         rows = self._foreign_rows(block)
         scores, limits = np.full((2, len(block)), np.nan, np.float32)
-        windows = {}
-        for lines, windowed in self._push(block, keys, rows):
-            scores[lines] = self._score(windowed)
-            limits[lines] = self.limits.of(block.source, scores[lines])
-            for index in np.flatnonzero(scores[lines] > limits[lines]).tolist():
-                windows[int(lines[index])] = (
-                    windowed.ids[index],
-                    None if windowed.features is None else windowed.features[index],
-                )
-        return Scored(block, rows, keys, scores, limits, windows)
+        seen = {}
+        for piece in self._lines.push(block.source, *self._inputs(block, keys, rows)):
+            lines = rows[piece.rows]
+            scores[lines] = piece.scores
+            limits[lines] = self.limits.of(block.source, piece.scores)
+            for index in np.flatnonzero(piece.scores > limits[lines]).tolist():
+                seen[int(lines[index])] = _odd(piece, index)
+        return Scored(block, rows, keys, scores, limits, seen)
 
     def prime(self, block: Block) -> None:
         """Takes lines into the windows without scoring them: those before the place where reading starts."""
         keys, rows = self._stream_key.keys(block), self._foreign_rows(block)
-        for _ in self._push(block, keys, rows):
+        for _ in self.streams.push(block.source, *self._inputs(block, keys, rows)):
             pass
         self._contexts.remember(block, keys, rows)
 
@@ -143,26 +159,13 @@ class Pipeline:
         self.own_lines += len(own)
         return np.delete(rows, own)
 
-    def _push(
+    def _inputs(
         self, block: Block, keys: list[bytes], rows: NDArray[np.int64]
-    ) -> Iterator[tuple[NDArray[np.int64], Windowed]]:
+    ) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.float32] | None]:
+        """The stream keys, text ids and features of the lines that count."""
         ids = self.normalizer.ids(block)[rows]
         features = time_features(seconds_of_day(block, self.normalizer.records))[rows] if self.timed else None
-        if len(rows) < len(keys):
-            keys = [keys[row] for row in rows.tolist()]
-        for piece, windowed in self.streams.push(block.source, keys, ids, features):
-            yield rows[piece], windowed
-
-    def _score(self, windowed: Windowed) -> NDArray[np.float32]:
-        window = self.bundle.manifest.window
-        if window.pad:
-            return self.scorer.score(windowed.ids, windowed.features)
-        scores = np.full(len(windowed.ids), np.nan, np.float32)
-        full = windowed.counts >= window.size
-        scores[full] = self.scorer.score(
-            windowed.ids[full], None if windowed.features is None else windowed.features[full]
-        )
-        return scores
+        return keys if len(rows) == len(keys) else [keys[row] for row in rows.tolist()], ids, features
 
     def _bound_texts(self) -> None:
         if len(self.normalizer.texts) > MAX_TEXTS:
@@ -172,10 +175,8 @@ class Pipeline:
 
     def reason(self, scored: Scored, index: int) -> dict[str, Any]:
         """Why an odd line is odd, as JSON data."""
-        window, features = scored.windows[index]
-        return self._explainer.reason(
-            self._text(window[-1]), window, features, float(scored.scores[index]), float(scored.limits[index])
-        )
+        odd, score, limit = scored.seen[index], float(scored.scores[index]), float(scored.limits[index])
+        return self._explainer.reason(self._text(odd.window[-1]), odd.window, odd.features, odd.before, score, limit)
 
     def alerts(self, scored: Scored, identity: str, read: datetime) -> list[Alert]:
         """The alerts of a block, repeats folded. identity: what names the file whatever its path; read: when, aware."""
@@ -191,7 +192,7 @@ class Pipeline:
             return None
         header = parse_header(line, self.header, read)
         time = (header.time or read).isoformat()
-        row = self.folder.count(block.source, self._text(scored.windows[index][0][-1]), number, time)
+        row = self.folder.count(block.source, self._text(scored.seen[index].window[-1]), number, time)
         if row is None:
             return None
         score, offset = float(scored.scores[index]), int(block.offsets[index])
@@ -236,13 +237,15 @@ class Pipeline:
             return None
         ids, features, count = self.streams.tail(slot)
         texts = [self._text(text_id) if text_id != PADDING else None for text_id in ids.tolist()]
-        return msgspec.msgpack.encode(StreamState(texts, features.tolist(), count, self._contexts.of((source, key))))
+        context, load = self._contexts.of((source, key)), self.streams.load(slot)
+        return msgspec.msgpack.encode(StreamState(texts, features.tolist(), count, context, load, self.bundle.id))
 
     def restore_stream(self, source: str, key: bytes, blob: bytes) -> None:
         """Sets a stream as `changes` gave it."""
         state = msgspec.msgpack.decode(blob, type=StreamState)
         ids = [PADDING if text is None else self.normalizer.intern(text) for text in state.texts]
-        self.streams.restore(source, key, ids, state.features, state.count)
+        load = state.load if state.bundle == self.bundle.id else []
+        self.streams.restore(source, key, ids, state.features, state.count, load)
         self._contexts.restore((source, key), state.context)
 
     def restore_memory(self, source: str, fold: bytes | None, limits: bytes | None) -> None:
@@ -251,3 +254,9 @@ class Pipeline:
             self.folder.restore(source, fold)
         if limits is not None:
             self.limits.restore(source, limits)
+
+
+def _odd(piece: Piece, index: int) -> Odd:
+    features = piece.windowed.features
+    before = [kept[index] for kept in piece.before]
+    return Odd(piece.windowed.ids[index], None if features is None else features[index], before)

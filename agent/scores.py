@@ -34,7 +34,7 @@ def line_records(scored: Scored, pipeline: Pipeline | None = None) -> Iterator[d
             "stream": escape(key),
             "score": score_json(score),
             "threshold": score_json(limit),
-            "anomaly": index in scored.windows,
+            "anomaly": index in scored.seen,
         }
         if pipeline is not None and record["anomaly"]:
             record["reason"] = pipeline.reason(scored, index)
@@ -56,7 +56,7 @@ class Sessions:
             row[0] += 1
             row[2] = first + index
             row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
-            row[4] = row[4] or index in scored.windows
+            row[4] = row[4] or index in scored.seen
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One object a stream, in the order of their first lines."""

@@ -1,10 +1,12 @@
 """What a bundle must be beyond the types in its manifest: usable rules, and graphs that fit each other."""
 
-from agent.bundle import Bundle, Manifest, Scale, Tensor
+from agent.bundle import Bundle, Graph, Manifest, Scale, Tensor
 from agent.errors import BundleError, ConfigError
 from agent.headers import check_format
 from agent.normalize import select_masks
+from agent.relative import check_relative
 from agent.scorers import SCORERS
+from agent.scorers.surprise import REDUCTIONS
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
 
@@ -26,7 +28,7 @@ def check_bundle(bundle: Bundle) -> None:
     try:
         _check_rules(manifest)
         _check_scale(manifest.scale)
-        _check_vectors(manifest)
+        (_check_surprise if manifest.scorer == "surprise" else _check_vectors)(manifest)
     except (BundleError, ConfigError) as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from None
 
@@ -36,8 +38,8 @@ def _check_rules(manifest: Manifest) -> None:
     select_masks(manifest.masks)
     StreamKey(manifest.stream)
     check_threshold(manifest.threshold)
-    if manifest.window.size < 2:
-        raise BundleError(f"window.size: {manifest.window.size} is too small; the least is 2")
+    if manifest.relative is not None:
+        check_relative(manifest.relative)
 
 
 def _check_scale(scale: Scale) -> None:
@@ -54,13 +56,15 @@ def _check_scale(scale: Scale) -> None:
 def _check_vectors(manifest: Manifest) -> None:
     """Whether the settings and graphs are those of the scorer, and fit each other and the window."""
     settings = manifest.settings
+    if manifest.window.size < 2:
+        raise BundleError(f"window.size: {manifest.window.size} is too small; the least is 2")
+    if manifest.state:
+        raise BundleError(f"the scorer {manifest.scorer} carries no state, the manifest has one; export it again")
     for name, kind in (("distance", str), ("time_of_day", bool), ("width", int)):
         if not isinstance(settings.get(name), kind):
             raise BundleError(f"the manifest lacks the setting {name!r} or its value is wrong; export it again")
     for name, expected in (("encoder", _ENCODER), ("detector", _DETECTORS[manifest.scorer])):
-        if name not in manifest.graphs:
-            raise BundleError(f"the manifest lacks the graph {name!r}; export it again")
-        graph = manifest.graphs[name]
+        graph = _graph(manifest, name)
         found = [(tensor.name, tensor.dtype) for tensor in graph.inputs], [tensor.dtype for tensor in graph.outputs]
         if found != expected:
             raise BundleError(f"the graph {name} has the tensors {found}, it needs {expected}; export it again")
@@ -70,6 +74,34 @@ def _check_vectors(manifest: Manifest) -> None:
     _check_lengths(manifest.graphs["encoder"].outputs, [[vector]], "encoder gives")
     _check_lengths(detector.inputs, [windows] if scored else [windows, [vector]], "detector takes")
     _check_lengths(detector.outputs, [[seen]] if scored else [[], [vector]], "detector gives")
+
+
+def _graph(manifest: Manifest, name: str) -> Graph:
+    if name not in manifest.graphs:
+        raise BundleError(f"the manifest lacks the graph {name!r}; export it again")
+    return manifest.graphs[name]
+
+
+def _check_surprise(manifest: Manifest) -> None:
+    """Whether the settings, the graph and the carried state are those of a language model."""
+    if manifest.window.size != 1:
+        raise BundleError(f"window.size: {manifest.window.size} does not go with the scorer surprise, which takes 1")
+    if manifest.settings.get("reduce") not in REDUCTIONS:
+        raise BundleError(f"the setting 'reduce' must be one of {', '.join(REDUCTIONS)}; export it again")
+    graph = _graph(manifest, "model")
+    carried = [(tensor.name, tensor.dtype, tensor.axes) for tensor in manifest.state]
+    inputs = [(tensor.name, tensor.dtype, tensor.axes) for tensor in graph.inputs]
+    if inputs != [("ids", "int64", ["batch", "tokens"]), ("lengths", "int64", ["batch"]), *carried]:
+        raise BundleError(f"the graph model takes {[name for name, _, _ in inputs]}; with its state that cannot be")
+    outputs = {tensor.name: (tensor.dtype, len(tensor.axes)) for tensor in graph.outputs}
+    needed = {"losses": ("float32", 2), "log_probabilities": ("float32", 3)}
+    needed |= {f"next_{name}": (dtype, len(axes)) for name, dtype, axes in carried}
+    for name, wanted in needed.items():
+        if outputs.get(name) != wanted:
+            raise BundleError(f"the graph model needs an output {name} of the type and rank {wanted}; export it again")
+    for tensor in manifest.state:
+        if tensor.axes[:1] != ["batch"] or not all(isinstance(axis, int) for axis in tensor.axes[1:]):
+            raise BundleError(f"state: {tensor.name} has the axes {tensor.axes}; all but the first must be fixed")
 
 
 def _check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:

@@ -1,4 +1,4 @@
-"""Streams: which stream a line belongs to, and the last lines of each, in a bounded number of streams."""
+"""Streams: which stream a line belongs to, its last lines and what a model carries along it, in a bounded number."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -41,22 +41,27 @@ class Windowed:
     ids       int32 [lines, size]: text ids, the line's own last; 0 before the first line of a stream
     features  float32 [lines, size, width], what goes with each id, or None
     counts    int64 [lines]: how many lines the stream has had, this one counted
+    slots     int64 [lines]: the rows of `Streams.carried` that are the line's stream's
     """
 
     ids: NDArray[np.int32]
     features: NDArray[np.float32] | None
     counts: NDArray[np.int64]
+    slots: NDArray[np.int64]
 
 
 class Streams:
-    """The last `size - 1` text ids (and features) of each stream, at most `most` streams.
+    """The last `size - 1` text ids (and features) of each stream, at most `most` streams, and arrays for what else they
+    carry: `carried`, one row a stream, zeros before its first line; others write them.
 
     When a stream more comes, the eighth that has been silent longest leaves. Pushing lines in one go or one by one is
     the same.
     """
 
-    def __init__(self, size: int, width: int = 0, most: int = 65536) -> None:
+    def __init__(self, size: int, width: int = 0, most: int = 65536, carried: Sequence[NDArray] = ()) -> None:
+        """`carried` holds arrays whose types, and shapes without their first axis, are those of what is carried."""
         self.size, self.width, self.most = size, width, most
+        self.carried = [np.zeros((0, *one.shape[1:]), one.dtype) for one in carried]
         self._slots: dict[tuple[str, bytes], int] = {}
         self._keys: list[tuple[str, bytes] | None] = []
         self._free: list[int] = []
@@ -122,6 +127,7 @@ class Streams:
         self._features = np.concatenate([self._features, np.zeros((new - old, self.size - 1, self.width), np.float32)])
         self._counts = np.concatenate([self._counts, np.zeros(new - old, np.int64)])
         self._last = np.concatenate([self._last, np.zeros(new - old, np.int64)])
+        self.carried = [np.concatenate([one, np.zeros((new - old, *one.shape[1:]), one.dtype)]) for one in self.carried]
         self._free.extend(range(new - 1, old - 1, -1))
 
     def _evict(self) -> None:
@@ -133,6 +139,8 @@ class Streams:
             self._keys[slot] = None
             self._free.append(slot)
         self._ids[oldest], self._features[oldest], self._counts[oldest] = PADDING, 0, 0
+        for one in self.carried:
+            one[oldest] = 0
 
     def slot(self, source: str, key: bytes) -> int | None:
         """The slot of a stream, or None where it is unknown or has left."""
@@ -167,20 +175,32 @@ class Streams:
         self._counts[present] += counts
         self._last[slots] = self._lines + np.arange(len(slots))
         self._lines += len(slots)
-        return Windowed(laid_ids, laid_features, numbers)
+        return Windowed(laid_ids, laid_features, numbers, slots)
 
     def tail(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
         """What a stream carries: int32 [size - 1], float32 [size - 1, width], and how many lines it has had."""
         return self._ids[slot], self._features[slot], int(self._counts[slot])
 
+    def load(self, slot: int) -> list[bytes]:
+        """What else a stream carries, as bytes."""
+        return [one[slot].tobytes() for one in self.carried]
+
     def restore(
-        self, source: str, key: bytes, ids: Sequence[int], features: Sequence[Sequence[float]], count: int
+        self,
+        source: str,
+        key: bytes,
+        ids: Sequence[int],
+        features: Sequence[Sequence[float]],
+        count: int,
+        load: Sequence[bytes] = (),
     ) -> None:
-        """Sets what a stream carries, as `tail` gave it."""
+        """Sets what a stream carries, as `tail` and `load` gave it."""
         slot = self._slot((source, key))
         self._ids[slot], self._counts[slot] = ids, count
         if self.width:
             self._features[slot] = features
+        for one, content in zip(self.carried, load, strict=False):
+            one[slot] = np.frombuffer(content, one.dtype).reshape(one.shape[1:])
         self._last[slot] = self._lines
         self._lines += 1
 

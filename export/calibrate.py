@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle import Bundle
-from agent.headers import time_features
 from agent.scorers import SCORERS
-from agent.streams import Streams
+from agent.scoring import StreamScorer
 from training.calibration import held_out, scale_of
 from training.corpus import Corpus, read_corpus
 from training.run import Run
+from training.subject import score_in_order
 
 __all__ = ["held_out", "read_logs", "scale_of", "score_lines"]
-_AT_ONCE = 65536
 
 
 def read_logs(run: Run, logs: list[Path]) -> Corpus:
@@ -25,18 +24,10 @@ def read_logs(run: Run, logs: list[Path]) -> Corpus:
 
 
 def score_lines(bundle: Bundle, corpus: Corpus) -> NDArray[np.float32]:
-    """float32: the scores of the lines that have one, with the agent's windows and scorer."""
-    window, timed = bundle.manifest.window, corpus.seconds is not None
-    scorer = SCORERS[bundle.manifest.scorer](bundle, corpus.texts.__getitem__, True)
-    most = int(corpus.streams.max(initial=0)) + 1
-    streams = Streams(window.size, 2 if timed else 0, most)
-    keys = [b"%d" % stream for stream in range(most)]
-    scores = []
-    for start in range(0, len(corpus), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        features = time_features(corpus.seconds[part]) if timed else None
-        names = [keys[stream] for stream in corpus.streams[part].tolist()]
-        for _, lines in streams.push("", names, corpus.ids[part], features):
-            full = slice(None) if window.pad else lines.counts >= window.size
-            scores.append(scorer.score(lines.ids[full], None if lines.features is None else lines.features[full]))
-    return np.concatenate(scores) if scores else np.zeros(0, np.float32)
+    """float32: the scores of the lines that have one, with the agent's streams and scorer."""
+    manifest = bundle.manifest
+    scorer = SCORERS[manifest.scorer](bundle, corpus.texts.__getitem__, True)
+    width, most = 0 if corpus.seconds is None else 2, int(corpus.streams.max(initial=0)) + 1
+    lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, most)
+    scores = score_in_order(lines, corpus)
+    return scores[~np.isnan(scores)]

@@ -16,6 +16,7 @@ import agent
 from agent import bundle as contract
 from agent.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
 from agent.errors import BundleError, ConfigError
+from agent.relative import Relative, prior
 from agent.runtime import import_onnxruntime, open_session
 from agent.tokenizers import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
@@ -53,7 +54,12 @@ def export_run(run: Run, out: Path, int8: bool, calibrate: list[Path], overwrite
             report |= _quantize(folder, run, specs, report)
             exact, scores = scores, score_lines(Bundle.load(folder), corpus)
             report["agreement"] = agreement(exact, scores)
-        _write_manifest(folder, out.name, run, specs, scale_of(scores), report, int8)
+        relative = None
+        if run.config.relative != "none" and len(scores):
+            relative = prior(run.config.relative, scores)
+            _write_manifest(folder, folder.name, run, specs, _UNCALIBRATED, report, int8, relative)
+            scores = score_lines(Bundle.load(folder), corpus)
+        _write_manifest(folder, out.name, run, specs, scale_of(scores), report, int8, relative)
         report["replay"] = _replay(folder)
         _rename(folder, out)
     return report
@@ -91,7 +97,14 @@ def _known(run: Run) -> dict[str, Any]:
 
 
 def _write_manifest(
-    folder: Path, name: str, run: Run, specs: list[Any], scale: Scale, report: dict[str, Any], int8: bool
+    folder: Path,
+    name: str,
+    run: Run,
+    specs: list[Any],
+    scale: Scale,
+    report: dict[str, Any],
+    int8: bool,
+    relative: Relative | None = None,
 ) -> None:
     config, family = run.config, FAMILIES[run.config.family]
     files = sorted(path.name for path in folder.iterdir() if path.name != contract.MANIFEST)
@@ -109,11 +122,12 @@ def _write_manifest(
         window=config.lines(),
         settings=family.settings(config),
         graphs={spec.name: contract.Graph(f"{spec.name}.onnx", spec.inputs, spec.outputs) for spec in specs},
-        state=[],
+        state=family.state(run.config),
         scale=scale,
         threshold=config.threshold.threshold(),
         metrics={"losses": run.metrics["best"]} | report,
         files={name: file_sha256(folder / name) for name in files},
+        relative=relative,
     )
     write(folder / contract.MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
 

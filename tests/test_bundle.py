@@ -157,9 +157,9 @@ def drop(*path: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (put("format_version", value=2), "has format version 2, this agent reads up to 1; update oddline"),
+        (put("format_version", value=3), "has format version 3, this agent reads up to 2; update oddline"),
         (put("format_version", value=0), "format_version"),
-        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors, codebook; update oddline"),
+        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors, codebook, surprise; update oddline"),
         (put("masks", value=["ip", "moon"]), "unknown mask 'moon'"),
         (put("settings", "distance", value="hamming"), "unknown distance 'hamming'"),
         (put("settings", "distance", value=[1]), "distance"),

@@ -19,7 +19,7 @@ from agent.threshold import Limits
 from training.baselines import BASELINES, Items, line_items, session_items
 from training.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, Windows, parse_bound, read_corpus, select
 from training.metrics import Metrics, measure
-from training.subject import Progress, Subject, open_subject, place_scores
+from training.subject import Progress, Subject, open_subject, place_scores, score_in_order
 
 Bound = float | datetime | None
 
@@ -133,7 +133,11 @@ def judge_model(subject: Subject, chosen: Selection) -> Metrics:
     owners[chosen.rows] = chosen.owners
     places = np.flatnonzero(owners[windows.lines] >= 0)
     with _progress("scoring") as progress:
-        found = place_scores(subject.score, windows, places, progress)
+        if subject.in_order is None:
+            found = place_scores(subject.score, windows, places, progress)
+        else:
+            lines = subject.in_order(len(corpus.keys))
+            found = score_in_order(lines, corpus, progress)[windows.lines[places]]
     limits = Limits(subject.threshold, subject.scale)
     above = found > _limits(limits, corpus, windows.lines[places], windows.is_end[places], found)
     items = owners[windows.lines[places]]

@@ -13,8 +13,11 @@ from agent.bundle import MANIFEST, Scale, Threshold, Window
 from agent.errors import ConfigError
 from agent.headers import Format, time_features
 from agent.normalize import Normalizer
+from agent.relative import Relative, prior
+from agent.scorers import SCORERS
+from agent.scoring import StreamScorer
 from agent.tokenizers import Tokenizer
-from training.corpus import Windows
+from training.corpus import Corpus, Windows
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
 """Windows int32 [lines, size] of text ids, features float32 [lines, size, 2] or None -> scores float32 [lines]."""
@@ -26,7 +29,11 @@ _LINES_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with all that it takes to score logs as the agent does. `normalizer` gives the ids that `score` takes."""
+    """A model with all that it takes to score logs as the agent does. `normalizer` gives the ids that `score` takes.
+
+    in_order  of a model whose scores depend on all earlier lines of a stream: makes what scores lines in their order,
+              for this many streams; None where the window is all that a score depends on
+    """
 
     name: str
     header: Format
@@ -39,6 +46,7 @@ class Subject:
     tokenizer: Tokenizer
     normalizer: Normalizer
     score: Score
+    in_order: Callable[[int], StreamScorer] | None = None
 
 
 def open_subject(path: Path) -> Subject:
@@ -52,74 +60,122 @@ def open_subject(path: Path) -> Subject:
 
 def _open_bundle(path: Path) -> Subject:
     from agent.bundle import Bundle
-    from agent.pipeline import Pipeline
+    from agent.soundness import check_bundle
 
     bundle = Bundle.load(path)
-    pipeline, manifest = Pipeline(bundle), bundle.manifest
-    return Subject(
-        manifest.name,
-        pipeline.header,
-        manifest.masks,
-        manifest.stream,
-        manifest.window,
-        pipeline.timed,
-        manifest.threshold,
-        manifest.scale,
-        bundle.tokenizer,
-        pipeline.normalizer,
-        pipeline.scorer.score,
-    )
+    check_bundle(bundle)
+    manifest = bundle.manifest
+    normalizer = Normalizer(manifest.header, manifest.masks)
+    return _subject(bundle, normalizer, manifest.name, manifest.stream, manifest.threshold, manifest.scale)
 
 
 def _open_run(path: Path) -> Subject:
-    from agent.scorers import SCORERS
-    from training.calibration import held_out, scale_of
-    from training.families import FAMILIES
     from training.run import load_run
 
     run = load_run(path)
-    config, family = run.config, FAMILIES[run.config.family]
-    settings = family.settings(config)
+    config = run.config
+    graphs = torch_bundle(config, run.model, run.tokenizer)
     normalizer = Normalizer(config.header, config.masks)
     for text in run.texts[1:]:
         normalizer.intern(text)
-    graphs: Any = SimpleNamespace(  # what a scorer takes of a Bundle
-        run=_torch_graphs(family.graphs(config, run.model)),
-        tokenizer=run.tokenizer,
-        manifest=SimpleNamespace(settings=settings),
-    )
-    score = SCORERS[family.scorer(config)](graphs, lambda text_id: normalizer.texts[text_id], True).score
-    window, timed = config.lines(), bool(settings["time_of_day"])
-    normal = Windows(held_out(run), window.size, window.pad, end=False)
-    scale = scale_of(place_scores(score, normal, np.arange(len(normal))))
+    relative, scale = _scale(graphs, normalizer, run)
+    graphs.manifest.relative = relative
+    return _subject(graphs, normalizer, path.name, config.stream, config.threshold.threshold(), scale)
+
+
+def _scale(graphs: Any, normalizer: Normalizer, run: Any) -> tuple[Relative | None, Scale]:
+    """The scale of the held-out lines, and what they tell of a stream without lines where scores are relative."""
+    from training.calibration import held_out, scale_of
+
+    corpus, kind = held_out(run), run.config.relative
+
+    def scores(relative: Relative | None) -> NDArray[np.float32]:
+        graphs.manifest.relative = relative
+        lines = _stream_scorer(graphs, normalizer)(int(corpus.streams.max(initial=0)) + 1)
+        found = score_in_order(lines, corpus)
+        return found[~np.isnan(found)]
+
+    relative = prior(kind, scores(None)) if kind != "none" and len(corpus) else None
+    return relative, scale_of(scores(relative))
+
+
+def _subject(
+    bundle: Any, normalizer: Normalizer, name: str, stream: str | None, threshold: Threshold, scale: Scale
+) -> Subject:
+    manifest = bundle.manifest
+    scorer = SCORERS[manifest.scorer](bundle, lambda text_id: normalizer.texts[text_id], True)
+    ordered = manifest.state or manifest.relative is not None
     return Subject(
-        path.name,
-        config.header,
-        config.masks,
-        config.stream,
-        window,
-        timed,
-        config.threshold.threshold(),
+        name,
+        manifest.header,
+        manifest.masks,
+        stream,
+        manifest.window,
+        bool(manifest.settings.get("time_of_day", False)),
+        threshold,
         scale,
-        run.tokenizer,
+        bundle.tokenizer,
         normalizer,
-        score,
+        scorer.score,
+        _stream_scorer(bundle, normalizer) if ordered else None,
     )
 
 
-def _torch_graphs(specs: list[Any]) -> Callable[..., list[NDArray]]:
-    """A stand-in for `Bundle.run` over the modules themselves."""
+def _stream_scorer(bundle: Any, normalizer: Normalizer) -> Callable[[int], StreamScorer]:
+    manifest = bundle.manifest
+    width = 2 if manifest.settings.get("time_of_day", False) else 0
+
+    def make(streams: int) -> StreamScorer:
+        scorer = SCORERS[manifest.scorer](bundle, lambda text_id: normalizer.texts[text_id], True)
+        return StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, streams)
+
+    return make
+
+
+def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer) -> Any:
+    """What a scorer takes of a Bundle, over the modules of a family's model themselves."""
     import torch
 
-    by_name = {spec.name: spec for spec in specs}
+    from training.families import FAMILIES
+
+    family = FAMILIES[config.family]
+    specs = {spec.name: spec for spec in family.graphs(config, model)}
 
     @torch.no_grad()
-    def run(graph: str, **inputs: NDArray) -> list[NDArray]:
-        spec = by_name[graph]
+    def run(graph: str, wanted: list[str] | None = None, **inputs: NDArray) -> list[NDArray]:
+        spec = specs[graph]
         outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
-        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        named = zip(spec.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)
+        found = {tensor.name: output.numpy() for tensor, output in named}
+        return [found[name] for name in wanted or found]
 
-    return run
+    manifest = SimpleNamespace(
+        scorer=family.scorer(config),
+        header=config.header,
+        masks=config.masks,
+        window=config.lines(),
+        settings=family.settings(config),
+        state=family.state(config),
+        relative=None,
+        graphs=specs,
+    )
+    return SimpleNamespace(run=run, tokenizer=tokenizer, manifest=manifest)
+
+
+def score_in_order(
+    lines: StreamScorer, corpus: Corpus, progress: Progress = lambda done, total: None
+) -> NDArray[np.float32]:
+    """float32 [lines]: the scores of a corpus's lines, streams by their numbers; NaN while a window warms up."""
+    keys = [b"%d" % stream for stream in range(int(corpus.streams.max(initial=0)) + 1)]
+    scores = np.empty(len(corpus), np.float32)
+    for start in range(0, len(corpus), _LINES_AT_ONCE):
+        part = slice(start, start + _LINES_AT_ONCE)
+        features = None if corpus.seconds is None else time_features(corpus.seconds[part])
+        names = [keys[stream] for stream in corpus.streams[part].tolist()]
+        for piece in lines.push("", names, corpus.ids[part], features):
+            scores[start + piece.rows.start : start + piece.rows.stop] = piece.scores
+        progress(min(start + _LINES_AT_ONCE, len(corpus)), len(corpus))
+    return scores
 
 
 def place_scores(

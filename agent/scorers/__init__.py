@@ -1,11 +1,15 @@
 """Scorers: from windows of text ids to scores, one module for each kind of model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle import Bundle
+from agent.scorers.explain import Explainer
+from agent.scorers.explain_surprise import SurpriseExplainer
+from agent.scorers.surprise import SurpriseScorer
 from agent.scorers.vectors import Judge, VectorScorer, by_distance
 
 
@@ -36,8 +40,33 @@ def _scorer(bundle: Bundle, judge: Judge, texts: Callable[[int], str], cache: bo
     )
 
 
+class Scorer(Protocol):
+    """Scores windows of text ids; `cut_lines` counts the lines of which the model saw the head alone."""
+
+    cut_lines: int
+
+    def score(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """float32 [lines]: windows int32 [lines, size] of text ids, features float32 [lines, size, width] or None."""
+        ...
+
+    def advance(
+        self, ids: NDArray[np.int32], slots: NDArray[np.int64], carried: Sequence[NDArray]
+    ) -> tuple[NDArray[np.float32], list[NDArray]]:
+        """The same of a model that carries a state along each stream: of lines in order, int32 [lines], whose states
+        are the rows `slots` of `carried`, which go on. Gives what was carried before each line too.
+        """
+        ...
+
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follows `Normalizer.compact`."""
+        ...
+
+
 # By the name in the manifest: a function of the bundle, of the text of an id, and of whether caches are on.
-SCORERS: dict[str, Callable[[Bundle, Callable[[int], str], bool], VectorScorer]] = {
+SCORERS: dict[str, Callable[[Bundle, Callable[[int], str], bool], Scorer]] = {
     "vectors": _vectors,
     "codebook": _codebook,
+    "surprise": SurpriseScorer,
 }
+# What explains their scores: of the scorer, the tokenizer and the known texts.
+EXPLAINERS: dict[str, Any] = {"vectors": Explainer, "codebook": Explainer, "surprise": SurpriseExplainer}

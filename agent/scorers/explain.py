@@ -1,6 +1,7 @@
 """Why a line is odd, in terms of texts: was it ever seen, what known text is nearest, what was expected instead."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,13 @@ class Explainer:
         self._vectors: NDArray[np.float32] | None = None
 
     def reason(
-        self, text: str, window: NDArray[np.int32], features: NDArray[np.float32] | None, score: float, limit: float
+        self,
+        text: str,
+        window: NDArray[np.int32],
+        features: NDArray[np.float32] | None,
+        before: Sequence[NDArray],
+        score: float,
+        limit: float,
     ) -> dict[str, Any]:
         """The reason for a score as JSON data. window int32 [size], features float32 [size, width] or None."""
         new = text not in self._known

@@ -71,6 +71,7 @@ class VectorScorer:
     ) -> None:
         self._encode, self._judge, self._tokenizer, self._texts = encode, judge, tokenizer, texts
         self._cache = cache
+        self.cut_lines = 0
         self._max_windows = max_windows
         self._vectors = np.zeros((0, 0), np.float32)
         self._have = np.zeros(0, bool)

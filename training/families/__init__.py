@@ -6,6 +6,7 @@ build(config, vocabulary)              a new model
 stages(config, model, data)            the stages of its training; each is trained before the next is asked for
 graphs(config, model)                  what the export turns into ONNX
 settings(config)                       what the manifest tells the scorer
+state(config)                          the tensors that each stream carries from line to line
 """
 
 from types import ModuleType

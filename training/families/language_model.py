@@ -216,9 +216,9 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, ...]:
         """ids int64 [B, T], lengths int64 [B], tiered what is carried [B, C] -> the outputs that `graphs` names."""
         reading, targets = self.read(ids, lengths, hidden)
-        likelihoods = reading.logits.log_softmax(2)
-        losses = -likelihoods.gather(2, targets[:, :, None])[:, :, 0] * (targets != PAD)
-        found = [losses, likelihoods]
+        log_probabilities = reading.logits.log_softmax(2)
+        losses = -log_probabilities.gather(2, targets[:, :, None])[:, :, 0] * (targets != PAD)
+        found = [losses, log_probabilities]
         if reading.weights is not None:
             found.append(reading.weights)
         if hidden is not None and cell is not None:
@@ -314,7 +314,7 @@ def graphs(config: Config, model: LanguageModel) -> list[GraphSpec]:
     inputs = [tensor("ids", "int64", ["batch", "tokens"]), tensor("lengths", "int64", ["batch"]), *carried]
     outputs = [
         tensor("losses", "float32", ["batch", places]),
-        tensor("likelihoods", "float32", ["batch", places, vocabulary]),
+        tensor("log_probabilities", "float32", ["batch", places, vocabulary]),
     ]
     if config.model.attention != "none" or config.model.architecture == "transformer":
         outputs.append(tensor("attention", "float32", ["batch", places, places]))

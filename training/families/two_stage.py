@@ -71,6 +71,11 @@ class Config(RunConfig, forbid_unknown_fields=True):
     distance: Literal["euclidean", "manhattan", "cosine"] = "euclidean"
     time_of_day: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.relative != "none" and self.lines().end:
+            raise ValueError("relative scores do not go with window.end: the end of a stream is no line of it")
+
     def lines(self) -> bundle.Window:
         """The window, with pad and end resolved."""
         of_streams = self.stream is not None
@@ -352,6 +357,11 @@ def _detector_graph(config: Config, model: TwoStage) -> GraphSpec:
 def scorer(config: Config) -> str:
     """The agent's scorer of the model."""
     return "codebook" if config.detector.head == "codebook" else "vectors"
+
+
+def state(config: Config) -> list[bundle.Tensor]:
+    """Nothing is carried from line to line but the window."""
+    return []
 
 
 def settings(config: Config) -> dict[str, Any]:
