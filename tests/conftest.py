@@ -64,6 +64,21 @@ def made_up_lines(count: int, seed: int = 0, odd: tuple[int, ...] = ()) -> list[
     return lines
 
 
+COLUMNS = ["time", "user", "source", "target", "kind", "result"]
+AUTH_HEADER = {"columns": COLUMNS, "time": "time", "split": {"user": {"at": "@", "into": ["user", "domain"]}}}
+
+
+def auth_rows(count: int, seed: int = 0) -> list[bytes]:
+    """Rows of made-up authentications, a second apart; every user has a computer and a few targets of its own."""
+    draw, rows = random.Random(seed), []
+    for second in range(count):
+        user = draw.randrange(9)
+        target = f"S{(user + draw.randrange(2)) % 5}" if draw.random() < 0.9 else f"P{user}"
+        kind = draw.choice(["Kerberos", "NTLM"]) if user % 2 else "Kerberos"
+        rows.append(f"{second},u{user}@corp,P{user},{target},{kind},{'Fail' if draw.random() < 0.05 else 'Success'}\n")
+    return [row.encode() for row in rows]
+
+
 def environment(more: dict[str, str] | None) -> dict[str, str]:
     """Of a subprocess that finds the agent under test wherever it runs."""
     paths = [str(Path(agent.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]

@@ -159,7 +159,7 @@ def drop(*path: str) -> Callable[[Any], None]:
     [
         (put("format_version", value=3), "has format version 3, this agent reads up to 2; update oddline"),
         (put("format_version", value=0), "format_version"),
-        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors, codebook, surprise; update oddline"),
+        (put("scorer", value="oracle"), "needs the scorer 'oracle', this agent has vectors, codebook, surprise"),
         (put("masks", value=["ip", "moon"]), "unknown mask 'moon'"),
         (put("settings", "distance", value="hamming"), "unknown distance 'hamming'"),
         (put("settings", "distance", value=[1]), "distance"),

@@ -124,10 +124,16 @@ class SurpriseScorer:
         after: Sequence[NDArray],
         part: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """The scores of one run of the graph; the new states go into `after`."""
+        """The scores of one run of the graph; the new states go into `after`.
+
+        A line alone is run twice over: onnxruntime multiplies one row by another rule than several, so that its last
+        bits would depend on whether other lines came with it.
+        """
         wanted = ["losses", *(f"next_{name}" for name in self._state)]
-        named = dict(zip(self._state, states, strict=True))
-        losses, *new = self._run("model", wanted, ids=ids, lengths=lengths, **named)
+        inputs = {"ids": ids, "lengths": lengths, **dict(zip(self._state, states, strict=True))}
+        if len(ids) == 1:
+            inputs = {name: np.repeat(value, 2, axis=0) for name, value in inputs.items()}
+        losses, *new = (output[: len(ids)] for output in self._run("model", wanted, **inputs))
         for one, state in zip(after, new, strict=True):
             one[part] = state
         return reduce(losses, lengths + (losses.shape[1] - ids.shape[1]), self._reduce)
