@@ -218,6 +218,14 @@ class Pipeline:
             last_seen=time,
         )
 
+    def cut_remark(self, before: int = 0) -> list[str]:
+        """What there is to say of the lines that the model read in part, those counted up to `before` left out."""
+        count = self.scorer.cut_lines - before
+        lines = "1 line has" if count == 1 else f"{count} lines have"
+        most = self.bundle.tokenizer.max_tokens
+        said = f"{lines} more tokens than the model reads ({most}); the rest of each was not scored"
+        return [said] if count else []
+
     def changes(self, scored: Scored) -> Changes:
         """What the block changed; streams in the order of their last lines."""
         source = scored.block.source

@@ -233,6 +233,8 @@ class Service:
             f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
             + ", ".join([f"{self._alerts} alerts", *extra])
         )
+        for remark in self._pipeline.cut_remark():
+            self._say(remark)
         if undelivered:
             lost = ", ".join(f"{count} to {name}" for name, count in undelivered.items())
             if self._config.state is None:

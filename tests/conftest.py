@@ -180,6 +180,24 @@ def codebook_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_bundle(tmp_path_factory.mktemp("codebook"), *settings)
 
 
+@pytest.fixture(scope="session")
+def char_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a language model of characters that reads 80 of a line; its run lies beside it."""
+    pytest.importorskip("torch")
+    from export.writer import export_run
+    from training.job import Job, run_job
+    from training.run import load_run
+
+    folder = tmp_path_factory.mktemp("characters")
+    (folder / "log").write_bytes(b"".join(made_up_lines(600)))
+    small = ("tokenizer.kind=char", "tokenizer.max_tokens=80", "model.epochs=3", "model.hidden=16")
+    settings = (*small, "model.learning_rate=0.03", "model.attention=semantic1", "threshold.q=0.99")
+    options = {"family": "language-model", "seed": 3}
+    run_job(Job([folder / "log"], folder / "run", None, settings, options, None, None, None, "cpu", 1, False))
+    export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
+    return folder / "bundle"
+
+
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves a thread behind."""

@@ -174,6 +174,38 @@ def test_a_line_that_is_cut_is_told(bundle, tmp_path, call_agent):
     assert len(done.stdout.splitlines()) == 61
 
 
+def long_lines(count: int) -> bytes:
+    return b"".join(b"Mar  9 00:00:00 web1 shopd[7]: get %s\n" % (b"x" * 99) for _ in range(count))
+
+
+def test_lines_with_more_tokens_than_the_model_reads_are_told_of_each_file(char_bundle, log, tmp_path, call_agent):
+    for name, count in (("two.log", 2), ("one.log", 1)):
+        (tmp_path / name).write_bytes(LOG + long_lines(count))
+    files = (tmp_path / "two.log", log, tmp_path / "one.log")
+    what = "more tokens than the model reads (80); the rest of each was not scored"
+    for scope in ("line", "session"):
+        done = call_agent("score", *files, "--bundle", char_bundle, "--scope", scope)
+        assert (done.returncode, done.stderr.splitlines()) == (
+            0,
+            [f"oddline: {files[0]}: 2 lines have {what}", f"oddline: {files[2]}: 1 line has {what}"],
+        )
+
+
+def test_the_reason_of_a_language_model_tells_words(char_bundle, tmp_path, call_agent):
+    (tmp_path / "odd.log").write_bytes(LOG + long_lines(1))
+    written = call_agent("score", tmp_path / "odd.log", "--bundle", char_bundle, "--explain").stdout.splitlines()
+    rows = [row["reason"] for row in map(json.loads, written) if row["anomaly"]]
+    (vault,) = [reason for reason in rows if "vault" in "".join(token["text"] for token in reason["tokens"])]
+    assert {"kind", "new_text", "carried", "words", "tokenizer"} <= vault.keys() and vault["carried"] is False
+    assert vault["new_text"] and vault["tokens"][-1]["end"] and vault["tokens_left_out"] == 0
+    bits = [word["bits"] for word in vault["words"]]
+    assert bits == sorted(bits, reverse=True) and len(bits) == 5
+    assert {"mallory", "panic", "melting", "vault"} & {word["text"] for word in vault["words"]}
+    long = rows[-1]
+    assert long["tokens_left_out"] == 99 + len("shopd: get ") - 80
+    assert not any("end" in word for word in long["words"]), "a line that is cut is not told to end"
+
+
 def test_a_name_that_is_no_text(bundle, tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff\xfe.log"
     with open(path, "wb") as file:

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ import agent.sinks.syslog
 from agent.alerts import Alert
 from agent.errors import ConfigError
 from agent.sinks import FORMS, open_sink, parse_address
-from agent.sinks.console import ConsoleSink
+from agent.sinks.console import ConsoleSink, render
 from agent.sinks.jsonl import JsonlSink
 from agent.sinks.syslog import (
     TcpSink,
@@ -31,7 +32,7 @@ from agent.sinks.syslog import (
     rfc5424,
     structured_data,
 )
-from agent.sinks.text import MAX_TEXT, alert_text
+from agent.sinks.text import MAX_TEXT, alert_text, why
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 PARAMETER = re.compile(r' ([a-z_0-9]+)="((?:\\["\\\]]|[^"\\\]])*)"')  # RFC 5424 6: PARAM-VALUE
@@ -96,6 +97,94 @@ def test_cutting_keeps_every_part(make_alert):
         part in text
         for part in ("why: never seen", "nearest known:", "expected:", "score 1.234e-100", "line 1000000000000, seen")
     )
+
+
+def surprise(words: list[dict[str, Any]], **more: object) -> dict[str, Any]:
+    """A reason of a language model."""
+    return {"kind": "surprise", "new_text": True, "words": words, **more}
+
+
+def test_the_text_of_a_surprise_names_the_words_and_what_was_expected(make_alert):
+    expected = [{"text": "session", "p": 0.6}, {"text": "connection", "p": 0.1}, {"text": "link", "p": 0.1}]
+    words = [
+        {"text": "melting", "unknown": True, "bits": 14.23, "expected": expected},
+        {"text": "panic", "bits": 9.1, "expected": [{"text": "job", "p": 0.019}]},
+        {"text": "", "end": True, "bits": 4.0, "expected": [{"text": "<unk>", "p": 0.3, "unknown": True}]},
+        {"text": "fourth", "bits": 3.9},
+    ]
+    assert alert_text(make_alert(3, message="panic", reason=surprise(words))) == (
+        'high anomaly: cupsd: panic | why: never seen; surprising: unknown "melting" 14.2 bits '
+        '(expected "session", "connection"), "panic" 9.1 bits, the line\'s end 4.0 bits (expected an unknown one) '
+        "| score 3.214 over 1.2 (p<0.0001), /var/log/syslog line 3"
+    )
+
+
+def test_the_text_of_a_surprise_in_a_record_names_the_fields(make_alert):
+    likely = [{"text": "ws1", "p": 0.5}, {"text": "</s>", "p": 0.2, "end": True}]
+    unknown = [{"text": f"<unk {part}>", "p": 0.4, "unknown": True} for part in ("pc", "auth")]
+    words = [
+        {"text": "ws9", "field": "pc", "bits": 13.3, "expected": likely},
+        {"text": "", "field": "auth", "bits": 2, "expected": unknown},
+    ]
+    assert why(make_alert(reason=surprise(words))) == (
+        'never seen; surprising: pc "ws9" 13.3 bits (expected "ws1", the line\'s end), '
+        'auth "" 2.0 bits (expected an unknown one)'
+    )
+
+
+@pytest.mark.parametrize(
+    ("carried", "said"), [(True, "a known line, but rare here"), (False, "a known line, but a rare one")]
+)
+def test_a_known_line_is_rare_and_not_misplaced_to_a_model_of_lines(make_alert, carried, said):
+    assert why(make_alert(reason=surprise([], new_text=False, carried=carried))) == said
+
+
+def test_an_empty_line_is_said_to_be_one(make_alert):
+    alert = make_alert(program="", message="", reason=surprise([{"text": "", "bits": 14.6}]))
+    assert alert_text(alert).startswith(
+        "high anomaly: (empty line) | why: never seen; surprising: an empty line 14.6 bits |"
+    )
+
+
+hostile_words = st.lists(
+    st.fixed_dictionaries(
+        {"text": st.text(max_size=300), "bits": st.floats(0, 1e9)},
+        optional={
+            "field": st.text(max_size=300),
+            "unknown": st.just(True),
+            "end": st.just(True),
+            "expected": st.lists(
+                st.fixed_dictionaries({"text": st.text(max_size=300), "p": st.floats(0, 1)}), max_size=3
+            ),
+        },
+    ),
+    max_size=5,
+)
+
+
+def hostile_alert(words: list[dict[str, Any]], text: str, number: int) -> Alert:
+    alert = alert_of(text, number)
+    tokens = [{"expected": [], **word} for word in words]
+    alert.reason = surprise(words, tokens=tokens, tokenizer="char" if number % 2 else "fields", carried=True)
+    return alert
+
+
+@given(hostile_words, st.text(max_size=900), st.integers(0, 2**63))
+def test_a_surprise_is_told_in_one_short_printable_line(words, text, number):
+    said = alert_text(hostile_alert(words, text, number))
+    assert len(said.encode()) <= MAX_TEXT and said.isprintable()
+    assert ("surprising: " in why(hostile_alert(words, text, number))) == bool(words)
+
+
+def test_cutting_keeps_every_part_of_a_surprise(make_alert):
+    word = {"text": "é" * 900, "field": "f" * 900, "unknown": True, "bits": 123456.7}
+    words = [word | {"expected": [{"text": "é" * 900 + mark, "p": 0.4} for mark in "ab"]}] * 3
+    places = {"message": "é" * 2000, "program": "p" * 900, "source": "/" + "s" * 900, "severity": "critical"}
+    figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
+    text = alert_text(make_alert(10**12, reason=surprise(words), **places, **figures))
+    assert len(text.encode()) <= MAX_TEXT
+    parts = ("unknown ffff", "123456.7 bits (expected", "score 1.234e-100", "line 1000000000000, seen")
+    assert all(part in text for part in parts) and text.count(" bits") >= 2
 
 
 # syslog
@@ -521,6 +610,35 @@ def test_the_console_shows_all_of_an_alert(capsys, make_alert):
         "  before: Mar  9 03:12:44 web1 cupsd[7]: job 4 starts\n"
         "\n"
     )
+
+
+def test_the_console_shows_the_bits_of_each_word_of_a_surprise(capsys, make_alert):
+    tokens = [{"text": letter, "bits": bits} for letter, bits in zip("to [b]!", (1, 2, 4, 0, 8, 0.5, 0), strict=True)]
+    tokens.append({"text": "", "end": True, "bits": 5.4})
+    reason = surprise([{"text": "b", "bits": 8}], tokens=tokens, tokenizer="char")
+    open_sink("console:", "h", str).send(make_alert(reason=reason))
+    assert "\n  bits: to[7] [[0] b[8] ]![0] (end)[5]\n" in capsys.readouterr().out
+
+
+def test_the_console_shows_no_bits_of_a_single_word(capsys, make_alert):
+    tokens = [{"text": "boom", "bits": 3}]
+    open_sink("console:", "h", str).send(make_alert(reason=surprise(tokens, tokens=tokens, tokenizer="word")))
+    assert "bits:" not in capsys.readouterr().out
+
+
+def test_the_console_cuts_the_words_of_a_long_line(capsys, make_alert):
+    tokens = [{"text": "x" * 999, "bits": 3}] * 999
+    open_sink("console:", "h", str).send(make_alert(reason=surprise([], tokens=tokens, tokenizer="word")))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  bits:")]
+    assert len(line) < 2200 and re.search(r"\.\.\.\[3\] and 9\d\d more$", line)
+
+
+@given(hostile_words, st.text(max_size=900), st.integers(0, 2**63))
+def test_the_console_shows_a_surprise_on_printable_lines(words, text, number):
+    alert = hostile_alert(words, text, number)
+    alert.time, alert.context = "2026-03-09T03:12:45", []
+    shown = render(alert).plain.splitlines()
+    assert all(line.isprintable() for line in shown) and len(shown) <= 4
 
 
 def test_the_console_has_colours_on_a_terminal_only_and_no_other_sequence(shown, make_alert):

@@ -400,3 +400,10 @@ def test_words_of_several_threads_do_not_run_into_each_other(capfd):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(say, ["a word"] * 2000))
     assert capfd.readouterr().err == "oddline: a word\n" * 2000
+
+
+def test_lines_that_the_model_read_in_part_are_told_at_the_end(char_bundle, log, tmp_path, call_agent):
+    append(log, b"Mar  9 00:10:00 web1 shopd[7]: get %s\n" % (b"x" * 99))
+    done = call_agent("tail", log, "--once", "--from", "start", "-b", char_bundle, "--sink", f"jsonl:{tmp_path / 'a'}")
+    what = "oddline: 1 line has more tokens than the model reads (80); the rest of each was not scored"
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == what and done.stderr.count(what) == 1

@@ -1,7 +1,6 @@
 """Why a line is surprising: each token's bits, what was likelier, and where the model looked."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 
 from agent.bundle import Known
 from agent.scorers.surprise import SurpriseScorer
-from agent.tokenizers import BEGIN, END, PAD, Tokenizer
+from agent.tokenizers import BEGIN, END, PAD, SPECIAL, UNKNOWN, Tokenizer
+from agent.words import words
 
 _LIKELIEST = 3
 _LOOKED_AT = 3
 _FAINT = 0.05  # a smaller weight of attention is not told
-_WORD = re.compile(r"\w+|[^\w\s]")
+_MOST_WORDS = 5
 
 
 class SurpriseExplainer:
@@ -23,6 +23,7 @@ class SurpriseExplainer:
 
     def __init__(self, scorer: SurpriseScorer, tokenizer: Tokenizer, known: Known) -> None:
         self._scorer, self._tokenizer, self._known = scorer, tokenizer, known
+        self._labels = tokenizer.labels() or []
 
     def reason(
         self,
@@ -33,8 +34,12 @@ class SurpriseExplainer:
         score: float,
         limit: float,
     ) -> dict[str, Any]:
-        """The reason for a score as JSON data. before: what the line's stream carried before it."""
-        tokens = self.tokens(text, before)
+        """The reason for a score as JSON data: the words are the most surprising ones. before: what the line's stream
+        carried before it; `carried` tells whether the score depends on that.
+        """
+        tokens, kind = self.tokens(text, before), self._tokenizer.kind
+        left_out = max(0, len(self._tokenizer.split(text)) - self._tokenizer.max_tokens)
+        told = [token for token in tokens if not (left_out and "end" in token)]  # cut, it does not end there
         return {
             "kind": "surprise",
             "surprise": score,
@@ -42,70 +47,58 @@ class SurpriseExplainer:
             "new_text": text not in self._known,
             "unknown_words": self._tokenizer.unknown(text)[:10],
             "bits": round(sum(token["bits"] for token in tokens), 3),
-            "words": _words(tokens, self._tokenizer.kind),
+            "carried": bool(before),
+            "words": sorted(words(told, kind), key=lambda word: -word["bits"])[:_MOST_WORDS],
+            "tokenizer": kind,
             "tokens": tokens,
-            "tokens_left_out": max(0, len(self._tokenizer.split(text)) - self._tokenizer.max_tokens),
+            "tokens_left_out": left_out,
         }
 
     def tokens(self, text: str, before: Sequence[NDArray]) -> list[dict[str, Any]]:
-        """Each token of a line, and its end where that is predicted: text, field, bits, what was likelier with its
-        probability, and the earlier tokens that the model looked at, by position (0 is the line's beginning).
+        """Each token of a line, and its end where that is predicted: text, field, whether the model does not know it,
+        bits, what was likelier with its probability, and the earlier tokens that the model looked at, by position (0 is
+        the line's beginning).
         """
         found = self._scorer.look(text, before)
         pieces = self._tokenizer.split(text)[: self._tokenizer.max_tokens]
         ids = self._tokenizer.encode(text)
         if len(found["losses"]) > len(ids):
             pieces, ids = [*pieces, ""], [*ids, END]
-        labels = self._tokenizer.labels() or []
-        tokens = []
-        for place, (piece, token) in enumerate(zip(pieces, ids, strict=True)):
-            row: dict[str, Any] = {"text": piece}
-            if token == END:
-                row["end"] = True
-            elif labels:
-                row["field"] = labels[place]
-            row["bits"] = round(float(found["losses"][place]) / math.log(2), 3)
-            row["expected"] = self._likeliest(found["log_probabilities"][place], token)
-            if "attention" in found:
-                row["looked_at"] = _looked_at(found["attention"][place])
-            if "tier_attention" in found and token != END:
-                row["kept"] = round(float(found["tier_attention"][place]), 3)
-            tokens.append(row)
-        return tokens
+        strange = set(self._tokenizer.unknown(text))
+        rows = enumerate(zip(pieces, ids, strict=True))
+        return [self._row(found, place, piece, token, piece in strange) for place, (piece, token) in rows]
+
+    def _row(self, found: dict[str, NDArray], place: int, piece: str, token: int, strange: bool) -> dict[str, Any]:
+        row: dict[str, Any] = {"text": piece}
+        if token == END:
+            row["end"] = True
+        else:
+            row |= {"field": self._labels[place]} if self._labels else {}
+            row |= {"unknown": True} if strange else {}
+        row["bits"] = round(float(found["losses"][place]) / math.log(2), 3)
+        row["expected"] = self._likeliest(found["log_probabilities"][place], token)
+        if "attention" in found:
+            row["looked_at"] = _looked_at(found["attention"][place])
+        if "tier_attention" in found and token != END:
+            row["kept"] = round(float(found["tier_attention"][place]), 3)
+        return row
 
     def _likeliest(self, log_probabilities: NDArray[np.float32], token: int) -> list[dict[str, Any]]:
-        """The three likeliest tokens but the line's own."""
+        """The three likeliest tokens but the line's own; those that are the end or any unknown token say so."""
         order = np.argsort(-log_probabilities, kind="stable").tolist()
         others = [one for one in order[: _LIKELIEST + 3] if one not in (token, PAD, BEGIN)][:_LIKELIEST]
-        shares = np.exp(log_probabilities[others]).tolist()
         return [
-            {"text": self._tokenizer.name(one), "p": round(share, 4)} for one, share in zip(others, shares, strict=True)
+            {"text": self._tokenizer.name(one), "p": round(math.exp(log_probabilities[one]), 4), **self._special(one)}
+            for one in others
         ]
+
+    def _special(self, token: int) -> dict[str, bool]:
+        if token == END:
+            return {"end": True}
+        unknown = token == UNKNOWN or len(SPECIAL) <= token < len(SPECIAL) + len(self._labels)
+        return {"unknown": True} if unknown else {}
 
 
 def _looked_at(weights: NDArray[np.float32]) -> list[dict[str, Any]]:
     order = np.argsort(-weights, kind="stable")[:_LOOKED_AT].tolist()
     return [{"position": one, "weight": round(float(weights[one]), 3)} for one in order if weights[one] >= _FAINT]
-
-
-def _words(tokens: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The words of a line with the bits of their tokens, the most surprising first, at most five."""
-    told = [token for token in tokens if "end" not in token]
-    if kind in ("char", "bpe"):
-        words = _joined(told)
-    else:
-        kept = ("text", "field", "bits", "expected")
-        words = [{name: token[name] for name in kept if name in token} for token in told]
-    return sorted(words, key=lambda word: -word["bits"])[:5]
-
-
-def _joined(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Words, with the bits of each token in the word where it begins."""
-    text = "".join(token["text"] for token in tokens)
-    starts = np.cumsum([0, *(len(token["text"]) for token in tokens)])[:-1]
-    bits = np.array([token["bits"] for token in tokens])
-    words = []
-    for match in _WORD.finditer(text):
-        within = (starts >= match.start()) & (starts < match.end())
-        words.append({"text": match[0], "bits": round(float(bits[within].sum()), 3)})
-    return words

@@ -1,6 +1,7 @@
 """Alerts for a person at a terminal."""
 
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -8,7 +9,10 @@ from rich.text import Text
 from agent.alerts import MAX_MESSAGE, Alert, escape
 from agent.sinks.output import reader_may_leave
 from agent.sinks.text import figures, quotes, said, why
+from agent.words import words
 
+_MAX_WORD = 40  # bytes
+_BOLD = 3  # words
 _STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan"}
 
 
@@ -41,6 +45,26 @@ def render(alert: Alert) -> Text:
     text.append(f"  why: {why(alert)}; {figures(alert)}\n")
     for quote in quotes(alert, MAX_MESSAGE):
         text.append(f"  {quote}\n")
+    text.append(_tokens(alert))
     for line in alert.context:
         text.append(f"  before: {escape(line)}\n", "dim")
     return text
+
+
+def _tokens(alert: Alert) -> Text:
+    """The words of the line with the bits of each, those of the reason's most surprising ones in bold."""
+    told = words(alert.reason.get("tokens") or [], alert.reason.get("tokenizer", ""))
+    if len(told) < 2:
+        return Text()
+    line, least = Text("  bits:"), min(word["bits"] for word in sorted(told, key=_bits)[-_BOLD:])
+    for number, word in enumerate(told):
+        shown = escape(word["text"], _MAX_WORD) or ("(end)" if word.get("end") else '""')
+        if len(line.plain.encode()) + len(shown.encode()) > MAX_MESSAGE:
+            line.append(f" and {len(told) - number} more")
+            break
+        line.append(f" {shown}[{word['bits']:.0f}]", "bold" if word["bits"] >= least else "")
+    return line.append("\n")
+
+
+def _bits(word: dict[str, Any]) -> float:
+    return word["bits"]
