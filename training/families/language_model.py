@@ -246,7 +246,10 @@ class Reader(nn.Module):
 
 
 class StreamReader(nn.Module):
-    """Training along streams: a few lines of each at once, whose states go on from those before, without gradients."""
+    """Training along streams: a few lines of each at once, whose states go on from those before, without gradients.
+
+    Only a stream's last step may lack lines: the state after it is of no use.
+    """
 
     def __init__(self, model: LanguageModel, streams: int, width: int) -> None:
         super().__init__()
@@ -265,9 +268,7 @@ class StreamReader(nn.Module):
             reading, targets = self.model.read(ids[:, line], least, hidden)
             losses, counts = token_losses(reading, targets)
             total, count = total + (losses * present).sum(), count + (counts * present).sum()
-            new_hidden, new_cell, _ = self.model.step(reading, least, hidden, cell)
-            hidden = torch.where(present[:, None], new_hidden, hidden)
-            cell = torch.where(present[:, None], new_cell, cell)
+            hidden, cell, _ = self.model.step(reading, least, hidden, cell)
         with torch.no_grad():
             self.hidden[streams], self.cell[streams] = hidden.detach(), cell.detach()
         return total, count
@@ -275,8 +276,8 @@ class StreamReader(nn.Module):
 
 def token_losses(reading: Reading, targets: Tensor) -> tuple[Tensor, Tensor]:
     """[B]: the sum of each line's cross entropy, and of its targets."""
-    losses = cross_entropy(reading.logits.transpose(1, 2), targets, ignore_index=PAD, reduction="none")
-    return losses.sum(1), (targets != PAD).sum(1)
+    losses = cross_entropy(reading.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+    return losses.reshape(targets.shape).sum(1), (targets != PAD).sum(1)
 
 
 def build(config: Config, vocabulary: int) -> LanguageModel:
