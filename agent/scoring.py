@@ -18,17 +18,22 @@ class Piece:
 
     rows      which of the lines that were pushed
     scores    float32 [lines]; NaN while a window warms up
+    raw       float32 [lines]: the scores before they are told relative to their stream's
     before    what the model carried before each line, one array [lines, ...] for each of its state tensors
     """
 
     rows: slice
     windowed: Windowed
     scores: NDArray[np.float32]
+    raw: NDArray[np.float32]
     before: list[NDArray]
 
 
 class StreamScorer:
-    """Scores lines as they come, each in its stream; the result does not depend on how many come at once."""
+    """Scores lines as they come, each in its stream; the result does not depend on how many come at once.
+
+    Another `relative` of the same kind may be set between lines.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,7 @@ class StreamScorer:
         most: int = 65536,
     ) -> None:
         """`width` is that of the lines' features, `most` the largest number of streams."""
-        self.scorer, self._window, self._state, self._relative = scorer, window, len(state), relative
+        self.scorer, self._window, self._state, self.relative = scorer, window, len(state), relative
         shapes = [np.zeros((1, *tensor.axes[1:]), tensor.dtype) for tensor in state]
         self.streams = Streams(window.size, width, most, shapes + ([] if relative is None else [memory(relative)]))
 
@@ -50,9 +55,10 @@ class StreamScorer:
         """Adds lines in order; yields them with their scores, in as many pieces as `Streams.push`."""
         for rows, windowed in self.streams.push(source, keys, ids, features):
             scores, before = self._score(windowed)
-            if self._relative is not None:
-                scores = apply(self._relative, scores, windowed.slots, self.streams.carried[-1])
-            yield Piece(rows, windowed, scores, before)
+            raw = scores
+            if self.relative is not None:
+                scores = apply(self.relative, raw, windowed.slots, self.streams.carried[-1])
+            yield Piece(rows, windowed, scores, raw, before)
 
     def _score(self, windowed: Windowed) -> tuple[NDArray[np.float32], list[NDArray]]:
         if self._state:

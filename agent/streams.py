@@ -142,6 +142,10 @@ class Streams:
         for one in self.carried:
             one[oldest] = 0
 
+    def by_age(self) -> list[int]:
+        """The slots of all streams, in the order of their last lines."""
+        return sorted(self._slots.values(), key=self._last.__getitem__)
+
     def slot(self, source: str, key: bytes) -> int | None:
         """The slot of a stream, or None where it is unknown or has left."""
         return self._slots.get((source, key))

@@ -420,7 +420,7 @@ def junk(data):
         (
             lambda folder: (folder / "metrics.json").unlink(),
             2,
-            "is not finished; run its `oddline training fit` command",
+            "is not finished; run its `oddline training` command",
         ),
         (lambda folder: (folder / "weights.safetensors").unlink(), 3, "is damaged: .*weights.safetensors"),
         (lambda folder: (folder / "heldout.npz").unlink(), 3, "is damaged: .*heldout.npz"),

@@ -62,6 +62,46 @@ def fit(
 
 
 @app.command()
+def walk(
+    logs: Logs,
+    every: Annotated[
+        str, typer.Option(metavar="N|15m|1d", help="A window: lines, or a time in s, m, h or d.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="What stands beside each score: columns of records (the time), or time, host, program, pid (none).",
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="The lines of a window that are trained on, at most.")] = 200_000,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or different run.")] = False,
+) -> None:
+    """Walk along logs: score each window by a language model that learnt the windows before it, then learn it.
+
+    The scores go to RUN/scores.csv.gz. The first window is only learnt, the last one only scored.
+
+    Example: oddline training walk auth.csv.gz --every 1d --out run --config lanl.yaml --columns time,user
+
+    Example: oddline training walk /var/log/syslog --every 5000 --out run --columns time,program
+    """
+    from training.walk import WalkJob, run_walk
+
+    options = {"stream": stream, "seed": seed}
+    run_walk(WalkJob(logs, every, out, config, tuple(settings or ()), options, columns, most, device, overwrite))
+
+
+@app.command()
 def evaluate(
     subject: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="The folder of a model.", show_default=False)],
     logs: Logs,

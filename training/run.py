@@ -5,6 +5,7 @@ progress.json, checkpoint.safetensors   while the training goes on
 weights.safetensors                 the model
 texts.json                          the canonical texts of the training lines, and how often each occurs
 heldout.npz                         the validation lines, for the calibration
+scores.csv.gz                       of a walk: the scores of its windows
 metrics.json                        written last: a run that has it is finished
 """
 
@@ -32,7 +33,8 @@ from training.families import CONFIGS, FAMILIES
 
 CONFIG, TOKENIZER, PROGRESS, CHECKPOINT = "config.yaml", "tokenizer.json", "progress.json", "checkpoint.safetensors"
 WEIGHTS, TEXTS, HELDOUT, METRICS = "weights.safetensors", "texts.json", "heldout.npz", "metrics.json"
-_FILES = (METRICS, CHECKPOINT, PROGRESS, WEIGHTS, TEXTS, HELDOUT, TOKENIZER, CONFIG)  # in the order of removal
+SCORES = "scores.csv.gz"
+_FILES = (METRICS, CHECKPOINT, PROGRESS, SCORES, WEIGHTS, TEXTS, HELDOUT, TOKENIZER, CONFIG)  # in the order of removal
 
 _DAMAGE = (
     OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError,
@@ -165,7 +167,7 @@ def load_run(path: Path) -> Run:
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path} is no run: it has no {CONFIG}; name a folder that `oddline training fit` wrote")
     if not (path / METRICS).is_file():
-        raise ConfigError(f"run {path} is not finished; run its `oddline training fit` command again to go on")
+        raise ConfigError(f"run {path} is not finished; run its `oddline training` command again to go on")
     try:
         return _load(path)
     except _DAMAGE as error:

@@ -33,6 +33,7 @@ class Subject:
 
     in_order  of a model whose scores depend on all earlier lines of a stream: makes what scores lines in their order,
               for this many streams; None where the window is all that a score depends on
+    scorer    the agent's scorer, whose `score` it is
     """
 
     name: str
@@ -47,6 +48,7 @@ class Subject:
     normalizer: Normalizer
     score: Score
     in_order: Callable[[int], StreamScorer] | None = None
+    scorer: Any = None
 
 
 def open_subject(path: Path) -> Subject:
@@ -118,6 +120,7 @@ def _subject(
         normalizer,
         scorer.score,
         _stream_scorer(bundle, normalizer) if ordered else None,
+        scorer,
     )
 
 
@@ -144,10 +147,11 @@ def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer) -> Any:
     @torch.no_grad()
     def run(graph: str, wanted: list[str] | None = None, **inputs: NDArray) -> list[NDArray]:
         spec = specs[graph]
-        outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
+        device = next(spec.module.parameters()).device
+        outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]).to(device) for tensor in spec.inputs))
         named = zip(spec.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)
-        found = {tensor.name: output.numpy() for tensor, output in named}
-        return [found[name] for name in wanted or found]
+        found = {tensor.name: output for tensor, output in named}
+        return [found[name].cpu().numpy() for name in wanted or found]
 
     manifest = SimpleNamespace(
         scorer=family.scorer(config),
