@@ -136,7 +136,8 @@ class Walker:
                     self._take(number, part(block, slice(max(0, done + 1 - block.first), None)), reference)
         remarks = records.report() if records is not None else []
         if splitter.cut_lines:
-            remarks.append(f"{splitter.cut_lines:,} lines are longer than the agent reads and were cut")
+            was = "was" if splitter.cut_lines == 1 else "were"
+            remarks.append(f"{_are(splitter.cut_lines)} longer than the agent reads and {was} cut")
         for remark in remarks:
             self._tell(f"{path.name}: {remark}")
 
