@@ -25,7 +25,7 @@ from agent.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 2  # 1 has neither records, carried states nor relative scores
 MANIFEST = "manifest.json"
-TOLERANCE = 1e-4  # the largest difference from the trained model that a host may show
+TOLERANCE = 1e-4  # the largest difference from the trained model that a host may show (`largest_difference`)
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -194,7 +194,7 @@ class Bundle:
         expected = [recorded[f"{case}/{tensor.name}"] for tensor in signature.outputs]
         if [(one.shape, one.dtype) for one in found] != [(one.shape, one.dtype) for one in expected]:
             raise BundleError(f"bundle {self.path}: {case} has outputs of another shape or type than parity.npz says")
-        return float(np.max([np.abs(one - other).max(initial=0.0) for one, other in zip(found, expected, strict=True)]))
+        return float(np.max([largest_difference(one, other) for one, other in zip(found, expected, strict=True)]))
 
     def _load_tokenizer(self) -> Tokenizer:
         try:
@@ -221,6 +221,11 @@ class Bundle:
                 return dict(content)
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"bundle {self.path}: {name} cannot be read: {error}") from None
+
+
+def largest_difference(found: NDArray, expected: NDArray) -> float:
+    """Of numbers that ought to be equal: absolute up to 1, relative to the expected one above; NaN where one is NaN."""
+    return float((np.abs(found - expected) / np.maximum(np.abs(expected), 1)).max(initial=0.0))
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.bundle import TOLERANCE, Tensor
+from agent.bundle import TOLERANCE, Tensor, largest_difference
 from agent.errors import BundleError
 from training.contracts import GraphSpec
 
@@ -90,7 +90,7 @@ def _compare(case: str, tensors: list[Tensor], expected: list[NDArray], found: l
     for tensor, wanted, given in zip(tensors, expected, found, strict=True):
         if wanted.shape != given.shape:
             raise ShapeError(f"{case}: {tensor.name} has the shape {given.shape}, torch gives {wanted.shape}")
-        difference = float(np.abs(given - wanted).max(initial=0.0))
+        difference = largest_difference(given, wanted)
         if not difference <= TOLERANCE:  # NaN too
             raise ValuesError(f"{case}: {tensor.name} differs from torch by {difference:.3g}, {TOLERANCE:g} is allowed")
         worst = max(worst, difference)
@@ -102,9 +102,7 @@ def difference(spec: GraphSpec, session: Any) -> float:
     draw = np.random.default_rng(0)
     cases = [spec.sample(7, length, draw) for length in spec.lengths]
     pairs = ((run_module(spec, inputs), session.run(None, inputs)) for inputs in cases)
-    return max(
-        float(np.abs(a - b).max(initial=0.0)) for expected, found in pairs for a, b in zip(expected, found, strict=True)
-    )
+    return max(largest_difference(b, a) for expected, found in pairs for a, b in zip(expected, found, strict=True))
 
 
 def record(spec: GraphSpec, session: Any) -> dict[str, NDArray]:

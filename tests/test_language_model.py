@@ -108,7 +108,7 @@ def test_a_later_token_changes_no_earlier_weight_of_attention(kind):
     model, ids = make(**settings), lines()
     weights = model(ids, LENGTHS)[2]
     own = kind == "transformer"
-    sums = torch.ones(3, MOST + 1)
+    sums = (torch.arange(MOST + 1) <= LENGTHS[:, None]).float()
     sums[:, 0] = 1.0 if own else 0.0  # nothing is before the beginning
     torch.testing.assert_close(weights.sum(2), sums)
     assert not weights.triu(1 if own else 0).any()
@@ -124,12 +124,13 @@ def test_losses_are_those_of_the_tokens_and_padding_changes_nothing(settings):
     model, ids = make(**settings), lines()
     carried = state(model)
     losses, logs, *rest = model(ids, LENGTHS, *carried)
-    torch.testing.assert_close(logs.exp().sum(2), torch.ones(logs.shape[:2]))
     both = settings.get("bidirectional", False)
     for row, length in enumerate(LENGTHS.tolist()):
         targets = ids[row, :length].tolist() + ([] if both else [END])
         expected = -logs[row, range(len(targets)), targets]
         torch.testing.assert_close(losses[row, : len(targets)], expected)
+        torch.testing.assert_close(logs[row, : len(targets)].exp().sum(1), torch.ones(len(targets)))
+        assert not logs[row, len(targets) :].any()
         assert not losses[row, len(targets) :].any()
         alone = model(ids[row : row + 1, :length], LENGTHS[row : row + 1], *(one[row : row + 1] for one in carried))
         torch.testing.assert_close(alone[0][0], losses[row, : len(targets)])

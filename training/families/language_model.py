@@ -41,6 +41,8 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
     residual       a recurrent layer adds its input to its output where their widths agree
     tie            the output layer's weights are those of the embedding, behind a projection where the widths differ
     lines          tiered: the lines of a stream through which gradients flow
+    each           what counts equally in training: every line, or every distinct text, so that rare lines are learnt as
+                   well as frequent ones
     """
 
     architecture: Literal["recurrent", "transformer"] = "recurrent"
@@ -58,10 +60,12 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
     tie: bool = False
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     lines: Positive = 3
+    each: Literal["line", "text"] = "line"
 
     def __post_init__(self) -> None:
         transformer = self.architecture == "transformer"
         clashes = (
+            (self.each == "text", "each: text", ("tier",)),
             (transformer, "architecture: transformer", ("bidirectional", "tier", "attention", "residual")),
             (self.attention != "none", f"attention: {self.attention}", ("bidirectional", "tier")),
         )
@@ -214,13 +218,18 @@ class LanguageModel(nn.Module):
     def forward(
         self, ids: Tensor, lengths: Tensor, hidden: Tensor | None = None, cell: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """ids int64 [B, T], lengths int64 [B], tiered what is carried [B, C] -> the outputs that `graphs` names."""
+        """ids int64 [B, T], lengths int64 [B], tiered what is carried [B, C] -> the outputs that `graphs` names.
+
+        They are zeros after a line's last target: what a recurrent layer makes of padding means nothing, and may be so
+        wild that no two machines agree on it.
+        """
         reading, targets = self.read(ids, lengths, hidden)
-        log_probabilities = reading.logits.log_softmax(2)
-        losses = -log_probabilities.gather(2, targets[:, :, None])[:, :, 0] * (targets != PAD)
+        real = targets != PAD
+        log_probabilities = reading.logits.log_softmax(2) * real[:, :, None]
+        losses = -log_probabilities.gather(2, targets[:, :, None])[:, :, 0]
         found = [losses, log_probabilities]
         if reading.weights is not None:
-            found.append(reading.weights)
+            found.append(reading.weights * real[:, :, None])
         if hidden is not None and cell is not None:
             hidden, cell, weights = self.step(reading, lengths, hidden, cell)
             found += [*([weights] if self.summary.attends else []), hidden, cell]
@@ -289,8 +298,9 @@ def stages(config: Config, model: LanguageModel, data: Data) -> Iterator[Stage]:
     """One stage: on the lines as often as they occur, or along their streams where the model is tiered."""
     settings = config.model
     if not settings.tiered():
+        lines = data.train.ids if settings.each == "line" else np.resize(np.unique(data.train.ids), len(data.train))
         train, validation = (
-            TextExamples(data, corpus.ids, np.ones(len(corpus), np.int64)) for corpus in (data.train, data.validation)
+            TextExamples(data, texts, np.ones(len(texts), np.int64)) for texts in (lines, data.validation.ids)
         )
         yield Stage("model", Reader(model), settings, train, validation)
         return
