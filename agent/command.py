@@ -10,7 +10,17 @@ import typer
 from agent.errors import OddlineError, SinkError
 from agent.sinks.output import drop_output
 
-_OF_TRAINING = ("torch", "onnx", "onnxscript", "onnx_ir", "lightning_fabric", "safetensors", "sklearn", "scipy")
+_OF_TRAINING = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnx_ir",
+    "lightning_fabric",
+    "safetensors",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+)
 
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:

@@ -6,8 +6,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from agent.command import run_app
+from training.plot_cli import plot
 
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(plot)
 
 
 Logs = Annotated[

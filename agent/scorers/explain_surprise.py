@@ -1,13 +1,12 @@
 """Why a line is surprising: each token's bits, what was likelier, and where the model looked."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Known
 from agent.scorers.surprise import SurpriseScorer
 from agent.tokenizers import BEGIN, END, PAD, SPECIAL, UNKNOWN, Tokenizer
 from agent.words import words
@@ -21,7 +20,7 @@ _MOST_WORDS = 5
 class SurpriseExplainer:
     """Explains scores by the tokens of the line."""
 
-    def __init__(self, scorer: SurpriseScorer, tokenizer: Tokenizer, known: Known) -> None:
+    def __init__(self, scorer: SurpriseScorer, tokenizer: Tokenizer, known: Container[str]) -> None:
         self._scorer, self._tokenizer, self._known = scorer, tokenizer, known
         self._labels = tokenizer.labels() or []
 

@@ -73,6 +73,14 @@ class SurpriseScorer:
         found = dict(zip(self.outputs, self._run("model", ids=ids, lengths=lengths, **states), strict=True))
         return {name: values[0] for name, values in found.items()}
 
+    def output(self, name: str, texts: Sequence[str], before: Sequence[NDArray]) -> NDArray:
+        """One output of the model for lines that have as many tokens each; before: what their streams carried, a row
+        each.
+        """
+        ids, lengths = pad([self._tokenizer.encode(text) for text in texts])
+        states = dict(zip(self._state, before, strict=True))
+        return self._run("model", [name], ids=ids, lengths=lengths, **states)[0]
+
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows `Normalizer.compact`: what is remembered by text id is computed anew when needed."""
         self._tokens, self._scores, self._cut = {}, np.zeros(0, np.float32), np.zeros(0, bool)
