@@ -57,7 +57,7 @@ MODELS: dict[str, dict[str, Any]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "published": {"cut": CUT, "word": 2, "char": 1, "model": {}, "tiered": {}, "Transformer": {}},
     "oddline": {
-        "cut": 10,
+        "cut": 1,
         "word": 1,
         "char": 1,
         "model": {"embedding": 32, "hidden": 64, "context": 32, "keys": 32, "learning_rate": 1e-2, "decay": 1.0},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Row = tuple[str, ...]
 FIELDS = ["source_user", "destination_user", "source", "destination", "auth", "logon", "orientation", "success"]
 CUT = 40  # how often a word must occur in training, as published
+CUTS = (2, 10, CUT)
 
 
 def looks(row: Row) -> dict[str, list[Row]]:
@@ -25,7 +26,7 @@ def baselines(used: list[Row], test: list[Row]) -> dict[str, NDArray[np.float64]
     """Scores of the test lines by what training never had of them, and by how rare there what they have is.
 
     unseen  how many of a line's values, pairs, triple are in no line that the models train on
-    rare    the sum of -log((count + 1) / (lines + 1)) of each; cut: with values under CUT taken as one
+    rare    the sum of -log((count + 1) / (lines + 1)) of each
     """
     trained = [looks(row) for row in used]
     looked = [looks(row) for row in test]
@@ -37,12 +38,16 @@ def baselines(used: list[Row], test: list[Row]) -> dict[str, NDArray[np.float64]
         if "pair (" not in name:
             scores[f"rare {name}"] = rarity(seen, lines, len(trained))
         if name == "value":
-            cut: Counter[Row] = Counter()
-            for key, count in seen.items():
-                cut[key if count >= CUT else (key[0], "")] += count
-            kept = [[key if key in cut else (key[0], "") for key in line] for line in lines]
-            scores["rare value, cut"] = rarity(cut, kept, len(trained))
+            scores |= {f"rare value, cut at {cut}": cut_rarity(seen, lines, len(trained), cut) for cut in CUTS}
     return scores
+
+
+def cut_rarity(seen: Counter[Row], lines: list[list[Row]], total: int, cut: int) -> NDArray[np.float64]:
+    """float64 [lines]: `rarity` where the values of a field that occur less often than `cut` count as one."""
+    kept: Counter[Row] = Counter()
+    for key, count in seen.items():
+        kept[key if count >= cut else (key[0], "")] += count
+    return rarity(kept, [[key if key in kept else (key[0], "") for key in line] for line in lines], total)
 
 
 def rarity(seen: Counter[Row], lines: list[list[Row]], total: int) -> NDArray[np.float64]:
