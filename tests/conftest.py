@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import agent
@@ -129,12 +130,7 @@ def call_agent(
 
 
 def _make_bundle(folder: Path, *settings: str, stream: str | None = None) -> Path:
-    """A bundle of a very small model that learned made-up lines."""
-    pytest.importorskip("torch")
-    from export.writer import export_run
-    from training.job import Job, run_job
-    from training.run import load_run
-
+    """A bundle of a very small two-stage model that learned made-up lines."""
     (folder / "log").write_bytes(b"".join(made_up_lines(600)))
     small = (
         "encoder.epochs=4",
@@ -148,10 +144,30 @@ def _make_bundle(folder: Path, *settings: str, stream: str | None = None) -> Pat
         "window.size=4",
         "threshold.q=0.99",
     )
-    options = {"stream": stream, "family": "two-stage", "seed": 3}
-    run_job(Job([folder / "log"], folder / "run", None, small + settings, options, None, None, None, "cpu", 1, False))
+    return _train(folder, None, small + settings, {"stream": stream, "family": "two-stage", "seed": 3})
+
+
+def _train(folder: Path, config: Path | None, settings: tuple[str, ...], options: dict[str, object]) -> Path:
+    pytest.importorskip("torch")
+    from export.writer import export_run
+    from training.job import Job, run_job
+    from training.run import load_run
+
+    run_job(Job([folder / "log"], folder / "run", config, settings, options, None, None, None, "cpu", 1, False))
     export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
     return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def tiered_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small tiered language model over the fields of `auth_rows`, a stream for each user."""
+    folder = tmp_path_factory.mktemp("tiered")
+    (folder / "log").write_bytes(b"".join(auth_rows(600)))
+    model = {"tier": "mean", "embedding": 8, "hidden": 8, "context": 6, "batch_size": 9, "epochs": 6}
+    content = {"family": "language-model", "header": AUTH_HEADER, "stream": r"^[^,]*,([^,]+)", "relative": "mean"}
+    content |= {"model": model | {"learning_rate": 0.02}, "threshold": {"q": 0.99}}
+    (folder / "config.yaml").write_bytes(msgspec.yaml.encode(content))
+    return _train(folder, folder / "config.yaml", (), {})
 
 
 @pytest.fixture(scope="session")
@@ -183,19 +199,11 @@ def codebook_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def char_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a language model of characters that reads 80 of a line; its run lies beside it."""
-    pytest.importorskip("torch")
-    from export.writer import export_run
-    from training.job import Job, run_job
-    from training.run import load_run
-
     folder = tmp_path_factory.mktemp("characters")
     (folder / "log").write_bytes(b"".join(made_up_lines(600)))
     small = ("tokenizer.kind=char", "tokenizer.max_tokens=80", "model.epochs=3", "model.hidden=16")
     settings = (*small, "model.learning_rate=0.03", "model.attention=semantic1", "threshold.q=0.99")
-    options = {"family": "language-model", "seed": 3}
-    run_job(Job([folder / "log"], folder / "run", None, settings, options, None, None, None, "cpu", 1, False))
-    export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
-    return folder / "bundle"
+    return _train(folder, None, settings, {"family": "language-model", "seed": 3})
 
 
 @pytest.fixture
