@@ -19,9 +19,9 @@ pytest.importorskip("matplotlib")
 from agent.errors import ConfigError, SinkError, SourceError
 from training.cli import app
 from training.corpus import read_corpus
-from training.drawing import _fold, clean, draw_bars, draw_line, draw_matrix, expected, predicted, save, shown
 from training.job import Job, run_job
-from training.plot import average_weights, carried, look_at, plot_attention, plot_line
+from training.plot.drawing import _fold, clean, draw_bars, draw_line, draw_matrix, expected, predicted, save, shown
+from training.plot.views import average_weights, carried, look_at, plot_attention, plot_line
 from training.subject import open_subject
 
 STREAM = r"^[^,]*,([^,]+)"
@@ -115,7 +115,7 @@ def test_the_state_before_a_line_is_that_of_all_lines_before_it(tiered):
 def test_what_is_carried_does_not_depend_on_the_part_that_is_asked_for(tiered, monkeypatch):
     subject, corpus, _ = opened(tiered, tiered.parent / "auth.csv")
     whole = carried(subject, corpus, range(200))
-    monkeypatch.setattr("training.plot._AT_ONCE", 17)
+    monkeypatch.setattr("training.plot.views._AT_ONCE", 17)
     for rows in (range(0, 5), range(33, 35), range(50, 120), range(199, 200)):
         for part, one in zip(carried(subject, corpus, rows), whole, strict=True):
             np.testing.assert_allclose(part, one[rows.start : rows.stop], atol=1e-6)

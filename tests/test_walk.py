@@ -27,14 +27,15 @@ import agent  # noqa: E402
 from agent.lines import LineSplitter  # noqa: E402
 from agent.score import score_files  # noqa: E402
 from agent.streams import Streams  # noqa: E402
-from training import logs, walker  # noqa: E402
+from training import logs  # noqa: E402
 from training import run as folder  # noqa: E402
 from training.cli import main  # noqa: E402
-from training.known import KnownTexts  # noqa: E402
 from training.run import load_run  # noqa: E402
-from training.sample import Sample  # noqa: E402
-from training.score_file import ScoreFile  # noqa: E402
-from training.time_windows import Cutter, Every, parse_every, part  # noqa: E402
+from training.walk import walker  # noqa: E402
+from training.walk.known import KnownTexts  # noqa: E402
+from training.walk.sample import Sample  # noqa: E402
+from training.walk.scores import ScoreFile  # noqa: E402
+from training.walk.windows import Cutter, Every, parse_every, part  # noqa: E402
 
 START = 1_700_000_000 // 3600 * 3600
 COLUMNS = "header={columns: [when, user, host, action], time: when}"
@@ -285,7 +286,7 @@ def test_a_killed_walk_goes_on_over_files_and_counts_what_it_counted(tmp_path, c
     assert "1 line is without a time; they were taken with the window in which they came" in said
     code = """
 import os, signal
-from training.score_file import ScoreFile
+from training.walk.scores import ScoreFile
 write, left = ScoreFile.write, [3]
 def kill(self, *arguments):
     write(self, *arguments)

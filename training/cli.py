@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from agent.command import run_app
-from training.plot_cli import plot
+from training.plot.cli import plot
 
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(plot)
@@ -97,7 +97,7 @@ def walk(
 
     Example: oddline training walk /var/log/syslog --every 5000 --out run --columns time,program
     """
-    from training.walk import WalkJob, run_walk
+    from training.walk.job import WalkJob, run_walk
 
     options = {"stream": stream, "seed": seed}
     run_walk(WalkJob(logs, every, out, config, tuple(settings or ()), options, columns, most, device, overwrite))

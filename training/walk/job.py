@@ -17,9 +17,9 @@ from training.config import load
 from training.families import CONFIGS, language_model
 from training.logs import find, reading
 from training.loop import make_fabric
-from training.score_file import choose_columns
-from training.time_windows import check_times, parse_every
-from training.walker import Plan, Walker
+from training.walk.scores import choose_columns
+from training.walk.walker import Plan, Walker
+from training.walk.windows import check_times, parse_every
 
 _FAMILY = "language-model"
 

@@ -52,7 +52,7 @@ def plot_attention(path: Path, logs: list[Path], out: Path, line: int | None = N
 
 def plot_line(path: Path, logs: list[Path], out: Path, line: int) -> str:
     """Draws how surprising each token of one line (from 1) is to the model in a bundle or a run; a sentence on that."""
-    from training.drawing import draw_line, save
+    from training.plot.drawing import draw_line, save
 
     _check_out(out)
     subject = _open(path)
@@ -66,7 +66,7 @@ def plot_line(path: Path, logs: list[Path], out: Path, line: int) -> str:
 
 
 def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: Path) -> str:
-    from training.drawing import draw_bars, draw_matrix, save
+    from training.plot.drawing import draw_bars, draw_matrix, save
 
     average = average_weights(subject, corpus, name, most)
     labels = subject.tokenizer.labels() or [str(number) for number in range(1, average.tokens + 1)]
@@ -80,7 +80,7 @@ def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: P
 
 
 def _plot_weights(weights: NDArray, tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
-    from training.drawing import draw_bars, draw_matrix, predicted, save, shown
+    from training.plot.drawing import draw_bars, draw_matrix, predicted, save, shown
 
     title = f"attention in {title}"
     labels = [shown(token, kind) for token in tokens if "end" not in token]

@@ -21,12 +21,12 @@ from training import run as folder
 from training.corpus import Corpus, compact
 from training.families import language_model
 from training.fit import finish, learn_tokenizer, run_metrics
-from training.known import KnownTexts
 from training.logs import LogFile
-from training.moving import MovingModel, as_tensor, from_tensor
-from training.sample import Sample
-from training.score_file import Facts, ScoreFile
-from training.time_windows import Cutter, Every, part
+from training.walk.known import KnownTexts
+from training.walk.moving import MovingModel, as_tensor, from_tensor
+from training.walk.sample import Sample
+from training.walk.scores import Facts, ScoreFile
+from training.walk.windows import Cutter, Every, part
 
 _SPARE_TEXTS = 65536  # that may gather beside those of the sample
 

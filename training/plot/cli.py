@@ -37,7 +37,7 @@ def attention(
 
     Example: oddline training plot attention run auth.csv --out attention.png
     """
-    from training.plot import plot_attention
+    from training.plot.views import plot_attention
 
     typer.echo(f"wrote {out}: {plot_attention(subject, logs, out, line, most)}")
 
@@ -55,6 +55,6 @@ def line(
 
     Example: oddline training plot line run auth.csv --line 12 --out line.png
     """
-    from training.plot import plot_line
+    from training.plot.views import plot_line
 
     typer.echo(f"wrote {out}: {plot_line(subject, logs, out, number)}")

@@ -1,0 +1,1 @@
+"""Training over time: window after window of the logs."""
