@@ -96,3 +96,16 @@ def test_renumbering_forgets_what_ids_meant():
     texts[1:4] = texts[3:0:-1]
     scorer.renumber(np.array([0, 3, 2, 1], np.int32))
     assert scorer.score(np.array([[3, 2, 1]], np.int32)) == before
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_lines_with_more_tokens_than_are_read_are_counted_each_time(cache):
+    texts = ["", "one", "word " * 16, "word " * 17]
+    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, texts.__getitem__, cache)
+    windows = np.array([[1, 3, 2], [3, 2, 3], [1, 1, 3], [0, 0, 1]], np.int32)
+    for count in (2, 4):
+        scorer.score(windows)
+        assert scorer.cut_lines == count
+    scorer.renumber(np.arange(4, dtype=np.int32))
+    scorer.score(windows[2:])
+    assert scorer.cut_lines == 5

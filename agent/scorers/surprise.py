@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle import Bundle
-from agent.tokenizers import pad
+from agent.tokenizers import is_cut, pad
 
 REDUCTIONS = ("mean", "max", "sum")
 _VALUES = 1 << 20  # of a batch's log_probabilities, at most
@@ -103,8 +103,7 @@ class SurpriseScorer:
         """The tokens of a text, and whether it has more than the model reads."""
         text = self._texts(text_id)
         tokens = self._tokenizer.encode(text)
-        most = self._tokenizer.max_tokens
-        return tokens, len(tokens) == most and len(self._tokenizer.split(text)) > most
+        return tokens, len(tokens) == self._tokenizer.max_tokens and is_cut(self._tokenizer, text)
 
     def _compute(
         self, sequences: list[list[int]], states: Sequence[NDArray]

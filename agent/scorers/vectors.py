@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError
 from agent.normalize import PADDING
-from agent.tokenizers import Tokenizer, pad
+from agent.tokenizers import Tokenizer, is_cut, pad
 
 Encode = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids int64 [batch, tokens] and lengths int64 [batch] -> vectors float32 [batch, width]."""
@@ -75,6 +75,7 @@ class VectorScorer:
         self._max_windows = max_windows
         self._vectors = np.zeros((0, 0), np.float32)
         self._have = np.zeros(0, bool)
+        self._cut = np.zeros(0, bool)
         self._young: dict[bytes, float] = {}
         self._old: dict[bytes, float] = {}
 
@@ -84,6 +85,12 @@ class VectorScorer:
         windows   int32 [lines, size], text ids, 0 where there is no line
         features  float32 [lines, size, width], appended to the vectors, or None
         """
+        scores = self._scores(windows, features)
+        if self._cut.any():
+            self.cut_lines += int(self._cut[windows[:, -1]].sum())
+        return scores
+
+    def _scores(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if features is not None or not self._cache:
             return self._compute(windows, features)
         keys = np.ascontiguousarray(windows).view(f"V{4 * windows.shape[1]}").ravel().tolist()
@@ -137,7 +144,9 @@ class VectorScorer:
         self._reserve(int(ids.max(initial=0)) + 1)
         missing = unique[~self._have[unique]]
         if len(missing):
-            encoded = self._encode_texts([self._texts(text_id) for text_id in missing.tolist()])
+            texts = [self._texts(text_id) for text_id in missing.tolist()]
+            encoded = self._encode_texts(texts)
+            self._cut[missing] = [is_cut(self._tokenizer, text) for text in texts]
             self._widen(encoded.shape[1])
             self._vectors[missing] = encoded
             self._have[missing] = True
@@ -161,6 +170,7 @@ class VectorScorer:
         if size > len(self._have):
             more = max(size, 2 * len(self._have)) - len(self._have)
             self._have = np.concatenate([self._have, np.zeros(more, bool)])
+            self._cut = np.concatenate([self._cut, np.zeros(more, bool)])
             self._vectors = np.concatenate([self._vectors, np.zeros((more, self._vectors.shape[1]), np.float32)])
 
     def _widen(self, width: int) -> None:
@@ -169,7 +179,7 @@ class VectorScorer:
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows `Normalizer.compact`: vectors and scores of the texts that stay are computed anew when needed."""
-        self._have = np.zeros(0, bool)
+        self._have, self._cut = np.zeros(0, bool), np.zeros(0, bool)
         self._vectors = np.zeros((0, self._vectors.shape[1]), np.float32)
         self._young, self._old = {}, {}
 

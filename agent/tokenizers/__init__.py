@@ -5,11 +5,11 @@ from typing import Any
 from agent.errors import BundleError
 from agent.tokenizers.bpe import BpeTokenizer
 from agent.tokenizers.char import CharTokenizer
-from agent.tokenizers.contract import BEGIN, END, PAD, SPECIAL, UNKNOWN, Tokenizer, pad
+from agent.tokenizers.contract import BEGIN, END, PAD, SPECIAL, UNKNOWN, Tokenizer, is_cut, pad
 from agent.tokenizers.fields import FieldTokenizer
 from agent.tokenizers.word import WordTokenizer
 
-__all__ = ["BEGIN", "END", "PAD", "SPECIAL", "UNKNOWN", "Tokenizer", "load_tokenizer", "pad"]
+__all__ = ["BEGIN", "END", "PAD", "SPECIAL", "UNKNOWN", "Tokenizer", "is_cut", "load_tokenizer", "pad"]
 
 _KINDS = {kind.kind: kind.from_json for kind in (WordTokenizer, FieldTokenizer, CharTokenizer, BpeTokenizer)}
 

@@ -62,6 +62,11 @@ def pad(sequences: Iterable[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[
     return ids, lengths
 
 
+def is_cut(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether a text has more tokens than `encode` gives."""
+    return len(tokenizer.split(text)) > tokenizer.max_tokens
+
+
 def frequent(counts: Counter[str], min_frequency: int) -> list[str]:
     """What occurs `min_frequency` times or more, the most frequent first, in alphabetical order among equals."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -70,13 +70,12 @@ def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: P
 
     average = average_weights(subject, corpus, name, most)
     labels = subject.tokenizer.labels() or [str(number) for number in range(1, average.tokens + 1)]
-    looked = f"the first {min(most, len(corpus)):,} lines"
-    title = f"average attention over {average.lines:,} of {looked}: those with {average.tokens} tokens"
+    title = f"average attention over {average.lines:,} lines of {average.tokens} tokens"
     if average.weights.ndim == 1:
         save(draw_bars(average.weights, labels, title), out)
     else:
         save(draw_matrix(average.weights, labels, labels, [], title), out)
-    return title
+    return f"{title} among the first {min(most, len(corpus)):,}"
 
 
 def _plot_weights(weights: NDArray, tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
