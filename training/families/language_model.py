@@ -6,7 +6,7 @@ for Interpretable System Log Anomaly Detection), the transformer decoder after R
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -103,7 +103,7 @@ class Decoder(nn.Module):
         return linear(self.project(states), self.weight, self.bias)
 
 
-class Reading:
+class Reading(NamedTuple):
     """What a lower model makes of lines.
 
     logits   [B, P, V] of the P predicted places: the tokens and, one way, the end
@@ -111,8 +111,10 @@ class Reading:
     states   [B, T, H] after each token, both ways side by side; final [B, H]; None in a transformer
     """
 
-    def __init__(self, logits: Tensor, weights: Tensor | None, states: Tensor | None, final: Tensor | None) -> None:
-        self.logits, self.weights, self.states, self.final = logits, weights, states, final
+    logits: Tensor
+    weights: Tensor | None
+    states: Tensor | None
+    final: Tensor | None
 
 
 class OneWay(nn.Module):
