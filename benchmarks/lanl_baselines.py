@@ -39,6 +39,7 @@ def baselines(used: list[Row], test: list[Row]) -> dict[str, NDArray[np.float64]
             scores[f"rare {name}"] = rarity(seen, lines, len(trained))
         if name == "value":
             scores |= {f"rare value, cut at {cut}": cut_rarity(seen, lines, len(trained), cut) for cut in CUTS}
+    scores["rare value and rare pair, summed"] = scores["rare value"] + scores["rare pair"]
     return scores
 
 
