@@ -321,6 +321,15 @@ def test_steps_take_every_stream_from_its_first_line_to_its_last():
     assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(len(steps)))
 
 
+def test_a_long_stream_is_cut_into_several_that_begin_from_nothing():
+    material, corpus = data([1, 2, 3, 4, 5, 6, 1, 2], [0, 1, 0, 0, 0, 0, 1, 0])
+    steps = StreamSteps(material, corpus, 2, 2)
+    (first, *later) = [steps.batch(rows) for rows in steps.plan(9, None)]
+    assert first[1].tolist() == [[1, 3], [6, 2], [2, 1]] and first[3].all()  # stream 0, its rest, stream 1
+    assert [batch[1].tolist() for batch in later] == [[[4, 5]]] and not later[0][3].any()
+    assert len(set(first[2].tolist())) == 3 and later[0][2].tolist() == [first[2][0]]
+
+
 @pytest.mark.parametrize("tier", ["mean", "attention"])
 @torch.no_grad()
 def test_training_along_streams_carries_what_the_graph_carries(tier):

@@ -28,11 +28,16 @@ class TextExamples:
 
 
 class StreamSteps:
-    """Steps along streams: up to `lines` consecutive lines of one, in the order of the corpus."""
+    """Steps along streams: up to `lines` consecutive lines of one, in the order of the corpus.
 
-    def __init__(self, data: Data, corpus: Corpus, lines: int) -> None:
-        order = np.argsort(corpus.streams, kind="stable")
-        streams, first, counts = np.unique(corpus.streams[order], return_index=True, return_counts=True)
+    A stream of more than `most` steps counts as several, of which each begins from nothing: else the few longest
+    streams go on in batches of their own when all others have ended.
+    """
+
+    def __init__(self, data: Data, corpus: Corpus, lines: int, most: int | None = None) -> None:
+        parts = corpus.streams if most is None else _parts(corpus.streams, lines * most)
+        order = np.argsort(parts, kind="stable")
+        streams, first, counts = np.unique(parts[order], return_index=True, return_counts=True)
         steps = -(-counts // lines)
         self._data = data
         self._stream = np.repeat(streams, steps)
@@ -70,6 +75,15 @@ class StreamSteps:
         lengths = torch.where(torch.from_numpy(texts.ravel() > 0), lengths, 0).reshape(texts.shape)
         ids = ids.reshape(*texts.shape, -1)
         return ids, lengths, torch.from_numpy(self._stream[rows].astype(np.int64)), torch.from_numpy(self._fresh[rows])
+
+
+def _parts(streams: NDArray[np.int32], most: int) -> NDArray[np.int64]:
+    """int64 [lines]: the streams numbered anew, with another number after every `most` lines of one."""
+    order = np.argsort(streams, kind="stable")
+    _, first, counts = np.unique(streams[order], return_index=True, return_counts=True)
+    part = np.empty(len(streams), np.int64)
+    part[order] = (np.arange(len(streams)) - np.repeat(first, counts)) // most
+    return np.unique(np.stack([streams, part], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def token_tensors(data: Data, texts: NDArray) -> tuple[Tensor, Tensor]:

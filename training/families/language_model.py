@@ -40,7 +40,8 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
     heads          of the transformer; embedding is a multiple of it
     residual       a recurrent layer adds its input to its output where their widths agree
     tie            the output layer's weights are those of the embedding, behind a projection where the widths differ
-    lines          tiered: the lines of a stream through which gradients flow
+    lines          tiered: the lines of a stream through which gradients flow, a step
+    steps          tiered: after so many steps training begins a stream anew; null: it goes on to the stream's end
     each           what counts equally in training: every line, or every distinct text, so that rare lines are learnt as
                    well as frequent ones
     """
@@ -60,6 +61,7 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
     tie: bool = False
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     lines: Positive = 3
+    steps: Positive | None = 8
     each: Literal["line", "text"] = "line"
 
     def __post_init__(self) -> None:
@@ -306,9 +308,10 @@ def stages(config: Config, model: LanguageModel, data: Data) -> Iterator[Stage]:
         )
         yield Stage("model", Reader(model), settings, train, validation)
         return
-    steps = [StreamSteps(data, corpus, settings.lines) for corpus in (data.train, data.validation)]
-    module = StreamReader(model, 1 + max(step.streams for step in steps), settings.context)
-    yield Stage("model", module, settings, *steps, plan=StreamSteps.plan)
+    train = StreamSteps(data, data.train, settings.lines, settings.steps)
+    validation = StreamSteps(data, data.validation, settings.lines)
+    module = StreamReader(model, 1 + max(train.streams, validation.streams), settings.context)
+    yield Stage("model", module, settings, train, validation, StreamSteps.plan)
 
 
 def graphs(config: Config, model: LanguageModel) -> list[GraphSpec]:
