@@ -11,6 +11,7 @@ from agent.bundle import Threshold
 from agent.errors import ConfigError
 from agent.headers import check_format
 from agent.lines import MAX_LINE
+from agent.state import MAX_OUTBOX
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
 
@@ -39,6 +40,7 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     fold_lines: int = 1000
     max_line: int = MAX_LINE
     max_streams: int = 16384
+    max_outbox: int = MAX_OUTBOX
     cache: bool = True
 
     def inputs(self) -> list[FileInput]:
@@ -60,7 +62,7 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
         if config.header is not None:
             check_format(config.header)
         StreamKey(config.stream)
-        for key, least in (("fold_lines", 0), ("max_line", 64), ("max_streams", 1)):
+        for key, least in (("fold_lines", 0), ("max_line", 64), ("max_streams", 1), ("max_outbox", 1)):
             if getattr(config, key) < least:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
     except ConfigError as error:

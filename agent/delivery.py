@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from agent.errors import ConfigError
+from agent.alerts import Alert
+from agent.errors import AlertRefused, ConfigError
 from agent.sinks import Sink
 from agent.state import State
 
@@ -19,7 +20,8 @@ class Delivery:
     """Sends what the state's outbox holds to every sink, at least once and in order.
 
     A sink that fails or blocks holds up neither the others nor the pipeline. `warn` gets a line when a sink begins
-    to fail and when it works again; it is called from the threads.
+    to fail and when it works again, when alerts are dropped because the outbox is full, and when a sink does not want
+    one; it is called from the threads.
     """
 
     def __init__(self, state: State, sinks: Sequence[Sink], warn: Callable[[str], None]) -> None:
@@ -32,6 +34,11 @@ class Delivery:
         self._state = state
         self._warn = warn
         self._couriers = [_Courier(state, sink, warn) for sink in sinks]
+        state.on_drop = self._note_dropped
+
+    def _note_dropped(self, lost: dict[str, int]) -> None:
+        for courier in self._couriers:
+            courier.dropped(lost.get(courier.sink.name, 0))
 
     def start(self) -> None:
         """Starts the threads."""
@@ -47,6 +54,10 @@ class Delivery:
         self._state.wait(lambda: not self._undelivered(), timeout)
         self._hurry(False)
         return self._undelivered()
+
+    def failing(self) -> set[str]:
+        """The sinks that did not take the last alert that they were given."""
+        return {courier.sink.name for courier in self._couriers if courier.failing}
 
     def _hurry(self, hurried: bool) -> None:
         for courier in self._couriers:
@@ -84,8 +95,21 @@ class _Courier:
         self._warn = warn
         self._taken = 0  # the number of the last alert that the sink took, whether or not the state could note it
         self._noted = 0
-        self._failing = False
+        self.failing = False
         self._delay = FIRST_DELAY
+        self._refused: list[AlertRefused] = []  # of the alerts since the last that the sink took
+        self._skipped = 0  # alerts that the sink refused and that are not noted yet
+        self._told_refusal = False
+        self._dropped = 0
+
+    def dropped(self, count: int) -> None:
+        """Notes that the outbox was full and so many alerts will never come; told once until the sink is up to date."""
+        if count and not self._dropped:
+            self._warn(
+                f"sink {self.sink.name} lacks more than {self._state.max_outbox} alerts (max_outbox); "
+                "the oldest are dropped and counted until it takes them again"
+            )
+        self._dropped += count
 
     def _run(self) -> None:
         while not self.stopped:
@@ -102,31 +126,55 @@ class _Courier:
 
     def _deliver(self) -> None:
         """Sends the next alerts; what the sink has taken is noted also where it then fails."""
-        batch = self._state.pending(self.sink.name, _BATCH)
+        name, self._refused = self.sink.name, []
         try:
-            for number, alert in batch:
+            for number, alert in self._state.pending(name, _BATCH):
                 if self.stopped:
                     return
-                if number > self._taken:
-                    self.sink.send(alert)
-                    self._taken, self._delay = number, FIRST_DELAY
+                if number > self._taken and self._state.lacks(name, number):
+                    self._offer(number, alert)
         finally:
             self._note()
+        if self._refused:
+            raise self._refused[0]
         self._recover()
+
+    def _offer(self, number: int, alert: Alert) -> None:
+        """Sends an alert. One that is refused is skipped when the sink takes a later one, and is kept until then.
+
+        So an alert that cannot be taken holds up no other, and a sink that refuses all, because its address or its
+        key is wrong, loses none.
+        """
+        try:
+            self.sink.send(alert)
+        except AlertRefused as error:
+            self._refused.append(error)
+            return
+        self._taken, self._delay = number, FIRST_DELAY
+        if self._refused and not self._told_refusal:
+            self._told_refusal = True
+            self._warn(
+                f"sink {self.sink.name} refuses an alert: {self._refused[0]}; such alerts are skipped and counted"
+            )
+        self._skipped += len(self._refused)
+        self._refused = []
 
     def _note(self) -> None:
         if self._taken > self._noted:
-            self._state.delivered(self.sink.name, self._taken)
-            self._noted = self._taken
+            self._state.delivered(self.sink.name, self._taken, self._skipped)
+            self._noted, self._skipped = self._taken, 0
 
     def _recover(self) -> None:
-        if self._failing:
-            self._failing = False
+        if self.failing:
+            self.failing = False
             self._warn(f"sink {self.sink.name} works again")
+        if self._dropped and not self._state.backlog(self.sink.name):
+            self._warn(f"sink {self.sink.name} is up to date again; {self._dropped} alerts were dropped")
+            self._dropped = 0
 
     def _fail(self, error: Exception) -> None:
-        if not self._failing:
-            self._failing = True
+        if not self.failing:
+            self.failing = True
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             self._warn(f"sink {self.sink.name} fails: {reason}; its alerts are kept and tried again")
         self._pause()

@@ -5,6 +5,7 @@ OddlineError (1)
 ├── BundleError (3)     a bundle that is missing, damaged or not understood
 ├── SourceError (4)     a log that cannot be read
 ├── SinkError (5)       a destination that cannot be used or did not take the alerts
+│   └── AlertRefused    a destination that answers that it does not want this alert
 └── ProviderError (6)   no usable onnxruntime, or no such execution provider
 """
 
@@ -37,6 +38,10 @@ class SinkError(OddlineError):
     """A destination that cannot be used or did not take the alerts."""
 
     exit_code = 5
+
+
+class AlertRefused(SinkError):
+    """A destination that works and answers that it does not want this alert, now or later."""
 
 
 class ProviderError(OddlineError):

@@ -84,7 +84,7 @@ class Service:
         self._began = time.monotonic()
         self._refuse_loops()
         with ExitStack() as stack:
-            self._state = State(None if config.state is None else Path(config.state))
+            self._state = State(None if config.state is None else Path(config.state), config.max_outbox)
             stack.callback(self._state.close)
             self._guard = Guard(self._secret())
             self._say = speaker(self._guard)

@@ -22,7 +22,8 @@ from agent.sources.position import Position
 FILE, LOCK = "oddline.sqlite3", "oddline.lock"
 SCHEMA_VERSION = 1
 MAX_RECENT = 10_000  # ids of alerts that are remembered after they were sent
-_APPLICATION = 0x6F64646C  # "oddl", in the header of the file
+MAX_OUTBOX = 100_000  # alerts
+APPLICATION = 0x6F64646C  # "oddl", in the header of the file
 _READ_AT_ONCE = 1000  # streams
 
 # A replaced row gets the highest number, so that the order of `number` is that of the last write.
@@ -36,6 +37,16 @@ CREATE TABLE sinks (name BLOB PRIMARY KEY, delivered INTEGER NOT NULL) WITHOUT R
 CREATE TABLE recent (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
 CREATE TABLE outbox (number INTEGER PRIMARY KEY, alert BLOB NOT NULL);
 """
+# Added after version 1 was in use; an agent that does not know the table goes on without it.
+_LOST = """
+CREATE TABLE IF NOT EXISTS lost (
+    sink BLOB NOT NULL, cause TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (sink, cause)
+) WITHOUT ROWID
+"""
+# The numbers in the outbox have no gaps: alerts are queued one after another and leave it at its old end alone. So
+# numbers are counted by subtraction, which takes no longer with a full outbox.
+_FIRST = "(SELECT MIN(number) FROM outbox)"
+_LAST = "(SELECT MAX(number) FROM outbox)"
 
 _T = TypeVar("_T")
 
@@ -45,9 +56,13 @@ class State:
 
     Safe to use from several threads. A folder that cannot be used is a ConfigError; a fault of SQLite later (a full
     disk, a damaged file) is a SinkError: nothing of the call is stored then, and it may be tried again.
+    max_outbox: how many alerts wait at most; where more come the oldest are dropped, counted for each sink that lacks
+    them, and `on_drop` is told how many each sink lost.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, max_outbox: int = MAX_OUTBOX) -> None:
+        self.max_outbox = max_outbox
+        self.on_drop: Callable[[dict[str, int]], None] = lambda lost: None
         self._changed = threading.Condition(threading.RLock())
         self.file = ":memory:" if folder is None else str(folder / FILE)
         self._lock = None if folder is None else _lock(folder)
@@ -129,6 +144,7 @@ class State:
         last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
         names and blobs. alerts: queued, but for those that are queued or were sent already (by id).
         """
+        lost: dict[str, int] = {}
         with self._transaction() as db:
             if position is not None:
                 row = (os.fsencode(position[0]), msgspec.msgpack.encode(position[1]))
@@ -140,8 +156,12 @@ class State:
             rows = [(os.fsencode(name), blob) for name, blob in memory]
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
             queued = _queue(db, alerts)
+            if queued:
+                lost = _drop_oldest(db, self.max_outbox)
         if queued:
             self.wake()
+        if lost:
+            self.on_drop(lost)
 
     def register_sinks(self, names: Iterable[str]) -> dict[str, int]:
         """Says which sinks there are; a new one gets what is queued from now on.
@@ -153,6 +173,7 @@ class State:
             gone = [name for (name,) in db.execute("SELECT name FROM sinks").fetchall() if name not in encoded]
             left = {os.fsdecode(name): _backlog(db, name) for name in gone}
             db.executemany("DELETE FROM sinks WHERE name = ?", [(name,) for name in gone])
+            db.executemany("DELETE FROM lost WHERE sink = ?", [(name,) for name in gone])
             new = "INSERT OR IGNORE INTO sinks SELECT ?, COALESCE(MAX(number), 0) FROM recent"
             db.executemany(new, [(name,) for name in encoded])
             _forget_delivered(db)
@@ -167,17 +188,38 @@ class State:
             ).fetchall()
         return [(number, self._decode(blob, Alert)) for number, blob in rows]
 
-    def delivered(self, sink: str, number: int) -> None:
-        """Notes that a sink has the alerts up to a number; those that every sink has are deleted."""
+    def lacks(self, sink: str, number: int) -> bool:
+        """Whether a sink still is to get the alert of a number: neither has it, nor was it dropped meanwhile."""
         with self._transaction() as db:
-            db.execute("UPDATE sinks SET delivered = MAX(delivered, ?) WHERE name = ?", (number, os.fsencode(sink)))
+            return _delivered(db, os.fsencode(sink)) < number
+
+    def delivered(self, sink: str, number: int, refused: int = 0) -> None:
+        """Notes that a sink has the alerts up to a number; those that every sink has are deleted.
+
+        refused: how many of them it does not have because it did not want them; they are counted as lost.
+        """
+        with self._transaction() as db:
+            name = os.fsencode(sink)
+            _count_delivered(db, name, number, refused)
+            _count_lost(db, name, "refused", refused)
+            db.execute("UPDATE sinks SET delivered = MAX(delivered, ?) WHERE name = ?", (number, name))
             _forget_delivered(db)
         self.wake()
+
+    def delivered_count(self, sink: str) -> int:
+        """How many alerts a sink took since it was first configured."""
+        return int(self.recall(f"delivered:{sink}") or 0)
 
     def backlog(self, sink: str) -> int:
         """How many alerts a sink does not have yet."""
         with self._transaction() as db:
             return _backlog(db, os.fsencode(sink))
+
+    def lost(self, sink: str) -> dict[str, int]:
+        """How many alerts a sink will never get, by cause: `full` (the outbox was) and `refused` (by the sink)."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT cause, count FROM lost WHERE sink = ?", (os.fsencode(sink),)).fetchall()
+        return dict(rows)
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Sleeps until `ready()`, at most `timeout` seconds; looks when alerts came or went and at each `wake`."""
@@ -210,15 +252,45 @@ def _delivered(db: sqlite3.Connection, sink: bytes) -> int:
     return row[0]
 
 
+def _count_delivered(db: sqlite3.Connection, sink: bytes, number: int, refused: int) -> None:
+    """Adds the alerts that a sink took now to those before; kept as text, so that SQLite itself can add."""
+    wanted = "SELECT COUNT(*) FROM outbox WHERE number > ? AND number <= ?"
+    count = db.execute(wanted, (_delivered(db, sink), number)).fetchone()[0] - refused
+    add = "INSERT INTO memory VALUES (?1, ?2) ON CONFLICT DO UPDATE SET blob = CAST(CAST(blob AS INTEGER) + ?2 AS BLOB)"
+    db.execute(add, (b"delivered:" + sink, str(count).encode()))
+
+
 def _backlog(db: sqlite3.Connection, sink: bytes) -> int:
-    return db.execute("SELECT COUNT(*) FROM outbox WHERE number > ?", (_delivered(db, sink),)).fetchone()[0]
+    first, last = db.execute(f"SELECT {_FIRST}, {_LAST}").fetchone()
+    return 0 if last is None else max(0, last - max(_delivered(db, sink), first - 1))
+
+
+def _drop_oldest(db: sqlite3.Connection, most: int) -> dict[str, int]:
+    """Deletes all but the last `most` alerts of the outbox; how many each sink lacked of those that are gone."""
+    first, last = db.execute(f"SELECT {_FIRST}, {_LAST}").fetchone()
+    if last is None or last - first < most:
+        return {}
+    newest = last - most
+    behind = db.execute("SELECT name, delivered FROM sinks WHERE delivered < ?", (newest,)).fetchall()
+    lost = {name: newest - max(delivered, first - 1) for name, delivered in behind}
+    for name, count in lost.items():
+        _count_lost(db, name, "full", count)
+    db.execute("UPDATE sinks SET delivered = MAX(delivered, ?)", (newest,))
+    _forget_delivered(db)
+    return {os.fsdecode(name): count for name, count in lost.items()}
+
+
+def _count_lost(db: sqlite3.Connection, sink: bytes, cause: str, count: int) -> None:
+    if count:
+        add = "INSERT INTO lost VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+        db.execute(add, (sink, cause, count))
 
 
 def _forget_delivered(db: sqlite3.Connection) -> None:
     """Deletes the alerts that every sink has, and of the ids all but the last ones and those still in the outbox."""
     db.execute("DELETE FROM outbox WHERE number <= (SELECT COALESCE(MIN(delivered), 0x7fffffffffffffff) FROM sinks)")
     old = "number <= (SELECT MAX(number) FROM recent) - ?"
-    db.execute(f"DELETE FROM recent WHERE {old} AND number NOT IN (SELECT number FROM outbox)", (MAX_RECENT,))
+    db.execute(f"DELETE FROM recent WHERE {old} AND number < COALESCE({_FIRST}, 0x7fffffffffffffff)", (MAX_RECENT,))
 
 
 def _lock(folder: Path) -> int:
@@ -274,7 +346,7 @@ def _open(file: str) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, file: str) -> None:
     application, version = (_pragma(db, name) for name in ("application_id", "user_version"))
     fresh = not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if not fresh and application != _APPLICATION:
+    if not fresh and application != APPLICATION:
         raise ConfigError(f"state {file} is a database of another program; choose another folder with --state")
     if version > SCHEMA_VERSION:
         raise ConfigError(
@@ -285,8 +357,9 @@ def _prepare(db: sqlite3.Connection, file: str) -> None:
     db.execute("PRAGMA synchronous = FULL")
     if fresh:
         db.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )
+    db.execute(_LOST)
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> Any:

@@ -7,7 +7,7 @@ from conftest import until
 
 import agent.delivery
 from agent.delivery import Delivery
-from agent.errors import ConfigError, SinkError
+from agent.errors import AlertRefused, ConfigError, SinkError
 from agent.state import State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -216,10 +216,10 @@ def test_alerts_wait_for_the_next_start(tmp_path, make_alert):
 def test_what_a_sink_took_is_not_sent_twice_where_it_cannot_be_noted(state, deliver, make_alert, fast, monkeypatch):
     noted, faults = State.delivered, [SinkError("disk full")] * 3
 
-    def note(self, sink, number):
+    def note(self, sink, number, refused):
         if faults:
             raise faults.pop()
-        noted(self, sink, number)
+        noted(self, sink, number, refused)
 
     monkeypatch.setattr(State, "delivered", note)
     _, (a,), said = deliver("a")
@@ -261,3 +261,80 @@ def test_a_dropped_sink_and_a_doubled_one_are_told(state, make_alert):
     assert said == ["sink old is configured no more; the alerts that it lacks (1) are given up"]
     with pytest.raises(ConfigError, match="sink a is named twice"):
         Delivery(state, [FakeSink("a"), FakeSink("a")], said.append)
+
+
+def test_a_full_outbox_is_told_once_and_what_was_dropped_when_the_sink_is_up_to_date(state, deliver, make_alert, slow):
+    state.max_outbox = 5
+    delivery, (a, fine), said = deliver("a", "fine")
+    a.down = True
+    for number in range(20):
+        state.commit(alerts=[make_alert(number)])
+        until(lambda: state.backlog("fine") == 0)
+    until(lambda: len(said) == 2)
+    full = "sink a lacks more than 5 alerts (max_outbox); the oldest are dropped and counted until it takes them again"
+    assert sorted(said) == ["sink a fails: Connection refused; its alerts are kept and tried again", full]
+    a.down = False
+    assert delivery.drain(30) == {}
+    assert a.taken == [15, 16, 17, 18, 19] and fine.taken == list(range(20))
+    until(lambda: len(said) == 4)
+    assert said[2:] == ["sink a works again", "sink a is up to date again; 15 alerts were dropped"]
+    assert (state.lost("a"), state.lost("fine")) == ({"full": 15}, {})
+
+
+def test_alerts_that_are_dropped_while_one_before_them_is_sent_are_not_sent(state, deliver, make_alert):
+    state.max_outbox = 5
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(5)])
+    sink = FakeSink("a")
+    sink.gate.clear()
+    delivery = Delivery(state, [sink], lambda word: None)
+    delivery.start()
+    until(lambda: sink.tries)
+    state.commit(alerts=[make_alert(n) for n in range(5, 8)])
+    sink.gate.set()
+    assert delivery.drain(30) == {}
+    delivery.stop()
+    assert sink.taken == [0, 3, 4, 5, 6, 7], "the one in hand is counted as dropped, since it may not arrive"
+    assert state.lost("a") == {"full": 3}
+
+
+def refuse(sink, lines):
+    """Has a sink refuse the alerts of these lines."""
+    send = sink.send
+
+    def judge(alert):
+        if alert.line in lines:
+            raise AlertRefused("the receiver answers 413 Too Large")
+        send(alert)
+
+    sink.send = judge
+
+
+def test_a_refused_alert_is_skipped_counted_and_told_once_when_a_later_one_is_taken(state, make_alert, fast):
+    sink, said = FakeSink("a"), []
+    refuse(sink, {1, 2, 5})
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(8)])
+    delivery = Delivery(state, [sink], said.append)
+    delivery.start()
+    assert delivery.drain(30) == {}
+    delivery.stop()
+    assert sink.taken == [0, 3, 4, 6, 7]
+    assert state.lost("a") == {"refused": 3} and state.delivered_count("a") == 5
+    assert said == ["sink a refuses an alert: the receiver answers 413 Too Large; such alerts are skipped and counted"]
+
+
+def test_a_sink_that_refuses_all_loses_none(state, make_alert, fast):
+    sink, said, bad = FakeSink("a"), [], set(range(100))
+    refuse(sink, bad)
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(3)])
+    delivery = Delivery(state, [sink], said.append)
+    delivery.start()
+    until(lambda: said)
+    assert delivery.drain(0.01) == {"a": 3} and state.lost("a") == {}
+    assert said == ["sink a fails: the receiver answers 413 Too Large; its alerts are kept and tried again"]
+    bad.clear()
+    assert delivery.drain(30) == {}
+    delivery.stop()
+    assert sink.taken == [0, 1, 2] and state.lost("a") == {}

@@ -317,3 +317,64 @@ def test_a_killed_agent_leaves_one_whole_commit_and_no_lock(tmp_path):
     assert number in (told, told + 1)
     assert list(state.streams("f")) == [(b"k", b"%d" % number)] and state.recall("m") == b"%d" % number
     state.close()
+
+
+def test_a_full_outbox_drops_its_oldest_and_counts_them_for_each_sink(make_alert):
+    state, told = State(None, max_outbox=10), []
+    state.on_drop = told.append
+    state.register_sinks(["slow", "quick"])
+    state.commit(alerts=[make_alert(n) for n in range(1, 9)])
+    state.delivered("quick", 8)
+    state.commit(alerts=[make_alert(n) for n in range(9, 11)])
+    assert told == [] and state.backlog("slow") == 10
+    state.commit(alerts=[make_alert(n) for n in range(11, 21)])
+    assert told == [{"slow": 10, "quick": 2}]
+    assert (state.lost("slow"), state.lost("quick")) == ({"full": 10}, {"full": 2})
+    assert [number for number, _ in state.pending("slow", 99)] == list(range(11, 21))
+    assert (state.backlog("slow"), state.backlog("quick")) == (10, 10)
+    assert not state.lacks("slow", 10) and state.lacks("slow", 11)
+    state.delivered("slow", 20)
+    state.delivered("quick", 20)
+    assert state.backlog("slow") == state.backlog("quick") == 0
+    state.commit(alerts=[make_alert(n) for n in range(21, 32)])
+    assert told[1:] == [{"slow": 1, "quick": 1}] and state.lost("slow") == {"full": 11}
+    state.close()
+
+
+def test_what_was_lost_is_known_after_a_restart_and_forgotten_with_its_sink(tmp_path, make_alert):
+    state = State(tmp_path, max_outbox=2)
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(n) for n in range(5)])
+    state.delivered("a", 5, refused=1)
+    state.close()
+    state = State(tmp_path)
+    assert state.lost("a") == {"full": 3, "refused": 1} and state.delivered_count("a") == 1
+    state.register_sinks(["b"])
+    assert state.lost("a") == {}
+    state.close()
+
+
+def test_a_state_of_before_losses_were_counted_is_taken(tmp_path, make_alert):
+    state = State(tmp_path)
+    state.register_sinks(["a"])
+    state.commit(alerts=[make_alert(1)])
+    state.close()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("DROP TABLE lost")
+    db.close()
+    state = State(tmp_path, max_outbox=1)
+    state.commit(alerts=[make_alert(2)])
+    assert state.lost("a") == {"full": 1} and state.backlog("a") == 1
+    state.close()
+
+
+def test_the_backlog_of_a_sink_is_what_is_pending(state, make_alert):
+    state.max_outbox = 7
+    state.register_sinks(["a", "b"])
+    draw, number = random.Random(3), 0
+    for _ in range(300):
+        state.commit(alerts=[make_alert(number := number + 1) for _ in range(draw.randrange(4))])
+        sink = draw.choice("ab")
+        for taken, _ in state.pending(sink, draw.randrange(1, 6))[-1:]:
+            state.delivered(sink, taken)
+        assert all(state.backlog(name) == len(state.pending(name, 99)) <= 7 for name in "ab")
