@@ -35,7 +35,10 @@ def tail(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            "--sink", metavar="URL", help="console:, jsonl:PATH, unix:PATH, udp://H:P or tcp://H:P; again for more."
+            "--sink",
+            metavar="URL",
+            help="console:, jsonl:PATH, unix:PATH, journald:, udp://H:P, tcp://H:P, tls://H:P or https://H/PATH; "
+            "again for more.",
         ),
     ] = None,
     start: Annotated[

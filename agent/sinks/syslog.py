@@ -141,11 +141,11 @@ class UnixSink(SocketSink):
 
     def _connect(self) -> socket.socket:
         try:
-            return _connect_unix(self._path, socket.SOCK_DGRAM)
+            return connect_unix(self._path, socket.SOCK_DGRAM)
         except OSError as error:
             if error.errno != errno.EPROTOTYPE:
                 raise
-        return _connect_unix(self._path, socket.SOCK_STREAM)
+        return connect_unix(self._path, socket.SOCK_STREAM)
 
     def _transmit(self, connection: socket.socket, alert: Alert, text: str) -> None:
         message = local_datagram(alert, text, datetime.now(), os.getpid())
@@ -201,7 +201,7 @@ class TcpSink(SocketSink):
         _send_stream(connection, count_octets(self._rfc5424(alert, text)))
 
 
-def _connect_unix(path: str, kind: int) -> socket.socket:
+def connect_unix(path: str, kind: int) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, kind)
     try:
         connection.settimeout(_TIMEOUT)
@@ -216,7 +216,7 @@ def _send_stream(connection: socket.socket, data: bytes) -> None:
     """Sends all of `data` and waits until the peer has it."""
     _raise_closed(connection)
     connection.sendall(data)
-    _wait_acknowledged(connection)
+    wait_acknowledged(connection)
 
 
 def _raise_closed(connection: socket.socket) -> None:
@@ -228,7 +228,7 @@ def _raise_closed(connection: socket.socket) -> None:
             raise ConnectionResetError("the peer has closed the connection")
 
 
-def _wait_acknowledged(connection: socket.socket) -> None:
+def wait_acknowledged(connection: socket.socket) -> None:
     """Waits until the send queue is empty, as it is when the peer has acknowledged all (tcp(7), TIOCOUTQ)."""
     deadline, pause = time.monotonic() + _ACKNOWLEDGE, 0.0002
     while int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder):
