@@ -23,7 +23,7 @@ def read_log(path: Path, chunk: int = 1 << 20) -> Iterator[bytes]:
         with _open(path) as file:
             first = file.read(len(GZIP_MAGIC))
             pieces = _pieces(first, file, chunk)
-            yield from _gunzip(name, pieces, chunk) if first == GZIP_MAGIC else pieces
+            yield from unzip(name, pieces, chunk) if first == GZIP_MAGIC else pieces
     except OSError as error:
         raise cannot_read(name, error) from None
 
@@ -51,8 +51,11 @@ def _pieces(first: bytes, file: BinaryIO, chunk: int) -> Iterator[bytes]:
         yield piece
 
 
-def _gunzip(name: str, pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """The content of gzip members and of what pads them with zeros, in pieces of at most `most` bytes."""
+def unzip(name: str, pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """The content of gzip members and of what pads them with zeros, in pieces of at most `most` bytes.
+
+    Damaged data or data that ends early is a SourceError, after all that could be read of it.
+    """
     member, begun = zlib.decompressobj(_GZIP), False
     try:
         for piece in pieces:

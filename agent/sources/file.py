@@ -6,6 +6,7 @@ What is to be read is decided by stat and read alone; events of the file system 
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from agent.lines import MAX_LINE, Block
 from agent.sources.archive import cannot_read
 from agent.sources.opened import OpenFile
 from agent.sources.position import Position
-from agent.sources.rotated import rotated_files
+from agent.sources.search import Rotations
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
@@ -27,7 +28,8 @@ class FileSource:
     and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait.
-    bytes_read, lines_read, rotations and truncations count since the start.
+    bytes_read, lines_read, rotations, truncations (and overwritings), reopened (after the path or the file was gone),
+    losses (how often something was or may have been lost) and bytes_lost (what of it is known) count since the start.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class FileSource:
     ) -> None:
         self.path = path
         self.bytes_read = self.lines_read = self.rotations = self.truncations = 0
+        self.reopened = self.losses = self.bytes_lost = 0
         self._say, self._told = say, ""
         self._max_line, self.grace, self._clock = max_line, grace, clock
+        self._rotations = Rotations(path, max_line, say)
         self._closed_cut = (0, 0)
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
-        self._left = self._interrupted = False
+        self._left = self._interrupted = self._truncated = False
         self._file: OpenFile | None = None
         self._file = self._open_first(position, start)
 
@@ -80,6 +84,17 @@ class FileSource:
         return self._file.identity if self._file else ""
 
     @property
+    def backlog(self) -> int:
+        """Bytes of the file, and of the one that took its path, that are not read yet, as they are now."""
+        behind = 0
+        with suppress(OSError):  # what is gone or cannot be looked at now is no backlog that could be read
+            behind = max(0, self._file.size - self._file.read_to) if self._file else 0
+            status = os.stat(self.path)
+            if self._file is None or (status.st_dev, status.st_ino) != (self._file.device, self._file.inode):
+                behind += status.st_size
+        return behind
+
+    @property
     def cut_lines(self) -> int:
         """Lines longer than `max_line`, of which only the head was kept."""
         return self._cut()[0]
@@ -106,9 +121,13 @@ class FileSource:
 
     def _reopen(self) -> None:
         file = self._open(self.path)
-        if file is not None and self._interrupted and self._position is not None:
-            file = self._resume(file, self._position)
-            self._interrupted = False
+        self.reopened += file is not None and self._position is not None
+        if file is not None and self._position is not None:
+            if self._interrupted:
+                file = self._resume(file, self._position)
+                self._interrupted = False
+            else:
+                file.resume(self._position)  # what comes back, such as with its disk, is not read again
         self._replace(file)
 
     def _read_file(self, file: OpenFile, most: int) -> Block | None:
@@ -121,10 +140,14 @@ class FileSource:
         return self._rewind(file, most) if file.is_truncated() else self._look(file, most)
 
     def _rewind(self, file: OpenFile, most: int) -> Block | None:
-        """Goes on at the start of a truncated file, after the incomplete line that was read of its old content."""
+        """Goes on in the copy that was made of a truncated file, else, after its incomplete line, at its start."""
+        if found := self._rotations.find_copy(file):
+            return self._read_copy(file, *found, most)
         if block := file.finish():
             return block
         self.truncations += 1
+        self.losses += 1
+        self.bytes_lost += file.unread
         lost = f"at least {file.unread} bytes are" if file.unread else "what was written just before may be"
         self._say(
             f"{self.path} was truncated or overwritten after {file.read_to} bytes were read; {lost} lost; "
@@ -133,14 +156,29 @@ class FileSource:
         self._replace(file.rewound())
         return self._file and self._file.read(most)
 
+    def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, most: int) -> Block | None:
+        self.truncations += 1
+        lost = 0 if copy.packed else max(0, file.read_to + file.unread - copy.size)
+        self.bytes_lost += lost
+        self.losses += lost > 0
+        self._say(
+            f"{self.path} was truncated or overwritten after {file.read_to} bytes were read; "
+            f"reading what follows them in {path} first" + (f"; at least {lost} bytes are lost" if lost else "")
+        )
+        self._replace(copy)
+        self._truncated = True
+        return self._read_file(copy, most)
+
     def _look(self, file: OpenFile, most: int) -> Block | None:
         """Whether the path still names this file, which was read to its end; else, after the grace, the next block."""
+        if file.copied:
+            return self._move_on(file, most)
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
             self._leave()
             self._tell_missing()
-            if self._quiet_for(self.grace) and self._next_path(file) != self.path:
+            if self._quiet_for(self.grace) and self._rotations.after(file):
                 return self._move_on(file, most)
             return self._release(file)
         except OSError as error:
@@ -172,24 +210,29 @@ class FileSource:
         """From a file that was rotated away to the next one, after its incomplete last line."""
         if block := file.finish():
             return block
-        opened = self._open(self._next_path(file))
+        self.losses += self._rotations.tell_damage(file)
+        opened = self._open_next(file)
         if opened is None:
             return None
-        self.rotations += 1
+        self.rotations += not self._truncated
         self._replace(opened)
         return self._read_file(opened, most)
 
-    def _next_path(self, file: OpenFile) -> Path:
-        """The path, or the rotated file that comes after this one: several rotations may lie between two looks."""
-        others = (other for other in rotated_files(self.path) if other.inode != file.inode)
-        return next((other.path for other in others if other.modified > file.modified), self.path)
+    def _open_next(self, file: OpenFile) -> OpenFile | None:
+        """The rotated file that comes after this one, else the path's; None where it cannot be had at present."""
+        for rotated in self._rotations.after(file):
+            if opened := self._rotations.open(rotated):
+                return opened
+            if not self._rotations.is_refused(rotated):
+                return None
+        return self._open(self.path)
 
     def _replace(self, file: OpenFile | None) -> None:
         if self._file is not None:
             self._position = self._file.position
             self._closed_cut = self._cut()
             self._file.close()
-        self._file, self._left = file, False
+        self._file, self._left, self._truncated = file, False, False
 
     def _open(self, path: Path) -> OpenFile | None:
         """An open file, or None where it cannot be had at present, which is told once."""
@@ -218,31 +261,50 @@ class FileSource:
         return file
 
     def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
-        """The file of a stored position, which may have been rotated meanwhile; else the path's file from its start."""
+        """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
         reason = file.resume(position) if file else ""
-        if file and not reason:
+        fits = file is not None and not reason
+        rotated = self._find_rest(position, file if fits else None)
+        if fits and not rotated:
             return file
-        if rotated := self._find_rotated(position):
-            if file:
-                file.close()
-            return rotated
-        if file is None:
-            self._tell_missing()
-        else:
+        rotated = rotated or self._find_newer(position)
+        if rotated is None and file is not None:
+            self._count_misfit(file, position)
             where = f"byte {position.offset}"
             self._say(f"{self.path} cannot be read on from {where} ({reason}): reading it from its start")
+        if rotated is None and file is None:
+            self._tell_missing()
+        if rotated is not None and file is not None:
+            file.close()
+        return rotated or file
+
+    def _find_rest(self, position: Position, named: OpenFile | None) -> OpenFile | None:
+        found = self._rotations.find(position, named)
+        if found is None:
+            return None
+        file, path = found
+        self._say(f"{self.path} was rotated meanwhile: reading the rest of {path} first")
         return file
 
-    def _find_rotated(self, position: Position) -> OpenFile | None:
-        for other in rotated_files(self.path):
-            if (other.device, other.inode) == (position.device, position.inode):
-                file = self._open(other.path)
-                if file and not file.resume(position):
-                    self._say(f"{self.path} was rotated meanwhile: reading the rest of {other.path} first")
-                    return file
-                if file:
-                    file.close()
+    def _find_newer(self, position: Position) -> OpenFile | None:
+        """Where the file of a position is gone: the first of those that were rotated since."""
+        for rotated in self._rotations.newer(position.modified) if position.modified else ():
+            if file := self._rotations.open(rotated):
+                self.rotations += 1
+                self.losses += 1
+                self._say(
+                    f"{self.path} was rotated more than once meanwhile, and the file that was being read is gone: what "
+                    f"was written to it after byte {position.offset} is lost; reading {rotated.path} first"
+                )
+                return file
         return None
+
+    def _count_misfit(self, file: OpenFile, position: Position) -> None:
+        """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
+        same = (file.device, file.inode) == (position.device, position.inode)
+        self.truncations += same
+        self.rotations += not same
+        self.losses += 1
 
     def _tell(self, sentence: str) -> None:
         """Says what goes on for a while once, not at every look."""

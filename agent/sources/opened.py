@@ -1,7 +1,6 @@
 """One open log file: how far it has been read, and whether it still is the file that was read."""
 
 import errno
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -9,9 +8,8 @@ from pathlib import Path
 from agent.errors import SourceError
 from agent.lines import Block, LineSplitter
 from agent.sources.archive import GZIP_MAGIC, cannot_read
-from agent.sources.position import Position
+from agent.sources.position import HEAD, TAIL, Position, digest, read_before
 
-_HEAD = 1024  # bytes at the start of a file that tell it from another one under the same inode
 _CHUNK = 1 << 20
 _LOOK_BACK = 1 << 18
 _KINDS = {
@@ -27,14 +25,18 @@ class OpenFile:
     """A regular file, read as blocks from an offset on. It stays the same file when its path is renamed or removed.
 
     read_to  the offset up to which it was read; the incomplete last line is held back
+    key  device and inode as they are on disk
+    device, inode  those of the file that it is a copy of, else its own
     """
+
+    packed = False
 
     def __init__(self, descriptor: int, source: str, max_line: int) -> None:
         self._descriptor = descriptor
         self._source, self._max_line = source, max_line
         status = os.fstat(descriptor)
-        self.device, self.inode = status.st_dev, status.st_ino
-        self._size = 0
+        self.key = self.device, self.inode = status.st_dev, status.st_ino
+        self._size, self._modified = 0, status.st_mtime_ns
         self.begin(0, 1)
 
     @classmethod
@@ -61,6 +63,7 @@ class OpenFile:
         self._began = offset, line
         self._splitter = LineSplitter(self._source, offset, line, self._max_line)
         self._head = self._read_head(offset)
+        self._before = self._tail = read_before(self._pread, offset)
         self.read_to = offset
 
     def begin_at_end(self) -> None:
@@ -73,27 +76,60 @@ class OpenFile:
             at += len(chunk)
         self.begin(offset, feeds + 1)
 
-    def resume(self, position: Position) -> str:
-        """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none."""
-        if (self.device, self.inode) != (position.device, position.inode):
+    def resume(self, position: Position, anywhere: bool = False) -> str:
+        """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none.
+
+        anywhere: also in a copy of the file, told by its content alone.
+        """
+        if not anywhere and self.key != (position.device, position.inode):
             return "it is another file"
-        if os.fstat(self._descriptor).st_size < position.offset:
+        if not self.packed and self.size < position.offset:
             return "it is shorter than what was read of it"
-        if _digest(self._read_head(position.offset)) != position.head:
-            return "it begins otherwise"
+        if reason := position.misfit(self._pread):
+            return reason
         self.begin(position.offset, position.line)
+        self.device, self.inode = position.device, position.inode
         return ""
 
     @property
     def position(self) -> Position:
         """Where to go on after the blocks handed out so far: at the start of the incomplete line."""
-        offset = self._splitter.offset
-        return Position(self.device, self.inode, _digest(self._head[:offset]), offset, self._splitter.line)
+        offset, line = self._splitter.offset, self._splitter.line
+        head, tail = digest(self._head[:offset]), digest(self._before)
+        return Position(self.device, self.inode, head, offset, line, tail, self._modified)
+
+    @property
+    def seen(self) -> Position:
+        """The same after the part that was read of the incomplete line."""
+        head, tail = digest(self._head), digest(self._tail)
+        return Position(self.device, self.inode, head, self.read_to, self._splitter.line, tail, self._modified)
+
+    def begins_as(self, other: "OpenFile") -> bool:
+        """Whether the file begins with what was read first of another one."""
+        return bool(other._head) and self._read_head(len(other._head)) == other._head
+
+    def ends_at(self, position: Position) -> bool:
+        """Whether a position is at the end of the file, or of that of which it is a copy."""
+        return not self.resume(position, anywhere=True) and not self._pread(1, position.offset)
+
+    def is_part_of(self, other: "OpenFile") -> bool:
+        """Whether all that is to be read of the file stands at the same place in another one."""
+        at = self.read_to
+        while chunk := self._pread(_CHUNK, at):
+            if other._pread(len(chunk), at) != chunk:
+                return False
+            at += len(chunk)
+        return True
+
+    @property
+    def copied(self) -> bool:
+        """Whether it is a copy of the file that was followed, to which nobody writes any more."""
+        return self.packed or self.key != (self.device, self.inode)
 
     @property
     def identity(self) -> str:
         """Names the file and its content: another one after a truncation, the same after a rename or a restart."""
-        first = hashlib.sha256(self._head.partition(b"\n")[0]).hexdigest()[:16]
+        first = digest(self._head.partition(b"\n")[0]).partition(":")[2][:16]
         return f"{self.device}:{self.inode}:{first}"
 
     @property
@@ -105,6 +141,11 @@ class OpenFile:
     def unread(self) -> int:
         """Bytes that were in the file at the last look but not read."""
         return max(0, self._size - self.read_to)
+
+    @property
+    def size(self) -> int:
+        """How long the file is now, in bytes."""
+        return os.fstat(self._descriptor).st_size
 
     @property
     def modified(self) -> int:
@@ -120,43 +161,57 @@ class OpenFile:
         """The next block, from pieces of `most` bytes; None where no line is complete, or the file was truncated."""
         if self.read_to == 0:
             self._skip_zeros()
-        while chunk := os.pread(self._descriptor, most, self.read_to):
+        while chunk := self._pread(most, self.read_to):
             if self.is_truncated():  # asked after reading, so that the chunk is known to follow what was read before
                 return None
-            self._head += chunk[: max(0, _HEAD - len(self._head))]
-            self.read_to += len(chunk)
-            if block := self._splitter.feed(chunk):
+            if block := self._take(chunk):
                 return block
         return None
 
+    def _take(self, chunk: bytes) -> Block | None:
+        self._head += chunk[: max(0, HEAD - len(self._head))]
+        self.read_to += len(chunk)
+        block = self._splitter.feed(chunk)
+        if block is not None:
+            self._before = (self._tail + chunk[: len(chunk) - self._splitter.partial])[-TAIL:]
+        self._tail = (self._tail + chunk[-TAIL:])[-TAIL:]
+        return block
+
     def _skip_zeros(self) -> None:
         """Skips the hole at the start of a truncated file whose writer, without O_APPEND, goes on at its old offset."""
-        if os.pread(self._descriptor, 1, 0) != b"\0":
+        if self._pread(1, 0) != b"\0":
             return
-        try:
-            at = os.lseek(self._descriptor, 0, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # nothing but a hole
-                raise
-            at = os.fstat(self._descriptor).st_size
-        while chunk := os.pread(self._descriptor, _CHUNK, at):
+        at = self._hole()
+        while chunk := self._pread(_CHUNK, at):
             text = chunk.lstrip(b"\0")
             at += len(chunk) - len(text)
             if text:
                 break
         self.begin(at, 1)
 
+    def _hole(self) -> int:
+        """How long the hole is with which the file begins."""
+        try:
+            return os.lseek(self._descriptor, 0, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole
+                raise
+            return self.size
+
     def finish(self) -> Block | None:
         """The last line where no line feed ends it, or None."""
+        self._before = self._tail
         return self._splitter.finish()
 
     def is_truncated(self) -> bool:
-        """Whether what was read is no longer there: the file is shorter, or begins otherwise."""
-        size = os.fstat(self._descriptor).st_size
-        if size < self.read_to:
+        """Whether what was read is no longer there: the file is shorter, begins otherwise, or differs at the end."""
+        status = os.fstat(self._descriptor)
+        if status.st_size < self.read_to or read_before(self._pread, self.read_to) != self._tail:
             return True
-        self._size = size
-        return self._read_head(len(self._head)) != self._head
+        if self._read_head(len(self._head)) != self._head:
+            return True
+        self._size, self._modified = status.st_size, status.st_mtime_ns
+        return False
 
     def rewound(self) -> "OpenFile":
         """The same file from its start."""
@@ -169,7 +224,7 @@ class OpenFile:
         """
         offset, line = self._began
         start = max(0, offset - _LOOK_BACK)
-        data = os.pread(self._descriptor, offset - start, start)
+        data = self._pread(offset - start, start)
         skip = data.find(b"\n") + 1 if start else 0
         numbered = data.count(b"\n", skip) + (not data.endswith(b"\n"))
         for _ in range(numbered - lines):
@@ -181,13 +236,11 @@ class OpenFile:
         """Gives the file back."""
         os.close(self._descriptor)
 
+    def _pread(self, most: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, most, offset)
+
     def _read_head(self, most: int) -> bytes:
-        return os.pread(self._descriptor, min(most, _HEAD), 0)
-
-
-def _digest(head: bytes) -> str:
-    """The length of the head of a file and its SHA-256."""
-    return f"{len(head)}:{hashlib.sha256(head).hexdigest()}"
+        return self._pread(min(most, HEAD), 0)
 
 
 def _refuse_gzip(path: Path, descriptor: int) -> None:

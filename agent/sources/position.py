@@ -1,13 +1,34 @@
 """How far a file is read."""
 
+import hashlib
+from collections.abc import Callable
+
 import msgspec
+
+HEAD = 1024  # bytes at the start of a file that tell it from another one under the same inode
+TAIL = 256  # bytes before the offset that tell it from another one that begins alike
+
+Pread = Callable[[int, int], bytes]  # at most so many bytes of a file, from an offset on
+
+
+def digest(content: bytes) -> str:
+    """The length of some bytes and their SHA-256."""
+    return f"{len(content)}:{hashlib.sha256(content).hexdigest()}"
+
+
+def read_before(pread: Pread, offset: int) -> bytes:
+    """The bytes before an offset, at most 256."""
+    start = max(0, offset - TAIL)
+    return pread(offset - start, start)
 
 
 class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where to go on reading a file.
 
     device, inode: which file it was. head: the length and the SHA-256 of its first bytes, at most 1024 and `offset`.
-    offset: the byte from which reading goes on. line: the number of the line that starts there, from 1.
+    offset: the byte from which reading goes on. line: the number of the line that starts there, from 1. tail: the same
+    as head of the bytes before the offset, at most 256. modified: when it was last written, in nanoseconds, as of the
+    last look. The positions of older agents have no tail (empty) and no time (0): those are not checked then.
     """
 
     device: int
@@ -15,3 +36,13 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     head: str
     offset: int
     line: int
+    tail: str = ""
+    modified: int = 0
+
+    def misfit(self, pread: Pread) -> str:
+        """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""
+        if digest(pread(min(HEAD, self.offset), 0)) != self.head:
+            return "it begins otherwise"
+        if self.tail and digest(read_before(pread, self.offset)) != self.tail:
+            return "it differs just before that byte"
+        return ""

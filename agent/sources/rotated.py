@@ -1,4 +1,4 @@
-"""Where a log went when it was rotated by rename: `syslog.1`, `app.log-20240131`."""
+"""Where a log went when it was rotated: `syslog.1`, `app.log-20240131`, `syslog.2.gz`."""
 
 import os
 import re
@@ -6,7 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_SUFFIX = re.compile(r"[.-]\d[\d._T-]*")  # as logrotate numbers and dates them; not yet compressed
+PACKED = (".gz", ".bz2", ".xz")
+_SUFFIX = re.compile(r"([.-]\d[\d._T-]*)(\.gz|\.bz2|\.xz)?")  # as logrotate numbers, dates and compresses them
+_NUMBER = re.compile(r"[.-](\d{1,4})")
 
 
 class Rotated(NamedTuple):
@@ -17,16 +19,41 @@ class Rotated(NamedTuple):
     inode: int
     path: Path
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
+
+    @property
+    def packed(self) -> bool:
+        """Whether its name says that it is compressed."""
+        return self.path.suffix in PACKED
+
 
 def rotated_files(path: Path) -> list[Rotated]:
-    """The uncompressed rotations of a log in its own directory, the one written first at the front."""
+    """The rotations of a log in its own directory, the oldest at the front.
+
+    Their names tell the order: the highest number is the oldest, as logrotate counts, and dates of one format sort as
+    text; where both occur, or several formats, the times of writing tell it. A compressed file is left out while the
+    one that it was made from is still there.
+    """
     log = path.resolve()
-    found = []
+    found: dict[str, dict[str, Rotated]] = {}  # by suffix, then by what compressed it
     with suppress(OSError), os.scandir(log.parent) as entries:  # what cannot be listed cannot be found
         for entry in entries:
-            if not (entry.name.startswith(log.name) and _SUFFIX.fullmatch(entry.name[len(log.name) :])):
+            suffix = _SUFFIX.fullmatch(entry.name[len(log.name) :]) if entry.name.startswith(log.name) else None
+            if suffix is None:
                 continue
             with suppress(FileNotFoundError):
                 status = entry.stat()
-                found.append(Rotated(status.st_mtime_ns, status.st_dev, status.st_ino, log.parent / entry.name))
-    return sorted(found)
+                rotated = Rotated(status.st_mtime_ns, status.st_dev, status.st_ino, log.parent / entry.name)
+                found.setdefault(suffix[1], {})[suffix[2] or ""] = rotated
+    files = [(suffix, forms.get("") or max(forms.values())) for suffix, forms in found.items()]
+    by_name = len({_place(suffix)[0] for suffix in found}) == 1
+    return [file for _, file in sorted(files, key=lambda one: _place(one[0]) if by_name else (one[1].modified, one))]
+
+
+def _place(suffix: str) -> tuple[str, int, str]:
+    """The format of a suffix, and what sorts those of one format, the oldest first."""
+    number = _NUMBER.fullmatch(suffix)
+    return ("number", -int(number[1]), "") if number else (re.sub(r"\d", "0", suffix), 0, suffix)

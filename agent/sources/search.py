@@ -1,0 +1,147 @@
+"""Finding the rest of a log that was rotated, copied or compressed: among its rotations, and by content."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.errors import SourceError
+from agent.sources.opened import OpenFile
+from agent.sources.packed import PackedFile
+from agent.sources.position import Position
+from agent.sources.rotated import Rotated, rotated_files
+
+MOST = 16  # rotated files that are looked into, the newest
+_SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
+
+
+class Rotations:
+    """The rotated files of one path: what follows a position or a file among them.
+
+    One that is damaged or cannot be read is told to `say` once, and left out.
+    """
+
+    def __init__(self, path: Path, max_line: int, say: Callable[[str], None]) -> None:
+        self._path, self._max_line, self._say = path, max_line, say
+        self._refused: set[tuple[int, int]] = set()
+        self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
+
+    def find(self, position: Position, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
+        """The rotated file of a position, open there, and its path, told by its content.
+
+        named: the file that the path names, where it fits the position too; one that merely holds a part of it is none.
+        The positions of older agents, and those at the start of a file, are found by device and inode.
+        """
+        files = rotated_files(self._path)
+        if not (position.tail and position.offset):
+            files = [other for other in files if other.key == (position.device, position.inode)]
+        found = self._find_content(files, position)
+        if found is None or named is None:
+            return found
+        found[0].close()
+        place = next(place for place, other in enumerate(files) if other.path == found[1])
+        if all(self._is_part(other, position, named) for other in files[place:]):
+            return None
+        return self._find_content(files[place : place + 1], position)
+
+    def _is_part(self, rotated: Rotated, position: Position, named: OpenFile) -> bool:
+        """Whether a rotated file is a copy of the first part of the file that the path names."""
+        file = self._fitting(rotated, position)
+        if file is None:
+            return False
+        try:
+            return file.is_part_of(named)
+        finally:
+            file.close()
+
+    def find_copy(self, file: OpenFile) -> tuple[OpenFile, Path] | None:
+        """The copy that was made of an open file before it was truncated, open where that is read on, and its path."""
+        files = [other for other in rotated_files(self._path) if other.key != file.key]
+        found = self._find_content(files, file.seen) if file.read_to else None
+        if found is not None and file.seen != file.position:
+            found[0].close()
+            found = self._find_content([other for other in files if other.path == found[1]], file.position)
+        return found
+
+    def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
+        """The oldest that fits of those that were written after the last look: older ones may only begin alike.
+
+        Else the same uncompressed file, whatever its time.
+        """
+        same = [other for other in files if other.key == (position.device, position.inode) and not other.packed]
+        later = [other for other in files[-MOST:] if other.modified > position.modified - _SAME_TIME]
+        for rotated in later + same:
+            if file := self._fitting(rotated, position):
+                return file, rotated.path
+        return None
+
+    def after(self, file: OpenFile) -> list[Rotated]:
+        """The rotated files that come after an open one, in order; several rotations may lie between two looks."""
+        files = rotated_files(self._path)[-MOST:]
+        place = next((place for place, other in enumerate(files) if other.key == file.key), None)
+        if place is None:
+            place = next((place for place, other in enumerate(files) if self._is_form(other, file)), None)
+        later = self.newer(file.modified) if place is None else files[place + 1 :]
+        return [other for other in later if other.key not in self._refused]
+
+    def newer(self, modified: int) -> list[Rotated]:
+        """The rotated files that were last written after a time, in nanoseconds, in order."""
+        return [other for other in rotated_files(self._path) if other.modified > modified]
+
+    def open(self, rotated: Rotated) -> OpenFile | None:
+        """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
+        kind = PackedFile if rotated.packed else OpenFile
+        try:
+            file = kind.open(rotated.path, str(self._path), self._max_line)
+        except FileNotFoundError:
+            return None
+        except SourceError as error:
+            self._refuse(rotated.key, str(error))
+            return None
+        if file.key == rotated.key:
+            return file
+        file.close()
+        return None
+
+    def is_refused(self, rotated: Rotated) -> bool:
+        """Whether it was told that the file cannot be read."""
+        return rotated.key in self._refused
+
+    def tell_damage(self, file: OpenFile) -> bool:
+        """Says what could not be read of a compressed file, once; whether there is such."""
+        if not (isinstance(file, PackedFile) and file.damage) or file.key in self._refused:
+            return False
+        self._refuse(file.key, file.damage)
+        return True
+
+    def _refuse(self, key: tuple[int, int], reason: str) -> None:
+        if key not in self._refused:
+            self._refused.add(key)
+            self._say(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+
+    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
+        file = self.open(rotated)
+        if file is None:
+            return None
+        reason = file.resume(position, anywhere=True)
+        if not reason:
+            return file
+        self.tell_damage(file)
+        file.close()
+        return None
+
+    def _is_form(self, rotated: Rotated, file: OpenFile) -> bool:
+        """Whether a rotated file was made from an open one, which is gone itself."""
+        pair = rotated.key, file.position
+        if pair not in self._forms:
+            self._forms = {old: same for old, same in self._forms.items() if old[1] == pair[1]}
+            self._forms[pair] = self._compare(rotated, file)
+        return self._forms[pair]
+
+    def _compare(self, rotated: Rotated, file: OpenFile) -> bool:
+        later = rotated.modified - file.modified
+        form = self.open(rotated) if later > -_SAME_TIME else None
+        if form is None:
+            return False
+        try:
+            return form.begins_as(file) and (later < _SAME_TIME or form.ends_at(file.position))
+        finally:
+            form.close()
