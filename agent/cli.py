@@ -55,6 +55,12 @@ def tail(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="F", help="A configuration file; options given here win over it.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus, /healthz and /readyz here."
+        ),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +78,7 @@ def tail(
         "from": start,
         "state": None if state is None else str(state),
         "provider": provider,
+        "metrics": metrics,
     }
     base = msgspec.to_builtins(AgentConfig() if config is None else load_config(config))
     merged = {**base, "sources": paths, **{key: value for key, value in given.items() if value is not None}}
@@ -104,6 +111,19 @@ def run(
     from agent.service import run_service
 
     run_service(load_config(config))
+
+
+@app.command(epilog="Example: [bold]agent status --state /var/lib/oddline --json[/]")
+def status(
+    state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state folder of the agent.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="F", help="Its configuration file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far the agent is, what it counted and what waits, whether it runs or not; changes nothing."""
+    from agent.status import chosen_folder, read_status, show
+
+    found = read_status(chosen_folder(state, config))
+    typer.echo(msgspec.json.encode(found).decode() if as_json else show(found))
 
 
 @app.command(

@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from agent.bundle import Threshold
+from agent.endpoint import parse_listen
 from agent.errors import ConfigError
 from agent.headers import check_format
 from agent.lines import MAX_LINE
@@ -41,6 +42,8 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     max_line: int = MAX_LINE
     max_streams: int = 16384
     max_outbox: int = MAX_OUTBOX
+    metrics: str | None = None
+    metrics_file: str | None = None
     cache: bool = True
 
     def inputs(self) -> list[FileInput]:
@@ -62,6 +65,10 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
         if config.header is not None:
             check_format(config.header)
         StreamKey(config.stream)
+        if config.metrics is not None:
+            parse_listen(config.metrics)
+        if not (config.metrics_file or ".prom").endswith(".prom"):
+            raise ConfigError(f"metrics_file: {config.metrics_file!r} does not end with .prom; node_exporter wants it")
         for key, least in (("fold_lines", 0), ("max_line", 64), ("max_streams", 1), ("max_outbox", 1)):
             if getattr(config, key) < least:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")

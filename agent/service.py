@@ -17,13 +17,17 @@ from agent.delivery import Delivery
 from agent.errors import ConfigError, SinkError, SourceError
 from agent.guard import Guard, new_key
 from agent.headers import detect
+from agent.ledger import Ledger
 from agent.lines import Block
+from agent.monitor import Monitor, watchdog_seconds
 from agent.notify import notify
 from agent.pipeline import Pipeline
 from agent.runtime import choose_provider
 from agent.scores import JsonLines, line_records
 from agent.sinks import open_sink
+from agent.snapshot import take_snapshot
 from agent.sources.file import FileSource
+from agent.sources.position import Position
 from agent.sources.watch import Watcher
 from agent.state import State
 
@@ -81,16 +85,19 @@ class Service:
         self._stopped = False
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
-        self._began = time.monotonic()
+        self._began, self._started = time.monotonic(), time.time()
         self._refuse_loops()
         with ExitStack() as stack:
             self._state = State(None if config.state is None else Path(config.state), config.max_outbox)
             stack.callback(self._state.close)
             self._guard = Guard(self._secret())
             self._say = speaker(self._guard)
+            self._monitor = Monitor(config.metrics, config.metrics_file, self._say, watchdog_seconds())
+            stack.callback(self._monitor.close)
             sinks = [open_sink(url, socket.gethostname(), self._guard.seal) for url in config.sinks]
             bundle = load_bundle(config.bundle, config.provider)
             self._pipeline = build_pipeline(bundle, config, self._guard)
+            self._ledger = Ledger(self._state, self._pipeline)
             self._sources = [self._open(wanted) for wanted in config.inputs()]
             self._delivery = Delivery(self._state, sinks, self._say)
             self._watcher = Watcher([source.path for source in self._sources], self._say)
@@ -113,6 +120,7 @@ class Service:
             before = source.context(self._pipeline.bundle.manifest.window.size - 1)
             if before is not None and not self._pipeline.bundle.manifest.window.pad:
                 self._pipeline.prime(before)
+        self._ledger.open(name)
         for key, blob in self._state.streams(name):
             self._pipeline.restore_stream(name, key, blob)
         self._pipeline.restore_memory(name, self._state.recall(f"fold:{name}"), self._state.recall(f"limits:{name}"))
@@ -133,6 +141,8 @@ class Service:
                 "standard output goes to a file that is tailed: the agent would read its own alerts; "
                 "redirect it elsewhere"
             )
+        if self._config.metrics_file is not None and _identity(self._config.metrics_file) in tailed:
+            raise ConfigError("metrics_file is a file that is tailed: it would be overwritten; choose another")
         if self._scores is not None and _identity(self._scores.fileno()) in tailed:
             raise ConfigError(
                 "--scores goes to a file that is tailed: the agent would read its own scores; choose another"
@@ -149,10 +159,13 @@ class Service:
             previous = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
                 self._delivery.start()
+                self._publish()
+                self._monitor.ready = True
                 notify("READY=1\nSTATUS=" + self._status())
                 self._loop(once)
                 notify("STOPPING=1")
             finally:
+                self._monitor.ready = False
                 undelivered = self._end()
                 for number, handler in previous.items():
                     signal.signal(number, handler)
@@ -166,6 +179,7 @@ class Service:
             worked = [self._step(source) for source in self._sources if not self._stopped]
             if time.monotonic() - beat >= _LOOK:
                 beat = time.monotonic()
+                self._publish()
                 notify("WATCHDOG=1\nSTATUS=" + self._status())
             if any(worked):
                 continue
@@ -175,9 +189,12 @@ class Service:
             self._watcher.wait(_LOOK)
 
     def _step(self, source: FileSource) -> bool:
+        self._monitor.look()
         block = source.read()
         if block is not None:
             self._take(source, block)
+        elif memory := self._ledger.look(source):
+            self._state.commit(_position(source), memory=[memory])
         return block is not None
 
     def _finish_files(self) -> None:
@@ -191,8 +208,8 @@ class Service:
         scored = self._pipeline.score(block)
         alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone())
         changes = self._pipeline.changes(scored)
-        position = None if source.position is None else (block.source, source.position)
-        self._state.commit(position, changes.streams, changes.ended, changes.memory, alerts)
+        memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
+        self._state.commit(_position(source), changes.streams, changes.ended, memory, alerts)
         if self._scores is not None:
             self._scores.write(line_records(scored))
         self._tell_format(block)
@@ -205,6 +222,12 @@ class Service:
             self._told.add(block.source)
             self._say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
 
+    def _publish(self, last: bool = False) -> None:
+        """Tells the monitor, where anybody asked for it, how things stand."""
+        if self._monitor.wanted:
+            parts = self._sources, self._ledger, self._delivery, self._state, self._pipeline
+            self._monitor.publish(take_snapshot(*parts, self._started), last)
+
     def _status(self) -> str:
         waiting = sum(self._state.backlog(name) for name in self._config.sinks)
         return f"{self._lines} lines read, {self._alerts} alerts, {waiting} to deliver"
@@ -212,6 +235,7 @@ class Service:
     def _end(self) -> dict[str, int]:
         undelivered = self._delivery.drain(_DRAIN)
         self._delivery.stop()
+        self._publish(last=True)
         return undelivered
 
     def _tell_end(self, undelivered: dict[str, int], once: bool) -> None:
@@ -246,6 +270,10 @@ class Service:
             self._say(
                 f"alerts not delivered yet: {lost}; they are kept in {self._config.state} and sent at the next start"
             )
+
+
+def _position(source: FileSource) -> tuple[str, Position] | None:
+    return None if source.position is None else (str(source.path), source.position)
 
 
 def _identity(file: str | Path | int) -> tuple[int, int] | str | None:

@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded
 
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -47,6 +48,13 @@ def until(ready: Callable[[], object], timeout: float = 30.0) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"not so after {timeout} s"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port of this host at which nobody listens, very likely for a while."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def odd_text(number: int) -> str:

@@ -1,0 +1,122 @@
+"""A small HTTP server that answers GET and nothing else, and that never holds up the process it tells of."""
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from agent.errors import ConfigError
+
+Answer = Callable[[str], tuple[int, str, str]]
+_PATIENCE = 5  # seconds for a client to send its request
+_MOST_CLIENTS = 4  # at once; a service has few threads to spare
+_ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+)):(?P<port>[0-9]{1,5})")
+
+
+def parse_listen(address: str) -> tuple[str, int]:
+    """The host and port of HOST:PORT, where an IPv6 address stands in brackets; a ConfigError where it is none."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ConfigError(
+            f"metrics: {address!r} is not understood; write HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+        )
+    if match["six"]:
+        try:
+            ipaddress.IPv6Address(match["six"])
+        except ValueError as error:
+            raise ConfigError(f"metrics: {address!r}: {error}") from None
+    return match["six"] or match["host"], int(match["port"])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _PATIENCE
+    server: "Endpoint"
+
+    def do_GET(self) -> None:
+        self._reply(*self.server.answer(self.path.partition("?")[0]))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Called by the base class for what it does not understand: other methods, and what is no HTTP."""
+        word = "only GET is answered" if code == 501 else message or "no"
+        self._reply(405 if code == 501 else code, "text/plain; charset=utf-8", f"{word}\n")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing is said of requests."""
+
+    def version_string(self) -> str:
+        return "oddline"
+
+    def _reply(self, code: int, kind: str, text: str) -> None:
+        content = text.encode("utf-8", "replace")
+        with suppress(OSError):  # a client that left
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            if code == 405:
+                self.send_header("Allow", "GET")
+            self.end_headers()
+            self.wfile.write(content)
+        self.close_connection = True
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers a few clients at once, each in a thread; more are turned away, so that none can hold up the agent."""
+
+    daemon_threads = True
+
+    def __init__(self, family: int, address: Any, answer: Answer) -> None:
+        self.address_family = family
+        self.answer = answer
+        self._clients: dict[Any, threading.Thread] = {}
+        super().__init__(address, _Handler)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.5,), name="oddline metrics", daemon=True)
+        self._thread.start()
+
+    def server_bind(self) -> None:
+        """Binds without asking the name service who we are."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._clients) >= _MOST_CLIENTS:
+            self.shutdown_request(request)
+            return
+        thread = threading.Thread(target=self._serve_client, args=(request, client_address), daemon=True)
+        self._clients[request] = thread
+        thread.start()
+
+    def _serve_client(self, request: Any, client_address: Any) -> None:
+        try:
+            self.process_request_thread(request, client_address)
+        finally:
+            self._clients.pop(request, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that breaks off is nobody's concern."""
+
+    def end(self) -> None:
+        """Stops listening and breaks off the requests in hand."""
+        self.shutdown()
+        self._thread.join()
+        for request, thread in list(self._clients.items()):
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+            thread.join(_PATIENCE)
+        self.server_close()
+
+
+def serve(address: str, answer: Answer) -> Endpoint:
+    """Serves at HOST:PORT what `answer` gives for a path: status, content type, text. A ConfigError where it cannot."""
+    try:
+        found = socket.getaddrinfo(*parse_listen(address), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return Endpoint(found[0][0], found[0][4], answer)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics: {address} cannot be listened at: {error.strerror or error}; choose another address or port"
+        ) from None

@@ -1,0 +1,103 @@
+"""What the agent counts of each source, kept in the state in the transaction of the lines that are counted."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from agent.alerts import Alert
+from agent.pipeline import Pipeline, Scored
+from agent.sources.file import FileSource
+from agent.state import State
+
+_OF_SOURCE = (
+    "bytes_read",
+    "lines_read",
+    "cut_lines",
+    "cut_bytes",
+    "rotations",
+    "truncations",
+    "reopened",
+    "losses",
+    "bytes_lost",
+)
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Totals of a source since the state was made; without a state folder since the start.
+
+    The first nine are those of FileSource; `cut_bytes` were left out of the `cut_lines`. own_lines: alerts of ours that
+    came back in the log. alerts, folded, suppressed: odd lines that were told, that were repeats, and that were held
+    back since they look sealed. last_read: when lines were read last, in seconds since 1970; 0 where never.
+    """
+
+    bytes_read: int = 0
+    lines_read: int = 0
+    cut_lines: int = 0
+    cut_bytes: int = 0
+    rotations: int = 0
+    truncations: int = 0
+    reopened: int = 0
+    losses: int = 0
+    bytes_lost: int = 0
+    lines_scored: int = 0
+    own_lines: int = 0
+    alerts: int = 0
+    folded: int = 0
+    suppressed: int = 0
+    last_read: float = 0.0
+
+
+class Ledger:
+    """The counts of every source. A Counts that was handed out stays as it is, so that other threads may read it."""
+
+    def __init__(self, state: State, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
+        self.counts: dict[str, Counts] = {}
+        self._state, self._pipeline, self._clock = state, pipeline, clock
+        self._seen: dict[str, list[int]] = {}
+        self._held = (0, 0)
+
+    def open(self, name: str) -> None:
+        """Goes on with what the state holds of a source."""
+        blob = self._state.recall(memory_name(name))
+        self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
+        self._seen[name] = [0] * len(_OF_SOURCE)
+
+    def take(self, source: FileSource, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
+        """Counts a block and what came of it; gives the named memory to be stored with it."""
+        held = self._pipeline.folder.folded, self._pipeline.suppressed
+        more = {
+            "lines_scored": int(np.count_nonzero(~np.isnan(scored.scores))),
+            "own_lines": len(scored.block) - len(scored.rows),
+            "alerts": len(alerts),
+            "folded": held[0] - self._held[0],
+            "suppressed": held[1] - self._held[1],
+        }
+        self._held = held
+        return self._add(source, more, self._clock())
+
+    def look(self, source: FileSource) -> tuple[str, bytes] | None:
+        """What happened to a source without any line, such as a truncation, as a named memory; None where nothing."""
+        name = str(source.path)
+        if _counters(source) == self._seen[name]:
+            return None
+        return self._add(source, {}, self.counts[name].last_read)
+
+    def _add(self, source: FileSource, more: dict[str, int], last_read: float) -> tuple[str, bytes]:
+        name, now = str(source.path), _counters(source)
+        more |= {field: new - old for field, new, old in zip(_OF_SOURCE, now, self._seen[name], strict=True)}
+        counts = self.counts[name]
+        summed = {field: getattr(counts, field) + count for field, count in more.items()}
+        self._seen[name] = now
+        self.counts[name] = msgspec.structs.replace(counts, last_read=last_read, **summed)
+        return memory_name(name), msgspec.msgpack.encode(self.counts[name])
+
+
+def memory_name(source: str) -> str:
+    """Under which name the state holds the counts of a source."""
+    return f"count:{source}"
+
+
+def _counters(source: FileSource) -> list[int]:
+    return [getattr(source, field) for field in _OF_SOURCE]

@@ -1,0 +1,78 @@
+"""How the agent stands at one moment, to be told to others."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.delivery import Delivery
+from agent.ledger import Counts, Ledger
+from agent.pipeline import Pipeline
+from agent.sources.file import FileSource
+from agent.state import State
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A source at one moment. backlog: bytes. behind: seconds since the last read, where there is a backlog, else 0."""
+
+    counts: Counts
+    backlog: int
+    behind: float
+
+
+@dataclass(frozen=True)
+class SinkView:
+    """A sink at one moment: how many alerts it took, it will never get, by cause, and wait for it; whether it fails."""
+
+    delivered: int
+    lost: Mapping[str, int]
+    waiting: int
+    failing: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The agent at one moment. Times are in seconds since 1970; bundle: its id and name."""
+
+    sources: Mapping[str, SourceView]
+    sinks: Mapping[str, SinkView]
+    streams: int
+    texts: int
+    looked: float
+    started: float
+    bundle: tuple[str, str]
+
+
+def take_snapshot(
+    sources: Sequence[FileSource],
+    ledger: Ledger,
+    delivery: Delivery,
+    state: State,
+    pipeline: Pipeline,
+    started: float,
+) -> Snapshot:
+    """How things stand now. Only the thread that reads the sources may ask."""
+    now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
+    return Snapshot(
+        {str(source.path): _view(source, ledger.counts[str(source.path)], now, started) for source in sources},
+        {name: _sink_view(state, name, name in failing) for name in delivery.names},
+        len(pipeline.streams),
+        len(pipeline.normalizer.texts),
+        now,
+        started,
+        (bundle.id, bundle.manifest.name),
+    )
+
+
+def seconds_behind(counts: Counts, backlog: int, now: float, started: float) -> float:
+    """For how long a source with a backlog was not read: since its last line, or the start where there was none."""
+    return max(0.0, now - (counts.last_read or started)) if backlog else 0.0
+
+
+def _view(source: FileSource, counts: Counts, now: float, started: float) -> SourceView:
+    backlog = source.backlog
+    return SourceView(counts, backlog, seconds_behind(counts, backlog, now, started))
+
+
+def _sink_view(state: State, name: str, failing: bool) -> SinkView:
+    return SinkView(state.delivered_count(name), state.lost(name), state.backlog(name), failing)
