@@ -1,5 +1,6 @@
 """Syslog over TLS: a private authority, client certificates, and refusals that TLS 1.3 tells only to who reads."""
 
+import os
 import socket
 import ssl
 import subprocess
@@ -64,7 +65,7 @@ class Server:
             plain.settimeout(30)
             try:
                 with self._context.wrap_socket(plain, server_side=True) as connection:
-                    self.connections += 1
+                    self.connections, self.current = self.connections + 1, connection
                     while data := connection.recv(65536):
                         self.received += data
             except OSError:
@@ -144,6 +145,17 @@ def test_a_peer_of_another_name_is_not_trusted(server, keys, make_alert):
 
 def test_versions_before_1_2_are_not_spoken():
     assert client_context("tls://h", {}).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_peer_that_has_ended_the_connection_gets_the_next_alert_over_a_new_one(server, keys, make_alert):
+    sink = open_sink(url(keys, server.port), "h", str)
+    sink.send(make_alert(1))
+    with socket.socket(fileno=os.dup(server.current.fileno())) as same:
+        same.shutdown(socket.SHUT_WR)
+    sink.send(make_alert(2))
+    until(lambda: b'line="2"' in server.received)
+    assert server.connections == 2
+    sink.close()
 
 
 def test_a_restarted_peer_is_connected_anew(keys, make_alert):

@@ -111,9 +111,8 @@ class TlsSink(TcpSink):
             _hear(connection, _VERDICT if self._new else 0)
         except ConnectionError as error:
             if self._new:
-                raise ConnectionError(
-                    f"the peer closed a new connection ({error}); does it want a certificate?"
-                ) from None
+                why = f"the peer closed a new connection ({error}); does it want another certificate?"
+                raise ConnectionAbortedError(why) from None
             raise
         except ssl.SSLError as error:
             raise _told(error) from error
