@@ -77,6 +77,11 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
             f"{window.size} lines" + (", padded" if window.pad else "") + (", ends count" if window.end else ""),
         ),
         ("settings", _pairs(manifest.settings)),
+        (
+            "carried",
+            ", ".join(f"{tensor.name}{tensor.axes[1:]}" for tensor in manifest.state) or "the window alone",
+        ),
+        ("relative", "no" if manifest.relative is None else _pairs(msgspec.to_builtins(manifest.relative))),
         ("vocabulary", f"{_vocabulary(bundle)}; {len(known.hashes)} texts known, {len(known.tokens)} shown"),
         ("threshold", f"{_pairs(rule)}: scores above {pipeline.limits.constant:.4g}"),
         (

@@ -130,7 +130,8 @@ class Normalizer:
     """Gives every line the id of its canonical text: 1 and up in the order of first sight; 0 (PADDING) is no line.
 
     The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until
-    `compact`. `records` is what reads delimited records, None for other formats; no mask applies to them.
+    `compact`. `shortened` counts the lines whose text was cut at MAX_TEXT characters. `records` is what reads delimited
+    records, None for other formats; no mask applies to them.
     """
 
     def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 65536, cache: bool = True) -> None:
@@ -142,15 +143,25 @@ class Normalizer:
         self._old: dict[bytes, int] = {}
         self._ids: dict[str, int] = {}
         self.texts: list[str] = [""]
+        self._shortened: set[int] = set()  # texts that stand for longer ones
+        self.shortened = 0
 
     def canonical(self, key: bytes) -> str:
         """The canonical text of a folded line, or of a row."""
+        return self._bounded(self._whole(key))
+
+    def _bounded(self, text: str) -> str:
+        if len(text) <= MAX_TEXT:
+            return text
+        return text[:MAX_TEXT] if self.records is None else self.records.shorten(text, MAX_TEXT)
+
+    def _whole(self, key: bytes) -> str:
         if self.records is not None:
-            return self.records.text(key)[:MAX_TEXT]
+            return self.records.text(key)
         text = self._strip(_SPACES.sub(" ", printable(key.decode("utf-8", "replace"))).strip())
         for pattern, mask in self._masks:
             text = pattern.sub(mask, text)
-        return text[:MAX_TEXT]
+        return text
 
     def ids(self, block: Block) -> NDArray[np.int32]:
         """int32 [lines]: the id of each line's canonical text."""
@@ -160,6 +171,8 @@ class Normalizer:
             for index, text_id in enumerate(found):
                 if text_id is None:
                     found[index] = self._look_up(keys[index])
+        if self._shortened:
+            self.shortened += sum(text_id in self._shortened for text_id in found)
         return np.array(found, np.int32)
 
     def _keys(self, block: Block) -> list[bytes]:
@@ -170,12 +183,28 @@ class Normalizer:
         return keys
 
     def _look_up(self, key: bytes) -> int:
-        text_id = self._young.get(key) or self._old.get(key) or self.intern(self.canonical(key))
+        text_id = self._young.get(key) or self._old.get(key) or self._new(key)
         if self._max_keys and len(key) <= _MAX_CACHED_KEY:
             if len(self._young) >= self._max_keys // 2:
                 self._old, self._young = self._young, {}
             self._young[key] = text_id
         return text_id
+
+    def _new(self, key: bytes) -> int:
+        whole = self._whole(key)
+        text_id = self.intern(self._bounded(whole))
+        if len(whole) > MAX_TEXT:
+            self._shortened.add(text_id)
+        return text_id
+
+    def report(self) -> list[str]:
+        """What there is to say of rows of a wrong width and of texts that were cut; the counters start again."""
+        said = [] if self.records is None else self.records.report()
+        if self.shortened:
+            lines = "1 line has" if self.shortened == 1 else f"{self.shortened} lines have"
+            said.append(f"{lines} a text of more than {MAX_TEXT} characters; what is beyond was left out")
+        self.shortened = 0
+        return said
 
     def intern(self, text: str) -> int:
         """The id of a canonical text."""
@@ -193,4 +222,5 @@ class Normalizer:
         self.texts = [""] + [self.texts[text_id] for text_id in kept]
         self._ids = {text: text_id for text_id, text in enumerate(self.texts) if text_id != PADDING}
         self._young, self._old = {}, {}
+        self._shortened = {int(moved[text_id]) for text_id in self._shortened if moved[text_id] != PADDING}
         return moved

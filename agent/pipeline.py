@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from agent.alerts import Alert, Folder, alert_id, escape
 from agent.bundle import Bundle, Threshold
 from agent.context import Contexts
+from agent.errors import ConfigError
 from agent.guard import Guard
 from agent.headers import Format, parse_header, seconds_of_day, time_features
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
+from agent.records import Records
 from agent.scorers import EXPLAINERS, SCORERS
 from agent.scoring import Piece, StreamScorer
 from agent.soundness import check_bundle
 from agent.streams import StreamKey
 from agent.threshold import Limits, p_value, severity
 
+T = TypeVar("T")
 _CONTEXT = 9  # lines told before an odd one where the model looks at single lines
 MAX_TEXTS = 32768  # canonical texts kept before those that no window holds are forgotten
 
@@ -58,11 +61,13 @@ class Odd:
     window    int32 [size]: text ids, the line's own last
     features  float32 [size, width], or None
     before    what the model carried before the line, one array for each of its state tensors
+    raw       the score before it was told relative to its stream's
     """
 
     window: NDArray[np.int32]
     features: NDArray[np.float32] | None
     before: list[NDArray]
+    raw: float
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class Pipeline:
     ) -> None:
         check_bundle(bundle)
         manifest = bundle.manifest
+        if header is not None and isinstance(manifest.header, Records):
+            raise ConfigError(f"header {header}: bundle {bundle.path} reads delimited records; leave the header out")
         self.bundle = bundle
         self.header = header or manifest.header
         self.limits = Limits(threshold or manifest.threshold, manifest.scale)
@@ -120,7 +127,7 @@ class Pipeline:
         self.folder = Folder(fold_lines)
         self.suppressed = 0
         self.own_lines = 0
-        self._stream_key = StreamKey(stream or manifest.stream)
+        self._stream_key = StreamKey(stream or manifest.stream, self.normalizer.records)
         self._explainer = EXPLAINERS[manifest.scorer](self.scorer, bundle.tokenizer, bundle.known)
         self._contexts = Contexts(manifest.window.size - 1 or _CONTEXT)
         self._guard = guard
@@ -176,7 +183,9 @@ class Pipeline:
     def reason(self, scored: Scored, index: int) -> dict[str, Any]:
         """Why an odd line is odd, as JSON data."""
         odd, score, limit = scored.seen[index], float(scored.scores[index]), float(scored.limits[index])
-        return self._explainer.reason(self._text(odd.window[-1]), odd.window, odd.features, odd.before, score, limit)
+        text, relative = self._text(odd.window[-1]), self.bundle.manifest.relative
+        reason = self._explainer.reason(text, odd.window, odd.features, odd.before, score, limit)
+        return reason if relative is None else reason | {"relative": relative.kind, "raw": odd.raw}
 
     def alerts(self, scored: Scored, identity: str, read: datetime) -> list[Alert]:
         """The alerts of a block, repeats folded. identity: what names the file whatever its path; read: when, aware."""
@@ -218,13 +227,12 @@ class Pipeline:
             last_seen=time,
         )
 
-    def cut_remark(self, before: int = 0) -> list[str]:
-        """What there is to say of the lines that the model read in part, those counted up to `before` left out."""
-        count = self.scorer.cut_lines - before
-        lines = "1 line has" if count == 1 else f"{count} lines have"
-        most = self.bundle.tokenizer.max_tokens
+    def remarks(self) -> list[str]:
+        """What there is to say of rows of a wrong width and of lines read in part; the counters start again."""
+        count, self.scorer.cut_lines = self.scorer.cut_lines, 0
+        lines, most = "1 line has" if count == 1 else f"{count} lines have", self.bundle.tokenizer.max_tokens
         said = f"{lines} more tokens than the model reads ({most}); the rest of each was not scored"
-        return [said] if count else []
+        return self.normalizer.report() + ([said] if count else [])
 
     def changes(self, scored: Scored) -> Changes:
         """What the block changed; streams in the order of their last lines."""
@@ -249,11 +257,13 @@ class Pipeline:
         return msgspec.msgpack.encode(StreamState(texts, features.tolist(), count, context, load, self.bundle.id))
 
     def restore_stream(self, source: str, key: bytes, blob: bytes) -> None:
-        """Sets a stream as `changes` gave it."""
+        """Sets a stream as `changes` gave it, also those of a bundle whose windows had another size."""
         state = msgspec.msgpack.decode(blob, type=StreamState)
-        ids = [PADDING if text is None else self.normalizer.intern(text) for text in state.texts]
+        size, width = self.bundle.manifest.window.size - 1, self.streams.width
+        ids = [PADDING if text is None else self.normalizer.intern(text) for text in _last(state.texts, size, None)]
+        features = _last([row for row in state.features if len(row) == width], size, [0.0] * width)
         load = state.load if state.bundle == self.bundle.id else []
-        self.streams.restore(source, key, ids, state.features, state.count, load)
+        self.streams.restore(source, key, ids, features, state.count, load)
         self._contexts.restore((source, key), state.context)
 
     def restore_memory(self, source: str, fold: bytes | None, limits: bytes | None) -> None:
@@ -267,4 +277,12 @@ class Pipeline:
 def _odd(piece: Piece, index: int) -> Odd:
     features = piece.windowed.features
     before = [kept[index] for kept in piece.before]
-    return Odd(piece.windowed.ids[index], None if features is None else features[index], before)
+    return Odd(
+        piece.windowed.ids[index], None if features is None else features[index], before, float(piece.raw[index])
+    )
+
+
+def _last(rows: list[T], size: int, filler: T) -> list[T]:
+    """The last rows, so many; fillers in front where there are fewer."""
+    kept = rows[len(rows) - size :] if size < len(rows) else rows
+    return [filler] * (size - len(kept)) + kept

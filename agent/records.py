@@ -46,8 +46,9 @@ class Records(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
         if not self.columns:
             raise ValueError("columns: none is named; list those of a row, in their order")
         _refuse_double("columns", self.columns)
-        if len(self.delimiter) != 1 or not self.delimiter.isprintable() or self.delimiter == '"':
-            raise ValueError(f"delimiter: {self.delimiter!r} is not one printable character other than a quote")
+        mark = self.delimiter
+        if len(mark) != 1 or not (mark.isprintable() or mark == "\t") or mark == '"':
+            raise ValueError(f"delimiter: {mark!r} is no tab and no single printable character other than a quote")
         _refuse_strangers("fields", self.fields or [], self.columns)
         _refuse_strangers("time", [] if self.time is None else [self.time], self.columns)
         if not self.selected:
@@ -134,7 +135,7 @@ class RecordReader:
         self.short = self.long = 0
         self._width = len(records.columns)
         self._delimiter = records.delimiter.encode()
-        self._padding = [b" " + self._delimiter, self._delimiter + b" ", b" \n", b"\n "]
+        self._padding = [b" " + self._delimiter, self._delimiter + b" ", b" \n", b" \r\n", b"\n "]
         self._take = _taker([records.columns.index(name) for name in records.selected])
         self._time = None if records.time is None else records.columns.index(records.time)
 
@@ -183,6 +184,24 @@ class RecordReader:
         shown = ("".join(c if c.isprintable() else " " for c in value).strip(" ") for value in values)
         return mark.join(_quote(value, mark) for value in shown)
 
+    def shorten(self, text: str, most: int) -> str:
+        """A canonical text of at most about `most` characters, in which every field has its share."""
+        mark, values = self.records.delimiter, split_row(text, self.records.delimiter)
+        share = max(1, most // len(values) - 1)
+        return mark.join(_quote(value[:share], mark) for value in values)
+
+    def column(self, block: Block, name: str) -> list[bytes]:
+        """One value a line, of this column, without the spaces around it and without quotes; empty where it lacks."""
+        place = self.records.columns.index(name)
+        return [self._value(line, place) for line in _lines(block)]
+
+    def _value(self, line: bytes, place: int) -> bytes:
+        if b'"' in line:
+            row = [value.encode("utf-8", "surrogateescape") for value in self._parse(line)]
+        else:
+            row = line.split(self._delimiter, place + 1)
+        return row[place].strip(b" ") if len(row) > place else b""
+
     def fields(self, line: bytes) -> dict[str, str]:
         """All columns of one raw row by name, without the spaces around them; missing ones are empty."""
         values = split_row(line.decode("utf-8", "replace"), self.records.delimiter)[: self._width]
@@ -213,11 +232,7 @@ class RecordReader:
     def _cell(self, line: bytes) -> bytes:
         """The value of the time's column."""
         assert self._time is not None
-        if b'"' in line:
-            row = [value.encode("utf-8", "surrogateescape") for value in self._parse(line)]
-        else:
-            row = line.split(self._delimiter, self._time + 1)
-        return row[self._time] if len(row) > self._time else b""
+        return self._value(line, self._time)
 
     def _seconds(self, block: Block, since: Callable[[datetime], float]) -> NDArray[np.float64]:
         """float64 [lines]: numbers as they are, other times as `since` gives them, NaN for none and the impossible."""

@@ -39,11 +39,9 @@ def score_files(
     with open_output(output) as writer, _progress(total) as advance:
         sessions = Sessions(pipeline) if scope == "session" else None
         for file in files:
-            cut = pipeline.scorer.cut_lines
             for block in _blocks(file, read_log(Path(file)), advance):
                 _take(pipeline, block, writer, sessions, explain)
-            remarks = pipeline.normalizer.records.report() if pipeline.normalizer.records else []
-            for remark in remarks + pipeline.cut_remark(cut):
+            for remark in pipeline.remarks():
                 say(f"{file}: {remark}")
         if sessions is not None:
             writer.write(sessions.records())

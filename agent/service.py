@@ -34,6 +34,7 @@ from agent.state import State
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 _LOOK = 1.0  # seconds after which files are looked at without any event
 _DRAIN = 10.0  # seconds for delivery at the end
+_REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
 
 
 def say(message: str) -> None:
@@ -85,6 +86,7 @@ class Service:
         self._stopped = False
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
+        self._next_remarks = 0.0
         self._began, self._started = time.monotonic(), time.time()
         self._refuse_loops()
         with ExitStack() as stack:
@@ -180,6 +182,7 @@ class Service:
             if time.monotonic() - beat >= _LOOK:
                 beat = time.monotonic()
                 self._publish()
+                self._tell_remarks()
                 notify("WATCHDOG=1\nSTATUS=" + self._status())
             if any(worked):
                 continue
@@ -228,6 +231,13 @@ class Service:
             parts = self._sources, self._ledger, self._delivery, self._state, self._pipeline
             self._monitor.publish(take_snapshot(*parts, self._started), last)
 
+    def _tell_remarks(self) -> None:
+        """Says what of the lines could not be read whole, at once the first time and then hourly."""
+        if time.monotonic() >= self._next_remarks and (remarks := self._pipeline.remarks()):
+            self._next_remarks = time.monotonic() + _REMARKS
+            for remark in remarks:
+                self._say(remark)
+
     def _status(self) -> str:
         waiting = sum(self._state.backlog(name) for name in self._config.sinks)
         return f"{self._lines} lines read, {self._alerts} alerts, {waiting} to deliver"
@@ -251,13 +261,11 @@ class Service:
             )
             if count
         ]
-        if self._pipeline.normalizer.records is not None:
-            extra += self._pipeline.normalizer.records.report()
         self._say(
             f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
             + ", ".join([f"{self._alerts} alerts", *extra])
         )
-        for remark in self._pipeline.cut_remark():
+        for remark in self._pipeline.remarks():
             self._say(remark)
         if undelivered:
             lost = ", ".join(f"{count} to {name}" for name, count in undelivered.items())

@@ -9,6 +9,7 @@ from agent.scorers import SCORERS
 from agent.scorers.surprise import REDUCTIONS
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
+from agent.tokenizers.fields import FieldTokenizer
 
 _ENCODER = ([("ids", "int64"), ("lengths", "int64")], ["float32"])
 _DETECTORS = {  # of each scorer: inputs by name and type, outputs by type
@@ -27,6 +28,7 @@ def check_bundle(bundle: Bundle) -> None:
         )
     try:
         _check_rules(manifest)
+        _check_fields(bundle)
         _check_scale(manifest.scale)
         (_check_surprise if manifest.scorer == "surprise" else _check_vectors)(manifest)
     except (BundleError, ConfigError) as error:
@@ -40,6 +42,15 @@ def _check_rules(manifest: Manifest) -> None:
     check_threshold(manifest.threshold)
     if manifest.relative is not None:
         check_relative(manifest.relative)
+        if manifest.window.end:
+            raise BundleError("relative scores do not go with window.end; export it again")
+
+
+def _check_fields(bundle: Bundle) -> None:
+    """Whether a tokenizer of fields is of the records that the lines are."""
+    tokenizer = bundle.tokenizer
+    if isinstance(tokenizer, FieldTokenizer) and tokenizer.records != bundle.manifest.header:
+        raise BundleError("tokenizer.json is of other records than the manifest's header; export it again")
 
 
 def _check_scale(scale: Scale) -> None:

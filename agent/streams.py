@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 from agent.errors import ConfigError
 from agent.lines import Block
 from agent.normalize import PADDING
+from agent.records import RecordReader
 
 
 class StreamKey:
     """The key of the stream that a line belongs to: the first group (or whole match) of a pattern in the raw line.
 
     Without a pattern all lines of a source are one stream, of the key b""; so are lines in which the pattern does not
-    occur.
+    occur. Where lines are records, the name of a column stands for its value.
     """
 
-    def __init__(self, pattern: str | None) -> None:
+    def __init__(self, pattern: str | None, records: RecordReader | None = None) -> None:
+        self._records = records if records is not None and pattern in records.records.columns else None
+        self._column = pattern or ""
         try:
             self._pattern = None if pattern is None else re.compile(pattern.encode())
         except re.error as error:
@@ -28,6 +31,8 @@ class StreamKey:
 
     def keys(self, block: Block) -> list[bytes]:
         """One key a line."""
+        if self._records is not None:
+            return self._records.column(block, self._column)
         if self._pattern is None:
             return [b""] * len(block)
         found = map(self._pattern.search, block.lines())

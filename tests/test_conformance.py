@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import AUTH_HEADER, auth_rows, made_up_lines
 
-from agent.bundle import TOLERANCE, Bundle
+from agent.bundle import TOLERANCE, Bundle, Threshold
 from agent.lines import LineSplitter
 from agent.pipeline import Pipeline
 
@@ -175,18 +175,24 @@ def test_few_streams_are_kept_and_scores_stay_the_same_for_any_cutting(made):
 
 
 def test_bad_lines_have_scores_and_reasons(made):
-    bad = [b"\n", b",,,,,\n", b"\xff\xfe\x00 \x1b[31m\n", b"a,b\n", b'"' + b"x" * 5000 + b"\n", "é‮漢\n".encode() * 1]
-    pipeline = made.pipeline()
+    bad = [b"\n", b",,,,,\n", b"\xff\xfe\x00 \x1b[31m\n", b"a,b\n", b'"' + b"x" * 5000 + b"\n", "é‮漢\n".encode()]
+    pipeline = made.pipeline(threshold=Threshold("fixed", -1e9))
     scored = pipeline.score(blocks(bad + made.lines[:5] + bad)[0])
     assert np.isfinite(scored.scores[scored.scores == scored.scores]).all()
     assert np.isnan(scored.scores).sum() < len(scored.block)
+    assert len(scored.odd) == (~np.isnan(scored.scores)).sum() > 5
     for index in scored.odd:
         assert msgspec.json.decode(msgspec.json.encode(pipeline.reason(scored, index)))["kind"]
 
 
-def test_odd_lines_are_odder(made):
-    """The mean of made-up odd lines is above that of the lines that were learnt."""
+def test_texts_that_are_forgotten_change_no_score(made, monkeypatch):
+    whole = scores(made.pipeline(), blocks(made.lines))
+    monkeypatch.setattr("agent.pipeline.MAX_TEXTS", 5)
+    assert whole.tobytes() == scores(made.pipeline(), blocks(made.lines, seed=5)).tobytes()
+
+
+def test_lines_of_nothing_that_was_learnt_are_odder(made):
     odd = [b"9999,zz@zz,QQQ,zzz,zz~zz,zz\n", b"@@##%%^^ nothing of this was ever seen {}{}{} ZZZ\n"] * 4
     found = scores(made.pipeline(), blocks(made.lines + odd))
-    if made.run.config.family == "language-model":
+    if made.run.config.family == "language-model":  # the others look at the order, too
         assert np.nanmean(found[-8:]) > np.nanmean(found[:-8])

@@ -373,6 +373,7 @@ def test_devices_that_are_not_there(log, tmp_path, monkeypatch, refused):
             ["--set=encoder.batch_size=500"],
             r"the training set is too small: 160 normal lines .* 500 are needed",
         ),
+        (["--set=tokenizer.min_frequency=9999"], r"no word is left .* set tokenizer.min_frequency \(9999\) lower"),
         (["--set=window.size=50"], r"validation give 0 windows of 50 lines, 1 are needed"),
         (
             ["--set=window.size=90"],

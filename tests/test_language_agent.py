@@ -82,15 +82,35 @@ def test_score_explains_each_field_of_a_row(tiered_bundle, log):
         assert token["text"] not in [other["text"] for other in token["expected"]] or token["text"] == ""
 
 
-def test_the_explanation_is_of_the_state_before_the_line(tiered_bundle, log):
-    """The tokens' mean is the score, before it was made relative: whatever lines came after in the block."""
-    pipeline = Pipeline(Bundle.load(tiered_bundle))
+def test_the_explanation_is_of_the_state_before_the_line(tiered_bundle):
+    """The tokens' mean is the score before it was made relative, whatever lines came after in the block."""
+    pipeline, alone = Pipeline(Bundle.load(tiered_bundle)), Pipeline(Bundle.load(tiered_bundle))
     scored = pipeline.score(LineSplitter("log").feed(b"".join(ROWS)))
-    alone = Pipeline(Bundle.load(tiered_bundle))
-    for second, row in enumerate(ROWS[:51]):
-        one = alone.score(LineSplitter("log").feed(row))
-        if second == 50:
-            assert pipeline.reason(scored, 50) == alone.reason(one, 0)
+    splitter = LineSplitter("log")
+    *_, last = [alone.score(splitter.feed(row)) for row in ROWS[:51]]
+    reason = pipeline.reason(scored, 50)
+    assert reason == alone.reason(last, 0)
+    nats = [token["bits"] * np.log(2) for token in reason["tokens"]]
+    assert reason["relative"] == "mean" and reason["raw"] == pytest.approx(np.mean(nats), abs=1e-3)
+    assert reason["surprise"] < reason["raw"]  # by what is usual of the user
+
+
+@pytest.mark.parametrize(("before", "after"), [("bundle", "tiered_bundle"), ("tiered_bundle", "timed_bundle")])
+def test_a_kept_state_serves_a_bundle_with_windows_of_another_size(request, tmp_path, before, after):
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(made_up_lines(20)))
+    options = ("--once", "--state", tmp_path / "s", "--sink", "jsonl:-", "--from", "start")
+    run_agent("tail", log, "-b", request.getfixturevalue(before), *options)
+    with log.open("ab") as file:
+        file.write(b"".join(made_up_lines(10, seed=2)))
+    scores = tmp_path / "scores"
+    done = run_agent("tail", log, "-b", request.getfixturevalue(after), *options, "--scores", scores)
+    assert done.returncode == 0 and [row["line"] for row in rows_of(scores)] == list(range(21, 31))
+
+
+def test_another_header_does_not_go_with_a_bundle_of_records(tiered_bundle, log):
+    code, line = refusal("score", log, "-b", tiered_bundle, "--header", "rfc3164")
+    assert code == 2 and "reads delimited records; leave the header out" in line
 
 
 def test_a_program_never_seen_is_told_by_its_word(char_bundle, tmp_path):
@@ -155,6 +175,8 @@ def change_manifest(folder, change):
         (lambda m: m["relative"].update(kind="mode"), "relative.kind: 'mode' is unknown"),
         (lambda m: m["relative"].update(spread=-1.0), "a spread of -1.0"),
         (lambda m: m["graphs"].clear(), "the manifest lacks the graph 'model'"),
+        (lambda m: m["window"].update(end=True), "relative scores do not go with window.end"),
+        (lambda m: m["header"]["columns"].append("more"), "of other records than the manifest's header"),
     ],
 )
 def test_a_manifest_that_no_language_model_can_have_is_refused(tiered_bundle, tmp_path, change, named):
@@ -180,5 +202,6 @@ def test_a_bundle_of_byte_pairs_needs_its_extra(char_bundle, tmp_path):
 def test_inspect_and_check_know_the_language_models(tiered_bundle):
     shown = run_agent("inspect", tiered_bundle)
     assert shown.returncode == 0 and b"language-model, scored by surprise" in shown.stdout
+    assert b"hidden[6], cell[6]" in shown.stdout and b"kind mean" in shown.stdout
     checked = json.loads(run_agent("check", tiered_bundle, "--json").stdout)
     assert checked["parity"].keys() == {"model"} and np.isfinite(checked["parity"]["model"])

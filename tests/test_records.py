@@ -16,6 +16,7 @@ from agent.headers import check_format, detect, parse_header, seconds_of_day
 from agent.lines import Block, LineSplitter
 from agent.normalize import MASKS, MAX_TEXT, Normalizer
 from agent.records import RecordReader, Records, Split, split_row
+from agent.streams import StreamKey
 from training.config import RunConfig, load
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -244,7 +245,9 @@ def test_what_is_not_printable_adds_no_delimiter():
 def test_a_long_row_is_cut_but_has_all_parts():
     normalizer = Normalizer(LOGONS, MASKS)
     text = normalizer.texts[normalizer.ids(block(b'1,"' + b"a," * 4000 + b'",h1,ok'))[0]]
-    assert len(text) == MAX_TEXT and LOGONS.row(text)[1:] == ["", "", ""]
+    assert len(text) <= MAX_TEXT and LOGONS.row(text)[-2:] == ["h1", "ok"]
+    assert normalizer.report() == ["1 line has a text of more than 1024 characters; what is beyond was left out"]
+    assert normalizer.report() == []
 
 
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=30), st.integers(2, 6))
@@ -270,10 +273,9 @@ def test_the_cache_of_rows_changes_nothing(lines, most):
         ("{columns: [a], split: {a: {at: '', into: [y]}}}", "header: split.a: at is empty"),
         ("{columns: [a], split: {a: {at: x, into: []}}}", "header: split.a: into is empty"),
         ("{columns: [a, b], split: {a: {at: x, into: [b, c]}}}", "header: fields and parts: 'b' is listed twice"),
-        ("{columns: [a], delimiter: ''}", "header: delimiter: '' is not one printable character"),
-        ("{columns: [a], delimiter: ab}", "header: delimiter: 'ab' is not one printable"),
-        (r'{columns: [a], delimiter: "\t"}', r"header: delimiter: '\\t' is not one printable"),
-        ("{columns: [a], delimiter: '\"'}", "header: delimiter: '\"' is not .* other than a quote"),
+        ("{columns: [a], delimiter: ''}", "header: delimiter: '' is no tab and no single printable character"),
+        ("{columns: [a], delimiter: ab}", "header: delimiter: 'ab' is no tab"),
+        ("{columns: [a], delimiter: '\"'}", "header: delimiter: '\"' is no tab .* other than a quote"),
         ("{columms: [a]}", "header.columms: unknown key; allowed here: columns, fields, time, delimiter, split"),
         ("{columns: [a], split: {a: {att: x}}}", "unknown key; allowed here: at, into"),
         ("{time: a}", "header: .* missing required field `columns`"),
@@ -295,3 +297,25 @@ def test_a_declaration_by_overrides_and_back():
     assert config.header == expected
     for encode, decode in ((msgspec.json.encode, msgspec.json.decode), (msgspec.yaml.encode, msgspec.yaml.decode)):
         assert msgspec.convert(decode(encode(config)), RunConfig).header == expected
+
+
+padded = st.tuples(
+    st.sampled_from(["a", " a", "a ", " "]), st.sampled_from(["b", "b "]), st.sampled_from(["\n", "\r\n"])
+)
+
+
+@given(st.lists(padded, max_size=8))
+def test_a_row_reads_the_same_alone_and_among_others_whatever_ends_it(rows):
+    lines = [f"{one},{other}{end}".encode() for one, other, end in rows]
+    alone = [RecordReader(Records(["x", "y"])).keys(LineSplitter("log").feed(line))[0] for line in lines]
+    together = RecordReader(Records(["x", "y"])).keys(LineSplitter("log").feed(b"".join(lines))) if lines else []
+    assert alone == together and all(b" " not in key for key in together)
+
+
+def test_tabs_may_delimit_and_a_column_may_name_the_stream():
+    records = Records(["user", "host"], delimiter="\t")
+    normalizer = Normalizer(records, [])
+    lines = LineSplitter("log").feed(b'u1\th1\n"u1"\th2\n u1 \th1\n\n')
+    assert [records.row(normalizer.texts[text]) for text in normalizer.ids(lines)][:2] == [["u1", "h1"], ["u1", "h2"]]
+    assert StreamKey("user", normalizer.records).keys(lines) == [b"u1", b"u1", b"u1", b""]
+    assert StreamKey(r"h\d", normalizer.records).keys(lines) == [b"h1", b"h2", b"h1", b""]

@@ -42,7 +42,8 @@ class Corpus:
     seconds  float32 [lines]: the second of the day, NaN where a line shows none
     times    float64 [lines]: seconds since 1970, for a line without a time that of the line before; None if not asked
     span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
-    remarks  what there is to say of the rows of each file, where they are records of a wrong width
+    remarks  what there is to say of the rows of each file, where they are records of a wrong width, and of texts
+             that were cut
     """
 
     texts: list[str]
@@ -76,7 +77,7 @@ class _Reader:
 
     def __init__(self, normalizer: Normalizer, header: Format, stream: str | None, seconds: bool, times: bool) -> None:
         self.normalizer, self.header, self.pattern = normalizer, header, stream
-        self.key = StreamKey(stream)
+        self.key = StreamKey(stream, normalizer.records)
         self.with_seconds, self.with_times = seconds, times
         self.streams: dict[bytes, int] = {}
         self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "seconds": [], "times": []}
@@ -108,8 +109,7 @@ class _Reader:
 
     def end(self, name: str) -> None:
         """Takes note of what there is to say at the end of a file."""
-        if self.normalizer.records is not None:
-            self.remarks += [f"{name}: {remark}" for remark in self.normalizer.records.report()]
+        self.remarks += [f"{name}: {remark}" for remark in self.normalizer.report()]
 
     def column(self, name: str) -> NDArray | None:
         parts = self.columns[name]
@@ -141,6 +141,8 @@ def read_corpus(
     if ids is None or streams is None:
         raise SourceError(f"log {paths[0]} holds no line" + (", nor do the others" if len(paths) > 1 else ""))
     keys = list(reader.streams)
+    if stream is not None and keys == [b""]:
+        reader.remarks.append(f"the stream pattern {stream!r} occurs in no line: all are one stream")
     marks = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
     span = (reader.edges[0].isoformat(), reader.edges[-1].isoformat()) if reader.edges else None
     filled = _fill_times(reader.column("times"), sources)

@@ -52,13 +52,15 @@ def fit(
 def check_size(config: RunConfig, train: Corpus, validation: Corpus) -> None:
     """Refuses training sets that are too small for one batch, or for windows on either side of the split."""
     window = config.lines()
+    names = [name for name, value in msgspec.structs.asdict(config).items() if isinstance(value, StageConfig)]
+    lower = " or ".join([*(["window.size"] if window.size > 1 else []), *(f"{name}.batch_size" for name in names)])
     batch = max(stage.batch_size for stage in msgspec.structs.astuple(config) if isinstance(stage, StageConfig))
     for name, corpus, least in (("training", train, max(2 * window.size, batch)), ("validation", validation, 1)):
         places = len(Windows(corpus, window.size, window.pad, window.end)) if len(corpus) else 0
         if places < least:
             raise ConfigError(
                 f"the training set is too small: {len(corpus)} normal lines for {name} give {places} windows of "
-                f"{window.size} lines, {least} are needed; give more logs, or set window.size or batch_size lower"
+                f"{window.size} lines, {least} are needed; give more logs, or set {lower} lower"
             )
 
 

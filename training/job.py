@@ -13,7 +13,7 @@ from training import run as folder
 from training.config import RunConfig, load
 from training.corpus import Corpus, compact, drop_labelled, parse_bound, read_corpus, select, split
 from training.families import CONFIGS
-from training.fit import fit
+from training.fit import check_size, fit
 from training.logs import LogFile
 
 
@@ -38,8 +38,9 @@ def run_job(job: Job) -> dict[str, Any]:
     """Reads, selects, trains and writes the run; its metrics. Ctrl-C says how to go on and exits with 130."""
     config = load(CONFIGS, job.config, job.overrides, job.options)
     corpus, about = _gather(job, config)
-    folder.prepare(job.out, config, folder.digest(about), job.overwrite)
     train, validation = split(corpus, config.validation, config.held_out())
+    check_size(config, train, validation)
+    folder.prepare(job.out, config, folder.digest(about), job.overwrite)
     try:
         metrics = fit(config, train, validation, job.out, about, job.device, job.devices)
     except KeyboardInterrupt:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from agent.errors import ConfigError
 from agent.records import Records
-from agent.tokenizers import Tokenizer
+from agent.tokenizers import SPECIAL, Tokenizer
 from agent.tokenizers.bpe import BpeTokenizer
 from agent.tokenizers.char import CharTokenizer
 from agent.tokenizers.fields import FieldTokenizer
@@ -13,8 +14,20 @@ from training.config import RunConfig
 
 def train_tokenizer(config: RunConfig, texts: Mapping[str, int]) -> Tokenizer:
     """A tokenizer of the configured kind, trained on `texts` (text -> how often it occurs); the words of delimited
-    records are their values.
+    records are their values. A ConfigError where none is left to know.
     """
+    tokenizer = _train(config, texts)
+    unknown = len(tokenizer.labels() or ())
+    if len(tokenizer) <= len(SPECIAL) + unknown:
+        settings = config.tokenizer
+        raise ConfigError(
+            f"no word is left of the training lines: set tokenizer.min_frequency ({settings.min_frequency}) lower "
+            f"or tokenizer.max_vocabulary ({settings.max_vocabulary}) higher"
+        )
+    return tokenizer
+
+
+def _train(config: RunConfig, texts: Mapping[str, int]) -> Tokenizer:
     settings = config.tokenizer
     limits = settings.max_vocabulary, settings.min_frequency
     if settings.kind == "char":

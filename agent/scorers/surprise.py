@@ -26,7 +26,7 @@ class SurpriseScorer:
         self._reduce = bundle.manifest.settings["reduce"]
         self._state = [tensor.name for tensor in bundle.manifest.state]
         self.outputs = [tensor.name for tensor in graph.outputs]
-        self._tokens: dict[int, tuple[list[int], bool]] = {}
+        self._tokens: dict[int, tuple[NDArray[np.int32], bool]] = {}
         self._scores = np.zeros(0, np.float32)
         self._cut = np.zeros(0, bool)
         self.cut_lines = 0
@@ -91,7 +91,7 @@ class SurpriseScorer:
             self._scores = np.concatenate([self._scores, np.full(more, np.nan, np.float32)])
             self._cut = np.concatenate([self._cut, np.zeros(more, bool)])
 
-    def _remembered(self, text_id: int) -> tuple[list[int], bool]:
+    def _remembered(self, text_id: int) -> tuple[NDArray[np.int32], bool]:
         if not self._cache:
             return self._encode(text_id)
         tokens = self._tokens.get(text_id)
@@ -99,14 +99,15 @@ class SurpriseScorer:
             tokens = self._tokens[text_id] = self._encode(text_id)
         return tokens
 
-    def _encode(self, text_id: int) -> tuple[list[int], bool]:
+    def _encode(self, text_id: int) -> tuple[NDArray[np.int32], bool]:
         """The tokens of a text, and whether it has more than the model reads."""
         text = self._texts(text_id)
         tokens = self._tokenizer.encode(text)
-        return tokens, len(tokens) == self._tokenizer.max_tokens and is_cut(self._tokenizer, text)
+        cut = len(tokens) == self._tokenizer.max_tokens and is_cut(self._tokenizer, text)
+        return np.array(tokens, np.int32), cut
 
     def _compute(
-        self, sequences: list[list[int]], states: Sequence[NDArray]
+        self, sequences: list[NDArray[np.int32]], states: Sequence[NDArray]
     ) -> tuple[NDArray[np.float32], list[NDArray]]:
         """The scores of token sequences and the states after them; those of one padded length are run together."""
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)

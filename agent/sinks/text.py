@@ -39,6 +39,8 @@ def why(alert: Alert) -> str:
 
 
 def _novelty(reason: dict[str, Any]) -> str:
+    if reason.get("relative"):
+        return f"{'never seen' if reason.get('new_text') else 'a known line'}, odd for its stream"
     if reason.get("new_text"):
         return "never seen"
     return "a known line, but rare here" if reason.get("carried") else "a known line, but a rare one"

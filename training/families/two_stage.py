@@ -74,7 +74,7 @@ class Config(RunConfig, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.relative != "none" and self.lines().end:
-            raise ValueError("relative scores do not go with window.end: the end of a stream is no line of it")
+            raise ValueError("relative scores do not go with window.end: true, whose end is no line; set it to false")
 
     def lines(self) -> bundle.Window:
         """The window, with pad and end resolved."""

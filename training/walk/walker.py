@@ -96,7 +96,8 @@ class Walker:
     def __init__(self, plan: Plan, config: language_model.Config, fabric: Fabric, progress: Progress) -> None:
         """Goes on from the checkpoint in the run folder, where there is one. `progress` has one task, in bytes."""
         self.plan, self.config, self.fabric, self.progress = plan, config, fabric, progress
-        self.normalizer, self.keys = Normalizer(config.header, config.masks), StreamKey(config.stream)
+        self.normalizer = Normalizer(config.header, config.masks)
+        self.keys = StreamKey(config.stream, self.normalizer.records)
         self.facts = Facts(config.header, self.normalizer.records, plan.columns, plan.every.timed)
         self.at = Position()
         self.model: MovingModel | None = None
@@ -134,7 +135,7 @@ class Walker:
             for block in _blocks(file, splitter, self._advance(number)):
                 if block.first + len(block) - 1 > done:
                     self._take(number, part(block, slice(max(0, done + 1 - block.first), None)), reference)
-        remarks = records.report() if records is not None else []
+        remarks = self.normalizer.report()
         if splitter.cut_lines:
             was = "was" if splitter.cut_lines == 1 else "were"
             remarks.append(f"{_are(splitter.cut_lines)} longer than the agent reads and {was} cut")
