@@ -71,6 +71,7 @@ def read_first(log: Path, content: bytes) -> Position:
 @pytest.mark.parametrize("first", [b"one\n", HEADER + b"x" * 3_000_000 + b"\n"], ids=["short", "long"])
 def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: bytes) -> None:
     position = read_first(log, first)
+    identity = Reader(log, position).source.identity
     append(log, b"two\nthr")
     pack(log.rename(log.with_name("app.log.1")), kind)
     log.write_bytes(b"four\n")
@@ -81,6 +82,7 @@ def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: 
         first.count(b"\n") + 1,
         [len(first)],
     )
+    assert reader.source.identity == identity
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(reader.leave()), type=Position)  # kill -9 after the commit
     assert Reader(log, kept).lines() == [b"thr", b"four"]
     assert f"app.log.1{kind} first" in reader.said[0]
@@ -190,6 +192,16 @@ def test_a_file_that_is_compressed_while_it_is_open_is_not_read_again(log: Path)
     packed = pack(log.rename(log.with_name("app.log.1")), ".gz")
     os.utime(packed, (packed.stat().st_mtime + 100,) * 2)
     log.write_bytes(b"two\n")
+    assert reader.lines() == [b"two"]
+
+
+def test_a_log_that_comes_back_after_the_start_is_read_on(log: Path) -> None:
+    position = read_first(log, b"one\n")
+    append(log, b"two\n")
+    away = log.rename(log.with_name("away"))
+    reader = Reader(log, position)
+    assert reader.lines() == []
+    away.rename(log)
     assert reader.lines() == [b"two"]
 
 

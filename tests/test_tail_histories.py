@@ -142,6 +142,9 @@ class History:
     def copytruncate(self) -> None:
         """In the window between the copying and the truncation lines are written, which the source may see or not."""
         self.settle()
+        known = len(self.generation.lines)
+        if known > self.alike and self.draw.random() < 0.5:
+            self.write()
         self.shift()
         copy = Path(shutil.copy(self.path, self.path.with_name("app.log.1")))
         self.touch(copy)
@@ -149,6 +152,7 @@ class History:
         before = len(self.generation.lines)
         if not self.generation.part and self.draw.random() < 0.4:
             self.append(self.path, self.generation, 2)
+            shutil.copystat(copy, self.path)  # the window is short
             for line in self.generation.lines[before:]:
                 line.lost = True
             if self.draw.random() < 0.5:
@@ -161,7 +165,7 @@ class History:
         self.generations.append(self.generation)
         if self.draw.random() < 0.5:
             self.glance()
-        self.begin(before)
+        self.begin(known)
 
     def settle(self) -> None:
         """A file of which nothing was read cannot be told from its copy: see that something was, or nothing is lost."""
