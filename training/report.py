@@ -31,7 +31,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print("* at the threshold that is best for the test labels: it needed them", highlight=False)
     for sentence in (*_about_data(report["data"]), *_about_scores(model, report["data"])):
-        console.print(sentence, highlight=False, markup=False)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _number(value: float | None, digits: int) -> str:
