@@ -226,7 +226,7 @@ class RecordReader:
 
     def seconds_of_day(self, block: Block) -> NDArray[np.float32]:
         """float32 [lines]: the whole second of the day on each row's own clock, UTC's for numbers; NaN where none."""
-        seconds = self._seconds(block, lambda time: time.replace(tzinfo=UTC).timestamp())
+        seconds = self._seconds(block, lambda time: time.replace(tzinfo=UTC, microsecond=0).timestamp())
         return np.floor(seconds % 86400).astype(np.float32)
 
     def _cell(self, line: bytes) -> bytes:

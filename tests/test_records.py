@@ -202,6 +202,7 @@ def test_times(cell, time, clock):
         )
 
 
+@example(datetime(3059, 1, 1, 0, 0, 0, 999997), 0)
 @given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)), st.integers(-1439, 1439))
 def test_a_zone_moves_the_time_not_the_clock(naive, minutes):
     zoned = naive.replace(tzinfo=UTC).astimezone(UTC) - timedelta(minutes=minutes)
