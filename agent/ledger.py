@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.alerts import Alert
 from agent.pipeline import Pipeline, Scored
-from agent.sources.file import FileSource
+from agent.sources.contract import Source
 from agent.state import State
 
 _OF_SOURCE = (
@@ -16,6 +16,7 @@ _OF_SOURCE = (
     "lines_read",
     "cut_lines",
     "cut_bytes",
+    "zero_bytes",
     "rotations",
     "truncations",
     "reopened",
@@ -27,7 +28,7 @@ _OF_SOURCE = (
 class Counts(msgspec.Struct, frozen=True):
     """Totals of a source since the state was made; without a state folder since the start.
 
-    The first nine are those of FileSource; `cut_bytes` were left out of the `cut_lines`. own_lines: alerts of ours that
+    The first ten are those of Source. own_lines: alerts of ours that
     came back in the log. alerts, folded, suppressed: odd lines that were told, that were repeats, and that were held
     back since they look sealed. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
@@ -36,6 +37,7 @@ class Counts(msgspec.Struct, frozen=True):
     lines_read: int = 0
     cut_lines: int = 0
     cut_bytes: int = 0
+    zero_bytes: int = 0
     rotations: int = 0
     truncations: int = 0
     reopened: int = 0
@@ -64,7 +66,7 @@ class Ledger:
         self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
         self._seen[name] = [0] * len(_OF_SOURCE)
 
-    def take(self, source: FileSource, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
+    def take(self, source: Source, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
         """Counts a block and what came of it; gives the named memory to be stored with it."""
         held = self._pipeline.folder.folded, self._pipeline.suppressed
         more = {
@@ -77,15 +79,15 @@ class Ledger:
         self._held = held
         return self._add(source, more, self._clock())
 
-    def look(self, source: FileSource) -> tuple[str, bytes] | None:
+    def look(self, source: Source) -> tuple[str, bytes] | None:
         """What happened to a source without any line, such as a truncation, as a named memory; None where nothing."""
-        name = str(source.path)
+        name = source.name
         if _counters(source) == self._seen[name]:
             return None
         return self._add(source, {}, self.counts[name].last_read)
 
-    def _add(self, source: FileSource, more: dict[str, int], last_read: float) -> tuple[str, bytes]:
-        name, now = str(source.path), _counters(source)
+    def _add(self, source: Source, more: dict[str, int], last_read: float) -> tuple[str, bytes]:
+        name, now = source.name, _counters(source)
         more |= {field: new - old for field, new, old in zip(_OF_SOURCE, now, self._seen[name], strict=True)}
         counts = self.counts[name]
         summed = {field: getattr(counts, field) + count for field, count in more.items()}
@@ -99,5 +101,5 @@ def memory_name(source: str) -> str:
     return f"count:{source}"
 
 
-def _counters(source: FileSource) -> list[int]:
+def _counters(source: Source) -> list[int]:
     return [getattr(source, field) for field in _OF_SOURCE]

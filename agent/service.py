@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from agent.alerts import escape
 from agent.bundle import Bundle
 from agent.config import AgentConfig, FileInput
@@ -26,8 +28,10 @@ from agent.runtime import choose_provider
 from agent.scores import JsonLines, line_records
 from agent.sinks import open_sink
 from agent.snapshot import take_snapshot
+from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.position import Position
+from agent.sources.reading import Reading
 from agent.sources.watch import Watcher
 from agent.state import State
 
@@ -115,10 +119,11 @@ class Service:
 
     def _open(self, wanted: FileInput) -> FileSource:
         path = Path(wanted.path).absolute()
-        name = str(path)
-        position = self._state.position(name)
-        source = FileSource(path, position, wanted.start or "end", self._say, self._config.max_line)
-        if position is None:
+        name, reading = str(path), Reading(self._config.max_line)
+        mark = self._state.mark(name)
+        position = None if mark is None else msgspec.msgpack.decode(mark, type=Position)
+        source = FileSource(path, position, wanted.start or "end", self._say, reading)
+        if mark is None:
             before = source.context(self._pipeline.bundle.manifest.window.size - 1)
             if before is not None and not self._pipeline.bundle.manifest.window.pad:
                 self._pipeline.prime(before)
@@ -175,8 +180,8 @@ class Service:
 
     def _loop(self, once: bool) -> None:
         beat = time.monotonic()
-        for source in self._sources:
-            source.grace = 0.0 if once else source.grace
+        for source in self._sources if once else ():
+            source.hurry()
         while not self._stopped:
             worked = [self._step(source) for source in self._sources if not self._stopped]
             if time.monotonic() - beat >= _LOOK:
@@ -197,7 +202,7 @@ class Service:
         if block is not None:
             self._take(source, block)
         elif memory := self._ledger.look(source):
-            self._state.commit(_position(source), memory=[memory])
+            self._state.commit(_mark(source), memory=[memory])
         return block is not None
 
     def _finish_files(self) -> None:
@@ -212,7 +217,7 @@ class Service:
         alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone())
         changes = self._pipeline.changes(scored)
         memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
-        self._state.commit(_position(source), changes.streams, changes.ended, memory, alerts)
+        self._state.commit(_mark(source), changes.streams, changes.ended, memory, alerts)
         if self._scores is not None:
             self._scores.write(line_records(scored))
         self._tell_format(block)
@@ -280,8 +285,9 @@ class Service:
             )
 
 
-def _position(source: FileSource) -> tuple[str, Position] | None:
-    return None if source.position is None else (str(source.path), source.position)
+def _mark(source: Source) -> tuple[str, bytes] | None:
+    mark = source.mark
+    return None if mark is None else (source.name, mark)
 
 
 def _identity(file: str | Path | int) -> tuple[int, int] | str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agent.delivery import Delivery
 from agent.ledger import Counts, Ledger
 from agent.pipeline import Pipeline
-from agent.sources.file import FileSource
+from agent.sources.contract import Source
 from agent.state import State
 
 
@@ -44,7 +44,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    sources: Sequence[FileSource],
+    sources: Sequence[Source],
     ledger: Ledger,
     delivery: Delivery,
     state: State,
@@ -54,7 +54,7 @@ def take_snapshot(
     """How things stand now. Only the thread that reads the sources may ask."""
     now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
     return Snapshot(
-        {str(source.path): _view(source, ledger.counts[str(source.path)], now, started) for source in sources},
+        {source.name: _view(source, ledger.counts[source.name], now, started) for source in sources},
         {name: _sink_view(state, name, name in failing) for name in delivery.names},
         len(pipeline.streams),
         len(pipeline.normalizer.texts),
@@ -69,7 +69,7 @@ def seconds_behind(counts: Counts, backlog: int, now: float, started: float) -> 
     return max(0.0, now - (counts.last_read or started)) if backlog else 0.0
 
 
-def _view(source: FileSource, counts: Counts, now: float, started: float) -> SourceView:
+def _view(source: Source, counts: Counts, now: float, started: float) -> SourceView:
     backlog = source.backlog
     return SourceView(counts, backlog, seconds_behind(counts, backlog, now, started))
 

@@ -17,7 +17,6 @@ import msgspec
 
 from agent.alerts import Alert
 from agent.errors import ConfigError, SinkError
-from agent.sources.position import Position
 
 FILE, LOCK = "oddline.sqlite3", "oddline.lock"
 SCHEMA_VERSION = 1
@@ -103,11 +102,11 @@ class State:
         except msgspec.DecodeError as error:
             raise SinkError(f"state {self.file} is damaged: {error}; move it away to start anew") from None
 
-    def position(self, source: str) -> Position | None:
-        """How far a source was read, or None where it is new."""
+    def mark(self, source: str) -> bytes | None:
+        """How far a source was read, as it told, or None where it is new."""
         with self._transaction() as db:
             row = db.execute("SELECT position FROM positions WHERE source = ?", (os.fsencode(source),)).fetchone()
-        return None if row is None else self._decode(row[0], Position)
+        return None if row is None else row[0]
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         """The key and blob of every stream of a source, the one written longest ago first."""
@@ -132,7 +131,7 @@ class State:
 
     def commit(
         self,
-        position: tuple[str, Position] | None = None,
+        mark: tuple[str, bytes] | None = None,
         streams: Iterable[tuple[str, bytes, bytes]] = (),
         ended: Iterable[tuple[str, bytes]] = (),
         memory: Iterable[tuple[str, bytes]] = (),
@@ -140,14 +139,14 @@ class State:
     ) -> None:
         """Stores what a block changed, all or nothing.
 
-        position: a source and how far it is read. streams: source, key, blob of each that changed, in the order of the
+        mark: a source and how far it is read. streams: source, key, blob of each that changed, in the order of the
         last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
         names and blobs. alerts: queued, but for those that are queued or were sent already (by id).
         """
         lost: dict[str, int] = {}
         with self._transaction() as db:
-            if position is not None:
-                row = (os.fsencode(position[0]), msgspec.msgpack.encode(position[1]))
+            if mark is not None:
+                row = (os.fsencode(mark[0]), mark[1])
                 db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", row)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)

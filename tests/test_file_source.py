@@ -15,6 +15,7 @@ from agent.errors import SourceError
 from agent.lines import Block
 from agent.sources.file import RELEASE, FileSource
 from agent.sources.position import Position
+from agent.sources.reading import Reading
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Follower:
     ) -> None:
         self.said: list[str] = []
         self.clock = Clock()
-        self.source = FileSource(path, position, start, self.said.append, max_line, clock=self.clock)
+        self.source = FileSource(path, position, start, self.said.append, Reading(max_line), clock=self.clock)
 
     def blocks(self, wait: float = 0.0) -> list[Block]:
         """The blocks until nothing is new, then those of after `wait` seconds."""

@@ -10,26 +10,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from agent.errors import SourceError
-from agent.lines import MAX_LINE, Block
+from agent.lines import Block
 from agent.sources.archive import cannot_read
+from agent.sources.contract import Source
 from agent.sources.opened import OpenFile
 from agent.sources.position import Position
+from agent.sources.reading import PLAIN, Reading
 from agent.sources.search import Rotations
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
 
 
-class FileSource:
+class FileSource(Source):
     """The lines of one path, in blocks, each line once.
 
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
     and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait.
-    bytes_read, lines_read, rotations, truncations (and overwritings), reopened (after the path or the file was gone),
-    losses (how often something was or may have been lost) and bytes_lost (what of it is known) count since the start.
     """
 
     def __init__(
@@ -38,16 +40,14 @@ class FileSource:
         position: Position | None,
         start: Literal["start", "end"],
         say: Callable[[str], None],
-        max_line: int = MAX_LINE,
+        reading: Reading = PLAIN,
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = path
-        self.bytes_read = self.lines_read = self.rotations = self.truncations = 0
-        self.reopened = self.losses = self.bytes_lost = 0
+        self.path, self.name, self.paths = path, str(path), (path,)
         self._say, self._told = say, ""
-        self._max_line, self.grace, self._clock = max_line, grace, clock
-        self._rotations = Rotations(path, max_line, say)
+        self._reading, self.grace, self._clock = reading, grace, clock
+        self._rotations = Rotations(path, reading, say)
         self._closed_cut = (0, 0)
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
@@ -56,27 +56,28 @@ class FileSource:
         self._file = self._open_first(position, start)
 
     def read(self, most: int = 1 << 20) -> Block | None:
-        """The next block of complete lines, read in pieces of `most` bytes; None when nothing is new at present."""
         block = self._read(most)
         if block is not None:
             self._count(block)
         return block
 
     def finish(self) -> Block | None:
-        """The last line of the file where no line feed ends it, or None: for the end of a run that does not wait."""
         block = self._file.finish() if self._file else None
         if block is not None:
             self._count(block)
         return block
 
     def context(self, lines: int) -> Block | None:
-        """The last complete lines, at most `lines`, before the place where reading began; None where there are none."""
         return self._file.context(lines) if self._file else None
 
     @property
     def position(self) -> Position | None:
         """Where to go on after the blocks handed out so far; None while the path has never existed."""
         return self._file.position if self._file else self._position
+
+    @property
+    def mark(self) -> bytes | None:
+        return None if self.position is None else msgspec.msgpack.encode(self.position)
 
     @property
     def identity(self) -> str:
@@ -104,8 +105,10 @@ class FileSource:
         """The bytes left out of those lines."""
         return self._cut()[1]
 
+    def hurry(self) -> None:
+        self.grace = 0.0
+
     def close(self) -> None:
-        """Closes the file; `position` stays."""
         self._replace(None)
 
     def _read(self, most: int) -> Block | None:
@@ -237,7 +240,7 @@ class FileSource:
     def _open(self, path: Path) -> OpenFile | None:
         """An open file, or None where it cannot be had at present, which is told once."""
         try:
-            file = OpenFile.open(path, str(self.path), self._max_line)
+            file = OpenFile.open(path, self.name, self._reading)
         except FileNotFoundError:
             self._tell_missing()
         except SourceError as error:
@@ -249,7 +252,7 @@ class FileSource:
 
     def _open_first(self, position: Position | None, start: str) -> OpenFile | None:
         try:
-            file = OpenFile.open(self.path, str(self.path), self._max_line)
+            file = OpenFile.open(self.path, self.name, self._reading)
         except FileNotFoundError:
             file = None
         if position is not None:

@@ -9,6 +9,7 @@ from agent.errors import SourceError
 from agent.lines import Block, LineSplitter
 from agent.sources.archive import GZIP_MAGIC, cannot_read
 from agent.sources.position import HEAD, TAIL, Position, digest, read_before
+from agent.sources.reading import Reading
 
 _CHUNK = 1 << 20
 _LOOK_BACK = 1 << 18
@@ -31,16 +32,16 @@ class OpenFile:
 
     packed = False
 
-    def __init__(self, descriptor: int, source: str, max_line: int) -> None:
+    def __init__(self, descriptor: int, source: str, reading: Reading) -> None:
         self._descriptor = descriptor
-        self._source, self._max_line = source, max_line
+        self._source, self._reading = source, reading
         status = os.fstat(descriptor)
         self.key = self.device, self.inode = status.st_dev, status.st_ino
         self._size, self._modified = 0, status.st_mtime_ns
         self.begin(0, 1)
 
     @classmethod
-    def open(cls, path: Path, source: str, max_line: int) -> "OpenFile":
+    def open(cls, path: Path, source: str, reading: Reading) -> "OpenFile":
         """Opens a path; a SourceError says why it cannot be followed, and FileNotFoundError is left to the caller."""
         try:
             mode = os.stat(path).st_mode
@@ -53,7 +54,7 @@ class OpenFile:
             raise cannot_read(path, error) from None
         try:
             _refuse_gzip(path, descriptor)
-            return cls(descriptor, source, max_line)
+            return cls(descriptor, source, reading)
         except BaseException:
             os.close(descriptor)
             raise
@@ -61,7 +62,7 @@ class OpenFile:
     def begin(self, offset: int, line: int) -> None:
         """Sets where reading starts: the offset of a line and its number."""
         self._began = offset, line
-        self._splitter = LineSplitter(self._source, offset, line, self._max_line)
+        self._splitter = LineSplitter(self._source, offset, line, self._reading.max_line)
         self._head = self._read_head(offset)
         self._before = self._tail = read_before(self._pread, offset)
         self.read_to = offset
@@ -215,7 +216,7 @@ class OpenFile:
 
     def rewound(self) -> "OpenFile":
         """The same file from its start."""
-        return OpenFile(os.dup(self._descriptor), self._source, self._max_line)
+        return OpenFile(os.dup(self._descriptor), self._source, self._reading)
 
     def context(self, lines: int) -> Block | None:
         """The last complete lines, at most `lines`, before the place where reading began; None where there are none.
@@ -230,7 +231,7 @@ class OpenFile:
         for _ in range(numbered - lines):
             skip = data.find(b"\n", skip) + 1
         first = line - min(numbered, lines)
-        return LineSplitter(self._source, start + skip, first, self._max_line).feed(data[skip:])
+        return LineSplitter(self._source, start + skip, first, self._reading.max_line).feed(data[skip:])
 
     def close(self) -> None:
         """Gives the file back."""

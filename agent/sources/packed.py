@@ -11,6 +11,7 @@ from agent.errors import SourceError
 from agent.sources.archive import GZIP_MAGIC, cannot_read, unzip
 from agent.sources.opened import OpenFile
 from agent.sources.position import HEAD, TAIL
+from agent.sources.reading import Reading
 
 _CHUNK = 1 << 18
 _MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
@@ -25,19 +26,19 @@ class PackedFile(OpenFile):
 
     packed = True
 
-    def __init__(self, path: Path, source: str, max_line: int) -> None:
+    def __init__(self, path: Path, source: str, reading: Reading) -> None:
         self.damage = ""
         self._file = path.open("rb")
         self._pieces = _unpack(path, self._file)
         self._start = self._window = b""
         self._at = 0  # the offset of the window in the content
-        super().__init__(self._file.fileno(), source, max_line)
+        super().__init__(self._file.fileno(), source, reading)
 
     @classmethod
-    def open(cls, path: Path, source: str, max_line: int) -> "PackedFile":
+    def open(cls, path: Path, source: str, reading: Reading) -> "PackedFile":
         """Opens a path; a SourceError says why it cannot be read, and FileNotFoundError is left to the caller."""
         try:
-            return cls(path, source, max_line)
+            return cls(path, source, reading)
         except FileNotFoundError:
             raise
         except OSError as error:

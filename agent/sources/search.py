@@ -7,6 +7,7 @@ from agent.errors import SourceError
 from agent.sources.opened import OpenFile
 from agent.sources.packed import PackedFile
 from agent.sources.position import Position
+from agent.sources.reading import Reading
 from agent.sources.rotated import Rotated, rotated_files
 
 MOST = 16  # rotated files that are looked into, the newest
@@ -19,8 +20,8 @@ class Rotations:
     One that is damaged or cannot be read is told to `say` once, and left out.
     """
 
-    def __init__(self, path: Path, max_line: int, say: Callable[[str], None]) -> None:
-        self._path, self._max_line, self._say = path, max_line, say
+    def __init__(self, path: Path, reading: Reading, say: Callable[[str], None]) -> None:
+        self._path, self._reading, self._say = path, reading, say
         self._refused: set[tuple[int, int]] = set()
         self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
 
@@ -90,7 +91,7 @@ class Rotations:
         """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
         kind = PackedFile if rotated.packed else OpenFile
         try:
-            file = kind.open(rotated.path, str(self._path), self._max_line)
+            file = kind.open(rotated.path, str(self._path), self._reading)
         except FileNotFoundError:
             return None
         except SourceError as error:

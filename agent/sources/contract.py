@@ -1,0 +1,61 @@
+"""What every source of lines offers to the loop that reads it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from agent.lines import Block
+
+
+class Source:
+    """Where lines come from. Nothing here ever waits: what is new is read, and a wait is the caller's.
+
+    name         how its blocks, its state and its metrics are named: the path or the URL
+    paths        files whose change may bring something new
+    descriptors  what becomes readable when there is something new
+    ended        whether nothing can ever come any more
+
+    Counted since the start: bytes_read and lines_read; cut_lines and cut_bytes (longer than max_line); zero_bytes (NUL
+    bytes left out, of runs that a crash left behind); rotations, truncations (and overwritings), reopened (after the
+    path, the peer or the program was gone), losses (how often something was or may have been lost) and bytes_lost (what
+    of it is known).
+    """
+
+    name: str
+    paths: Collection[Path] = ()
+    descriptors: Collection[int] = ()
+    ended = False
+    bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = 0
+    rotations = truncations = reopened = losses = bytes_lost = 0
+
+    def read(self, most: int = 1 << 20) -> Block | None:
+        """The next block of complete lines, from pieces of `most` bytes; None where nothing is new at present."""
+        raise NotImplementedError
+
+    def finish(self) -> Block | None:
+        """The last line where nothing ends it, or None: for the end of a run that does not wait."""
+        return None
+
+    def context(self, lines: int) -> Block | None:
+        """The last complete lines, at most `lines`, before the place where reading began; None where there are none."""
+        return None
+
+    @property
+    def mark(self) -> bytes | None:
+        """Where to go on after the blocks handed out so far, as the state keeps it; None where there is nothing yet."""
+        return None
+
+    @property
+    def identity(self) -> str:
+        """Names what the last block came from: with an offset in it, it names a line for all times."""
+        raise NotImplementedError
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that could be read now; 0 where nobody can know."""
+        return 0
+
+    def hurry(self) -> None:
+        """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""
+
+    def close(self) -> None:
+        """Gives back what it holds; `mark` stays."""
