@@ -15,6 +15,7 @@ _PER_SOURCE = {  # field of Counts: name, help
     "lines_read": ("lines_read", "Lines read"),
     "cut_lines": ("lines_cut", "Lines longer than max_line, of which only the head was read"),
     "cut_bytes": ("bytes_cut", "Bytes left out of lines longer than max_line"),
+    "zero_bytes": ("zero_bytes", "NUL bytes left out, of runs that a crash left behind"),
     "lines_scored": ("lines_scored", "Lines that got a score; others warm a window up or are the agent's own alerts"),
     "own_lines": ("own_alert_lines", "Lines left out because they are alerts of this agent"),
     "rotations": ("rotations", "Times that another file took the path"),
