@@ -5,7 +5,9 @@ OddlineError (1)
 ├── BundleError (3)     a bundle that is missing, damaged or not understood
 ├── SourceError (4)     a log that cannot be read
 ├── SinkError (5)       a destination that cannot be used or did not take the alerts
-│   └── AlertRefused    a destination that answers that it does not want this alert
+│   ├── AlertRefused    a destination that answers that it does not want this alert
+│   ├── StateUnavailable  a state that cannot be used at present
+│   └── StateDamaged    a state that cannot be used any more
 └── ProviderError (6)   no usable onnxruntime, or no such execution provider
 """
 
@@ -42,6 +44,14 @@ class SinkError(OddlineError):
 
 class AlertRefused(SinkError):
     """A destination that works and answers that it does not want this alert, now or later."""
+
+
+class StateUnavailable(SinkError):
+    """A state that cannot be used at present, as on a full disk: nothing of the call is stored, it may be repeated."""
+
+
+class StateDamaged(SinkError):
+    """A state that cannot be used any more; it is set aside when it is opened the next time."""
 
 
 class ProviderError(OddlineError):

@@ -1,0 +1,189 @@
+"""Finding out that a state's database is damaged, and setting it aside."""
+
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import ConfigError
+from agent.state_lock import DAMAGED, OPEN, StateLock
+from agent.state_schema import APPLICATION, DAMAGES, SCHEMA_VERSION, tables
+
+KEPT = 3  # damaged states
+CHECKED_ALWAYS = 64_000_000  # bytes: what is read in a second; a larger state is checked only after an unclean end
+_MAGIC = b"SQLite format 3\0"
+_WAL_MAGIC = (0x377F0682, 0x377F0683)
+
+
+def find_damage(file: Path, lock: StateLock) -> str | None:
+    """What is wrong with the database in a file, or None where nothing is or there is none.
+
+    The database of another program or of a newer agent is a ConfigError, whatever its condition.
+    """
+    log = file.with_name(file.name + "-wal")
+    if not file.exists():
+        return f"is gone, but {log.name} is there" if log.exists() else None
+    header = read_start(file, 100)
+    if not header.startswith(_MAGIC):
+        return "is damaged: it is no database" if header else "is damaged: it is empty"
+    ours = _refuse_header(file, header)
+    damage = _noted(lock.word) or _log_damage(log, lock.word) or _shortage(file, header, log)
+    if ours and damage:
+        return damage
+    return _look(file, damage, lock.clean and file.stat().st_size > CHECKED_ALWAYS)
+
+
+def read_start(file: Path, most: int) -> bytes:
+    """The first bytes of a file."""
+    with file.open("rb") as opened:
+        return opened.read(most)
+
+
+def _refuse_header(file: Path, header: bytes) -> bool:
+    """Whether the header says that the file is a state; it may not yet where a log of SQLite was never taken over."""
+    if len(header) < 100:
+        return False
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    if application == APPLICATION:
+        _refuse_newer(file, version)
+    elif application:
+        raise _foreign(file)
+    return application == APPLICATION
+
+
+def _refuse_newer(file: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"state {file} has version {version}, this agent knows up to {SCHEMA_VERSION}; "
+            "update oddline or choose another folder with --state"
+        )
+
+
+def _foreign(file: Path) -> ConfigError:
+    return ConfigError(f"state {file} is a database of another program; choose another folder with --state")
+
+
+def _noted(word: str) -> str | None:
+    return "is damaged: " + word.removeprefix(DAMAGED) if word.startswith(DAMAGED) else None
+
+
+def _log_damage(log: Path, word: str) -> str | None:
+    """What is wrong with the log of SQLite (its WAL), in which the last changes are."""
+    header = read_start(log, 32) if log.exists() else b""
+    if not header.strip(b"\0"):
+        return f"is damaged: {log.name} with its last changes is gone" if word == OPEN else None
+    return None if _is_log(header) else f"is damaged: {log.name} with its last changes cannot be read"
+
+
+def _is_log(header: bytes) -> bool:
+    """Whether this is the header of a WAL: https://www.sqlite.org/fileformat2.html#wal_file_format."""
+    if len(header) < 32 or struct.unpack(">I", header[:4])[0] not in _WAL_MAGIC:
+        return False
+    words = struct.unpack(">6I" if header[3] & 1 else "<6I", header[:24])
+    first = second = 0
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return (first, second) == struct.unpack(">2I", header[24:])
+
+
+def _shortage(file: Path, header: bytes, log: Path) -> str | None:
+    """Whether the file ends before its last page; what a log of SQLite still holds may be missing in it."""
+    if len(header) < 100:
+        return "is damaged: it is cut short"
+    if log.exists() and log.stat().st_size:
+        return None
+    page, counter, pages, valid = struct.unpack_from(">16xH6xII60xI", header)
+    size, whole = file.stat().st_size, (65536 if page == 1 else page) * pages
+    return f"is damaged: it is cut short after {size} of {whole} bytes" if counter == valid and size < whole else None
+
+
+def _look(file: Path, damage: str | None, quick: bool) -> str | None:
+    """What SQLite says of the file. damage: what is known to be wrong, which does not matter with another's file."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            found = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            application, version = (pragma(db, name) for name in ("application_id", "user_version"))
+            if application not in (0, APPLICATION) or (application == 0 and found):
+                raise _foreign(file)
+            _refuse_newer(file, version)
+            if damage or version < 1 or not found >= tables(version):
+                return damage or "is damaged: tables are missing in it"
+            return None if quick else next(_faults(db), None)
+    except sqlite3.DatabaseError as error:
+        if damage is None and getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
+            raise
+        return damage or f"is damaged: {error}"
+
+
+def pragma(db: sqlite3.Connection, name: str) -> int:
+    """A number that SQLite keeps in the header of a database."""
+    return db.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _faults(db: sqlite3.Connection) -> Iterator[str]:
+    """What is wrong with the pages and rows, from the quick to the slow; alerts are looked at when they are sent."""
+    (word,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if word != "ok":
+        yield "is damaged: " + " ".join(word.split())
+    for what, rows in (
+        ("a position", "SELECT position FROM positions"),
+        ("what is remembered", "SELECT blob FROM memory WHERE name >= 'count:' AND name < 'count;'"),
+        ("what is remembered", "SELECT blob FROM memory WHERE CAST(name AS TEXT) GLOB 'fold:*'"),
+        ("a stream", "SELECT blob FROM streams"),
+    ):
+        for (blob,) in db.execute(rows):
+            try:
+                msgspec.msgpack.decode(blob)
+            except (msgspec.DecodeError, TypeError) as error:
+                yield f"is damaged: {what} in it cannot be read ({error})"
+
+
+def set_aside(file: Path, damage: str, say: Callable[[str], None]) -> None:
+    """Moves a damaged database, with the files of SQLite beside it, out of the way, and says so; an OSError."""
+    place = _free_name(file)
+    for end in ("", "-wal", "-shm"):  # the database first: where only a log is left, the next start finds that
+        source = file.with_name(file.name + end)
+        if source.exists():
+            source.rename(place.with_name(place.name + end))
+    say(
+        f"state {file} {damage}; it is set aside as {place}: the positions, windows and undelivered alerts in it are "
+        "lost, and each source begins as configured (`from`)"
+    )
+    _remove_oldest(file, say)
+
+
+def _free_name(file: Path) -> Path:
+    stamp = f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    taken, number, name = _set_aside_before(file), 1, stamp
+    while name in taken:
+        number += 1
+        name = f"{stamp}-{number}"
+    return file.with_name(name)
+
+
+def _set_aside_before(file: Path) -> list[str]:
+    """The names of the states set aside, the oldest first."""
+    names = (path.name for path in file.parent.glob(f"{file.name}.damaged-*"))
+    return sorted({name.removesuffix("-wal").removesuffix("-shm") for name in names})
+
+
+def _remove_oldest(file: Path, say: Callable[[str], None]) -> None:
+    for name in _set_aside_before(file)[:-KEPT]:
+        for end in ("", "-wal", "-shm"):
+            file.with_name(name + end).unlink(missing_ok=True)
+        say(f"{file.with_name(name)} is removed: the last {KEPT} damaged states are kept")
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the names of the files in a folder on disk; an OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Opening the state's database: checked, set aside where it is damaged, made where there is none, and migrated."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.errors import ConfigError
+from agent.state_damage import find_damage, set_aside, sync_folder
+from agent.state_lock import StateLock
+from agent.state_schema import DAMAGES, create, migrate
+
+FILE = "oddline.sqlite3"
+_NEW = f"{FILE}.new"  # while its tables are made, so that an empty file is never one that was only begun
+
+
+def open_state(folder: Path, lock: StateLock, say: Callable[[str], None]) -> sqlite3.Connection:
+    """A connection to the state in a folder, which is locked; a ConfigError where it cannot be had."""
+    file = folder / FILE
+    try:
+        if file.exists():
+            _make_private(file)
+        if damage := find_damage(file, lock):
+            return _begin_anew(folder, lock, damage, say)
+        if not file.exists():
+            _make(folder)
+        try:
+            return _connect(file, say)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
+                raise
+            return _begin_anew(folder, lock, f"is damaged: {error}", say)
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"state {file} cannot be opened: {reason}; {remedy(error)}") from None
+
+
+def _begin_anew(folder: Path, lock: StateLock, damage: str, say: Callable[[str], None]) -> sqlite3.Connection:
+    set_aside(folder / FILE, damage, say)
+    lock.note("")
+    _make(folder)
+    return _connect(folder / FILE, say)
+
+
+def open_memory() -> sqlite3.Connection:
+    """A connection to a state that is kept nowhere."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    create(db)
+    return db
+
+
+def _make_private(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigError(f"state {file} is no file; choose another folder with --state")
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Makes a database that is there as a whole or not at all."""
+    for end in ("", "-journal", "-wal", "-shm"):
+        (folder / (_NEW + end)).unlink(missing_ok=True)
+    os.close(os.open(folder / _NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    db = sqlite3.connect(folder / _NEW, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_mode = WAL")
+        create(db)
+    finally:
+        db.close()
+    (folder / _NEW).rename(folder / FILE)
+    sync_folder(folder)
+
+
+def _connect(file: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db, str(file), say)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def remedy(error: Exception) -> str:
+    """What the user can do about a fault of SQLite or the system."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in DAMAGES:
+        return "move it away to start anew"
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return "free space on its disk; nothing was stored in part"
+    return "see that this user may write to it and its folder, or choose another folder with --state"
