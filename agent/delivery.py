@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from agent.alerts import Alert
-from agent.errors import AlertRefused, ConfigError
+from agent.errors import AlertRefused, ConfigError, StateUnavailable
 from agent.sinks import Sink
 from agent.state import State
 
@@ -176,7 +176,8 @@ class _Courier:
         if not self.failing:
             self.failing = True
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            self._warn(f"sink {self.sink.name} fails: {reason}; its alerts are kept and tried again")
+            how = "waits" if isinstance(error, StateUnavailable) else "fails"
+            self._warn(f"sink {self.sink.name} {how}: {reason}; its alerts are kept and tried again")
         self._pause()
 
     def _pause(self) -> None:

@@ -133,8 +133,8 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
         yield "is damaged: " + " ".join(word.split())
     for what, rows in (
         ("a position", "SELECT position FROM positions"),
-        ("what is remembered", "SELECT blob FROM memory WHERE name >= 'count:' AND name < 'count;'"),
-        ("what is remembered", "SELECT blob FROM memory WHERE CAST(name AS TEXT) GLOB 'fold:*'"),
+        ("a count", "SELECT blob FROM memory WHERE CAST(name AS TEXT) GLOB 'count:*'"),
+        ("a row of repeats", "SELECT blob FROM memory WHERE CAST(name AS TEXT) GLOB 'fold:*'"),
         ("a stream", "SELECT blob FROM streams"),
     ):
         for (blob,) in db.execute(rows):
@@ -159,12 +159,11 @@ def set_aside(file: Path, damage: str, say: Callable[[str], None]) -> None:
 
 
 def _free_name(file: Path) -> Path:
+    """A name that comes after those of all that was set aside before, also of those within the same second."""
     stamp = f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
-    taken, number, name = _set_aside_before(file), 1, stamp
-    while name in taken:
-        number += 1
-        name = f"{stamp}-{number}"
-    return file.with_name(name)
+    same = [name.removeprefix(stamp) for name in _set_aside_before(file) if name.startswith(stamp)]
+    last = max((int(end[1:] or 1) for end in same), default=0)
+    return file.with_name(f"{stamp}-{last + 1}" if last else stamp)
 
 
 def _set_aside_before(file: Path) -> list[str]:
