@@ -12,6 +12,8 @@ from agent.endpoint import parse_listen
 from agent.errors import ConfigError
 from agent.headers import check_format
 from agent.lines import MAX_LINE
+from agent.sources.encoding import check_encoding
+from agent.sources.multiline import Multiline, check_multiline
 from agent.state import MAX_OUTBOX
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
@@ -20,10 +22,14 @@ T = TypeVar("T")
 
 
 class FileInput(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
-    """A log file to tail. from: where to begin when its position is not known yet; null as the configuration says."""
+    """A log file to tail. from: where to begin when its position is not known yet; null as the configuration says.
+    encoding: a codec of Python; auto: by the byte order mark, else UTF-8. multiline: which lines belong together.
+    """
 
     path: str
     start: Literal["start", "end"] | None = None
+    encoding: str = "auto"
+    multiline: Multiline | None = None
 
 
 class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
@@ -49,7 +55,7 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     def inputs(self) -> list[FileInput]:
         """The sources, each with its own `start`."""
         listed = [FileInput(source) if isinstance(source, str) else source for source in self.sources]
-        return [FileInput(source.path, source.start or self.start) for source in listed]
+        return [msgspec.structs.replace(source, start=source.start or self.start) for source in listed]
 
 
 def load_config(path: Path) -> AgentConfig:
@@ -64,6 +70,8 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
             config.threshold = check_threshold(config.threshold)
         if config.header is not None:
             check_format(config.header)
+        for place, source in enumerate(config.sources):
+            _check_source(source, f"sources[{place}]")
         StreamKey(config.stream)
         if config.metrics is not None:
             parse_listen(config.metrics)
@@ -75,6 +83,17 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def _check_source(source: str | FileInput, where: str) -> None:
+    if isinstance(source, str):
+        return
+    try:
+        check_encoding(source.encoding)
+        if source.multiline is not None:
+            check_multiline(source.multiline)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
 
 
 def load_yaml(path: Path, kind: type[T]) -> T:

@@ -195,7 +195,7 @@ class Pipeline:
 
     def _alert(self, scored: Scored, index: int, identity: str, read: datetime) -> Alert | None:
         block, scale = scored.block, self.bundle.manifest.scale
-        line, number = block.line(index), block.first + index
+        line, number = block.line(index), block.number(index)
         if self._guard is not None and not self._guard.may_alert(line):
             self.suppressed += 1
             return None

@@ -29,7 +29,7 @@ def line_records(scored: Scored, pipeline: Pipeline | None = None) -> Iterator[d
     for index, (offset, key, score, limit) in enumerate(rows):
         record = {
             "source": source,
-            "line": block.first + index,
+            "line": block.number(index),
             "offset": offset,
             "stream": escape(key),
             "score": score_json(score),
@@ -50,11 +50,11 @@ class Sessions:
 
     def add(self, scored: Scored) -> None:
         """Takes in a block."""
-        source, first = scored.block.source, scored.block.first
+        block, source = scored.block, scored.block.source
         for index, score in zip(scored.rows.tolist(), scored.scores[scored.rows].tolist(), strict=True):
-            row = self._rows.setdefault((source, scored.keys[index]), [0, first + index, 0, float("nan"), False])
+            row = self._rows.setdefault((source, scored.keys[index]), [0, block.number(index), 0, float("nan"), False])
             row[0] += 1
-            row[2] = first + index
+            row[2] = block.number(index)
             row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
             row[4] = row[4] or index in scored.seen
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.lines import Block, LineSplitter
 
-PARTS = [b"a", b"line of text", b"\n", b"\r\n", b"\r", b"\0", b"\xff\xfe", b"\n\n"]
+PARTS = [b"a", b"line of text", b"\n", b"\r\n", b"\r", b"\0", b"\n\0\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n"]
 TEXT = st.lists(st.sampled_from(PARTS), max_size=40)
 
 
@@ -21,6 +21,12 @@ def split(chunks: list[bytes], max_line: int = 65536) -> tuple[list[tuple[bytes,
     return [entry for block in blocks for entry in entries(block)], splitter
 
 
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    """`data` cut at any places."""
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return [data[start:stop] for start, stop in pairwise(bounds)]
+
+
 def entries(block: Block) -> list[tuple[bytes, int, int]]:
     numbers = range(block.first, block.first + len(block))
     return list(zip(block.lines(), block.offsets.tolist(), numbers, strict=True))
@@ -29,10 +35,12 @@ def entries(block: Block) -> list[tuple[bytes, int, int]]:
 def expected(data: bytes, max_line: int) -> list[tuple[bytes, int, int]]:
     """The lines of `data` by the plainest means."""
     pieces, offset, found = data.split(b"\n"), 0, []
-    if not pieces[-1]:
+    if not pieces[-1].strip(b"\0"):
         pieces.pop()
     for number, piece in enumerate(pieces, 1):
-        kept = piece[:max_line]
+        kept = piece.lstrip(b"\0")[:max_line]
+        if number == 1:
+            kept = kept.removeprefix(b"\xef\xbb\xbf")
         found.append((kept[:-1] if kept.endswith(b"\r") else kept, offset, number))
         offset += len(piece) + 1
     return found
@@ -41,10 +49,9 @@ def expected(data: bytes, max_line: int) -> list[tuple[bytes, int, int]]:
 @given(TEXT, st.lists(st.integers(0, 400), max_size=12), st.sampled_from([1, 2, 5, 13, 65536]))
 def test_any_cut_into_chunks_gives_the_same_lines(parts: list[bytes], cuts: list[int], max_line: int) -> None:
     data = b"".join(parts)
-    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    lines, splitter = split([data[start:stop] for start, stop in pairwise(bounds)], max_line)
+    lines, splitter = split(pieces(data, cuts), max_line)
     assert lines == expected(data, max_line)
-    lengths = np.array([len(line) for line in data.split(b"\n")])
+    lengths = np.array([len(line.lstrip(b"\0")) for line in data.split(b"\n")])
     assert splitter.cut_lines == (lengths > max_line).sum()
     assert splitter.cut_bytes == np.maximum(lengths - max_line, 0).sum()
     assert splitter.offset == len(data)
@@ -89,3 +96,47 @@ def test_nothing_gives_no_block() -> None:
     assert splitter.feed(b"") is None
     assert splitter.finish().line(0) == b"unfinished"
     assert splitter.finish() is None
+
+
+@given(TEXT, st.lists(st.integers(0, 400)), st.integers(1, 30))
+def test_the_zeros_that_are_left_out_are_counted(parts: list[bytes], cuts: list[int], max_line: int) -> None:
+    data = b"".join(parts)
+    _, splitter = split(pieces(data, cuts), max_line)
+    assert splitter.zero_bytes == sum(len(line) - len(line.lstrip(b"\0")) for line in data.split(b"\n"))
+    assert splitter.offset == len(data)
+
+
+def test_a_run_of_zeros_does_not_cost_the_line_that_follows_it() -> None:
+    run = b"\0" * 3_000_000
+    data = b"before\n" + run + b"after the crash\nwith \0 inside\n" + run + b"\n"
+    lines, splitter = split([data[at : at + 700_001] for at in range(0, len(data), 700_001)])
+    assert lines == [
+        (b"before", 0, 1),
+        (b"after the crash", 7, 2),
+        (b"with \0 inside", 3_000_023, 3),
+        (b"", 3_000_037, 4),
+    ]
+    assert (splitter.zero_bytes, splitter.cut_lines, splitter.cut_bytes) == (6_000_000, 0, 0)
+
+
+def test_zeros_alone_are_no_last_line() -> None:
+    splitter = LineSplitter("x")
+    splitter.feed(b"one\n\0\0")
+    assert splitter.finish() is None
+    assert (splitter.offset, splitter.line, splitter.zero_bytes) == (6, 2, 2)
+
+
+def test_a_byte_order_mark_is_dropped_from_the_first_line_alone() -> None:
+    mark = b"\xef\xbb\xbf"
+    lines, _ = split([mark + b"one\n" + mark + b"two\n"])
+    assert lines == [(b"one", 0, 1), (mark + b"two", 7, 2)]
+    assert LineSplitter("x", offset=4, line=2).feed(mark + b"\n").line(0) == mark
+
+
+def test_the_last_lines_of_a_block() -> None:
+    block = LineSplitter("x", offset=10, line=5).feed(b"a\nbb\nccc\n")
+    tail = block.last(2)
+    assert (list(tail.lines()), tail.first, tail.offsets.tolist(), tail.end) == ([b"bb", b"ccc"], 6, [12, 15], 19)
+    assert list(block.last(9).lines()) == [b"a", b"bb", b"ccc"]
+    assert block.last(0) is None
+    assert [block.number(index) for index in range(3)] == [5, 6, 7]

@@ -18,7 +18,8 @@ from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
 from agent.sources.opened import OpenFile
 from agent.sources.position import Position
-from agent.sources.reading import PLAIN, Reading
+from agent.sources.reading import PLAIN, LeftOut, Reading
+from agent.sources.resume import resume
 from agent.sources.search import Rotations
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
@@ -31,7 +32,8 @@ class FileSource(Source):
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
     and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
-    seconds without growth a file is read on after its path names another one; 0 where a run does not wait.
+    seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
+    for what may still belong to a record.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class FileSource(Source):
         self._say, self._told = say, ""
         self._reading, self.grace, self._clock = reading, grace, clock
         self._rotations = Rotations(path, reading, say)
-        self._closed_cut = (0, 0)
+        self._closed = LeftOut()  # of files that were read before
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._left = self._interrupted = self._truncated = False
@@ -56,16 +58,10 @@ class FileSource(Source):
         self._file = self._open_first(position, start)
 
     def read(self, most: int = 1 << 20) -> Block | None:
-        block = self._read(most)
-        if block is not None:
-            self._count(block)
-        return block
+        return self._count(self._read(most))
 
     def finish(self) -> Block | None:
-        block = self._file.finish() if self._file else None
-        if block is not None:
-            self._count(block)
-        return block
+        return self._count(self._file.finish() if self._file else None)
 
     def context(self, lines: int) -> Block | None:
         return self._file.context(lines) if self._file else None
@@ -98,12 +94,22 @@ class FileSource(Source):
     @property
     def cut_lines(self) -> int:
         """Lines longer than `max_line`, of which only the head was kept."""
-        return self._cut()[0]
+        return self._left_out().cut_lines
 
     @property
     def cut_bytes(self) -> int:
         """The bytes left out of those lines."""
-        return self._cut()[1]
+        return self._left_out().cut_bytes
+
+    @property
+    def zero_bytes(self) -> int:
+        """NUL bytes left out before lines."""
+        return self._left_out().zero_bytes
+
+    @property
+    def undecodable(self) -> int:
+        """How often U+FFFD stands for what is no text in the encoding."""
+        return self._left_out().undecodable
 
     def hurry(self) -> None:
         self.grace = 0.0
@@ -183,13 +189,13 @@ class FileSource(Source):
             self._tell_missing()
             if self._quiet_for(self.grace) and self._rotations.after(file):
                 return self._move_on(file, most)
-            return self._release(file)
+            return self._flush(file) or self._release(file)
         except OSError as error:
             self._tell(f"{cannot_read(self.path, error)}; trying again")
-            return None
+            return self._flush(file)
         if (status.st_dev, status.st_ino) == (file.device, file.inode):
             self._left, self._told = False, ""
-            return None
+            return self._flush(file)
         self._leave()
         return self._move_on(file, most) if self._quiet_for(self.grace) else None
 
@@ -199,6 +205,12 @@ class FileSource(Source):
 
     def _quiet_for(self, seconds: float) -> bool:
         return self._clock() - self._quiet_since >= seconds
+
+    def _flush(self, file: OpenFile) -> Block | None:
+        """The record that is held back, where the file has not grown for long enough."""
+        if not file.holds or self._reading.multiline is None:
+            return None
+        return file.flush() if self._quiet_for(self._reading.multiline.timeout if self.grace else 0) else None
 
     def _release(self, file: OpenFile) -> Block | None:
         """Closes a deleted file that has not grown for long, after its incomplete last line."""
@@ -214,26 +226,19 @@ class FileSource(Source):
         if block := file.finish():
             return block
         self.losses += self._rotations.tell_damage(file)
-        opened = self._open_next(file)
+        opened, wait = self._rotations.next(file)
+        opened = opened if opened or wait else self._open(self.path)
         if opened is None:
             return None
         self.rotations += not self._truncated
         self._replace(opened)
         return self._read_file(opened, most)
 
-    def _open_next(self, file: OpenFile) -> OpenFile | None:
-        """The rotated file that comes after this one, else the path's; None where it cannot be had at present."""
-        for rotated in self._rotations.after(file):
-            if opened := self._rotations.open(rotated):
-                return opened
-            if not self._rotations.is_refused(rotated):
-                return None
-        return self._open(self.path)
-
     def _replace(self, file: OpenFile | None) -> None:
         if self._file is not None:
             self._position = self._file.position
-            self._closed_cut = self._cut()
+            self._closed = self._left_out()
+            self._remark()
             self._file.close()
         self._file, self._left, self._truncated = file, False, False
 
@@ -265,49 +270,13 @@ class FileSource(Source):
 
     def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
-        reason = file.resume(position) if file else ""
-        fits = file is not None and not reason
-        rotated = self._find_rest(position, file if fits else None)
-        if fits and not rotated:
-            return file
-        rotated = rotated or self._find_newer(position)
-        if rotated is None and file is not None:
-            self._count_misfit(file, position)
-            where = f"byte {position.offset}"
-            self._say(f"{self.path} cannot be read on from {where} ({reason}): reading it from its start")
-        if rotated is None and file is None:
+        resumed = resume(self.path, file, position, self._rotations, self._say)
+        self.rotations += resumed.rotations
+        self.truncations += resumed.truncations
+        self.losses += resumed.losses
+        if resumed.file is None:
             self._tell_missing()
-        if rotated is not None and file is not None:
-            file.close()
-        return rotated or file
-
-    def _find_rest(self, position: Position, named: OpenFile | None) -> OpenFile | None:
-        found = self._rotations.find(position, named)
-        if found is None:
-            return None
-        file, path = found
-        self._say(f"{self.path} was rotated meanwhile: reading the rest of {path} first")
-        return file
-
-    def _find_newer(self, position: Position) -> OpenFile | None:
-        """Where the file of a position is gone: the first of those that were rotated since."""
-        for rotated in self._rotations.newer(position.modified) if position.modified else ():
-            if file := self._rotations.open(rotated):
-                self.rotations += 1
-                self.losses += 1
-                self._say(
-                    f"{self.path} was rotated more than once meanwhile, and the file that was being read is gone: what "
-                    f"was written to it after byte {position.offset} is lost; reading {rotated.path} first"
-                )
-                return file
-        return None
-
-    def _count_misfit(self, file: OpenFile, position: Position) -> None:
-        """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
-        same = (file.device, file.inode) == (position.device, position.inode)
-        self.truncations += same
-        self.rotations += not same
-        self.losses += 1
+        return resumed.file
 
     def _tell(self, sentence: str) -> None:
         """Says what goes on for a while once, not at every look."""
@@ -320,10 +289,17 @@ class FileSource(Source):
         what = "is gone: waiting for it to come back" if seen else "does not exist yet: waiting for it"
         self._tell(f"{self.path} {what}")
 
-    def _count(self, block: Block) -> None:
-        self.lines_read += len(block)
-        self.bytes_read += block.end - int(block.offsets[0])
+    def _count(self, block: Block | None) -> Block | None:
+        self._remark()
+        if block is not None:
+            self.lines_read += len(block)
+            self.bytes_read += block.end - int(block.offsets[0])
+        return block
 
-    def _cut(self) -> tuple[int, int]:
-        lines, count = self._file.cut if self._file else (0, 0)
-        return self._closed_cut[0] + lines, self._closed_cut[1] + count
+    def _remark(self) -> None:
+        """Says what is missing in the lines of a file, once for each."""
+        for remark in self._file.remarks() if self._file else ():
+            self._say(f"{self.path}: {remark}")
+
+    def _left_out(self) -> LeftOut:
+        return self._closed.plus(self._file.left_out) if self._file else self._closed

@@ -6,10 +6,11 @@ import stat
 from pathlib import Path
 
 from agent.errors import SourceError
-from agent.lines import Block, LineSplitter
+from agent.lines import Block
 from agent.sources.archive import GZIP_MAGIC, cannot_read
+from agent.sources.encoding import MARK, UTF_8, LineFeed, find_codec
 from agent.sources.position import HEAD, TAIL, Position, digest, read_before
-from agent.sources.reading import Reading
+from agent.sources.reading import LeftOut, LineReader, Reading
 
 _CHUNK = 1 << 20
 _LOOK_BACK = 1 << 18
@@ -25,7 +26,7 @@ _KINDS = {
 class OpenFile:
     """A regular file, read as blocks from an offset on. It stays the same file when its path is renamed or removed.
 
-    read_to  the offset up to which it was read; the incomplete last line is held back
+    read_to  the offset up to which it was read; the incomplete last line or record is held back
     key  device and inode as they are on disk
     device, inode  those of the file that it is a copy of, else its own
     """
@@ -38,6 +39,7 @@ class OpenFile:
         status = os.fstat(descriptor)
         self.key = self.device, self.inode = status.st_dev, status.st_ino
         self._size, self._modified = 0, status.st_mtime_ns
+        self._zeros = 0  # left out before reading began
         self.begin(0, 1)
 
     @classmethod
@@ -62,20 +64,23 @@ class OpenFile:
     def begin(self, offset: int, line: int) -> None:
         """Sets where reading starts: the offset of a line and its number."""
         self._began = offset, line
-        self._splitter = LineSplitter(self._source, offset, line, self._reading.max_line)
         self._head = self._read_head(offset)
-        self._before = self._tail = read_before(self._pread, offset)
+        self._lines = LineReader(self._source, offset, line, self._reading, self._head)
+        self._before = self._before_line = self._tail = read_before(self._pread, offset)
         self.read_to = offset
 
     def begin_at_end(self) -> None:
         """Sets reading to start after the last line feed, so that a line that is just being written is seen whole."""
-        offset = at = feeds = 0
-        while chunk := os.pread(self._descriptor, _CHUNK, at):
-            last = chunk.rfind(b"\n") + 1
+        feed, offset, at, feeds = self._line_feed(), 0, 0, 0
+        while chunk := self._pread(_CHUNK, at):
+            count, last = feed.skip(chunk)
             offset = at + last if last else offset
-            feeds += chunk.count(b"\n")
+            feeds += count
             at += len(chunk)
         self.begin(offset, feeds + 1)
+
+    def _line_feed(self) -> LineFeed:
+        return LineFeed.of(find_codec(self._reading.encoding, self._pread(MARK, 0), ended=True) or UTF_8)
 
     def resume(self, position: Position, anywhere: bool = False) -> str:
         """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none.
@@ -94,16 +99,16 @@ class OpenFile:
 
     @property
     def position(self) -> Position:
-        """Where to go on after the blocks handed out so far: at the start of the incomplete line."""
-        offset, line = self._splitter.offset, self._splitter.line
+        """Where to go on after the blocks handed out so far: at the start of the incomplete line or record."""
+        offset, line = self._lines.offset, self._lines.line
         head, tail = digest(self._head[:offset]), digest(self._before)
         return Position(self.device, self.inode, head, offset, line, tail, self._modified)
 
     @property
     def seen(self) -> Position:
-        """The same after the part that was read of the incomplete line."""
+        """The same after the part that was read of what is incomplete."""
         head, tail = digest(self._head), digest(self._tail)
-        return Position(self.device, self.inode, head, self.read_to, self._splitter.line, tail, self._modified)
+        return Position(self.device, self.inode, head, self.read_to, self._lines.line, tail, self._modified)
 
     def begins_as(self, other: "OpenFile") -> bool:
         """Whether the file begins with what was read first of another one."""
@@ -134,9 +139,18 @@ class OpenFile:
         return f"{self.device}:{self.inode}:{first}"
 
     @property
-    def cut(self) -> tuple[int, int]:
-        """How many lines were cut at `max_line`, and how many bytes that left out."""
-        return self._splitter.cut_lines, self._splitter.cut_bytes
+    def left_out(self) -> LeftOut:
+        """What is missing in the lines so far."""
+        return self._lines.left_out.plus(LeftOut(zero_bytes=self._zeros))
+
+    def remarks(self) -> list[str]:
+        """What there is to say of what is missing in the lines, each once."""
+        return self._lines.remarks()
+
+    @property
+    def holds(self) -> bool:
+        """Whether a record is held back since it may go on."""
+        return self._lines.holds
 
     @property
     def unread(self) -> int:
@@ -171,16 +185,25 @@ class OpenFile:
 
     def _take(self, chunk: bytes) -> Block | None:
         self._head += chunk[: max(0, HEAD - len(self._head))]
-        self.read_to += len(chunk)
-        block = self._splitter.feed(chunk)
+        begun, before = self._lines.incomplete, self._before_line
+        block = self._lines.feed(chunk)
+        if self._lines.incomplete >= self.read_to:
+            self._before_line = self._read_until(chunk, self._lines.incomplete)
         if block is not None:
-            self._before = (self._tail + chunk[: len(chunk) - self._splitter.partial])[-TAIL:]
+            offset = self._lines.offset
+            self._before = before if offset == begun else self._read_until(chunk, offset)
         self._tail = (self._tail + chunk[-TAIL:])[-TAIL:]
+        self.read_to += len(chunk)
         return block
+
+    def _read_until(self, chunk: bytes, offset: int) -> bytes:
+        """The last bytes before an offset in a chunk that follows what was read."""
+        stop = offset - self.read_to
+        return (self._tail + chunk[max(0, stop - TAIL) : stop])[-TAIL:]
 
     def _skip_zeros(self) -> None:
         """Skips the hole at the start of a truncated file whose writer, without O_APPEND, goes on at its old offset."""
-        if self._pread(1, 0) != b"\0":
+        if self._pread(1, 0) != b"\0" or self._line_feed().width > 1:
             return
         at = self._hole()
         while chunk := self._pread(_CHUNK, at):
@@ -188,6 +211,7 @@ class OpenFile:
             at += len(chunk) - len(text)
             if text:
                 break
+        self._zeros += at
         self.begin(at, 1)
 
     def _hole(self) -> int:
@@ -199,10 +223,15 @@ class OpenFile:
                 raise
             return self.size
 
+    def flush(self) -> Block | None:
+        """The record that is held back since it may go on, or None."""
+        self._before = self._before_line
+        return self._lines.flush()
+
     def finish(self) -> Block | None:
-        """The last line where no line feed ends it, or None."""
-        self._before = self._tail
-        return self._splitter.finish()
+        """What is held back: a record, and a line that no line feed ends; or None."""
+        self._before = self._before_line = self._tail
+        return self._lines.finish()
 
     def is_truncated(self) -> bool:
         """Whether what was read is no longer there: the file is shorter, begins otherwise, or differs at the end."""
@@ -224,14 +253,15 @@ class OpenFile:
         It looks back 256 KiB at most.
         """
         offset, line = self._began
-        start = max(0, offset - _LOOK_BACK)
+        feed, start = self._line_feed(), max(0, offset - _LOOK_BACK)
+        start -= start % feed.width
         data = self._pread(offset - start, start)
-        skip = data.find(b"\n") + 1 if start else 0
-        numbered = data.count(b"\n", skip) + (not data.endswith(b"\n"))
-        for _ in range(numbered - lines):
-            skip = data.find(b"\n", skip) + 1
-        first = line - min(numbered, lines)
-        return LineSplitter(self._source, start + skip, first, self._reading.max_line).feed(data[skip:])
+        skip = feed.find(data) + feed.width if start else 0
+        count, end = feed.skip(data[skip:])
+        first = line - count - (skip + end < len(data))
+        reader = LineReader(self._source, start + skip, first, self._reading, self._head)
+        block = reader.feed(data[skip:], last=True)
+        return block and block.last(lines)
 
     def close(self) -> None:
         """Gives the file back."""

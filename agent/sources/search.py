@@ -65,7 +65,9 @@ class Rotations:
     def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
 
-        Else the same uncompressed file, whatever its time.
+        Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
+        plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
+        search.
         """
         same = [other for other in files if other.key == (position.device, position.inode) and not other.packed]
         later = [other for other in files[-MOST:] if other.modified > position.modified - _SAME_TIME]
@@ -102,9 +104,13 @@ class Rotations:
         file.close()
         return None
 
-    def is_refused(self, rotated: Rotated) -> bool:
-        """Whether it was told that the file cannot be read."""
-        return rotated.key in self._refused
+    def next(self, file: OpenFile) -> tuple[OpenFile | None, bool]:
+        """The rotated file that comes after an open one, and whether to wait for one that cannot be had at present."""
+        for rotated in self.after(file):
+            opened = self.open(rotated)
+            if opened or rotated.key not in self._refused:
+                return opened, opened is None
+        return None, False
 
     def tell_damage(self, file: OpenFile) -> bool:
         """Says what could not be read of a compressed file, once; whether there is such."""
