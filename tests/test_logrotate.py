@@ -1,5 +1,8 @@
-"""Following a log that the real logrotate rotates while a writer goes on."""
+"""Following a log that the real logrotate rotates while a writer goes on, as Debian's packages configure it."""
 
+import json
+import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -7,9 +10,40 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from conftest import require_program, until
+from conftest import made_up_lines, require_program, run_agent, until
 
 from agent.sources.file import FileSource
+from agent.sources.position import Position
+
+_TOLD = "postrotate", "mkdir told", "while test -d told; do sleep 0.01; done", "endscript"
+DEBIAN = {  # as packages put it in /etc/logrotate.d
+    "rsyslog": (
+        *("rotate 4", "weekly", "missingok", "notifempty", "compress", "delaycompress", "sharedscripts", *_TOLD),
+    ),
+    "apt": ("rotate 12", "monthly", "compress", "missingok", "notifempty"),
+    "dpkg": ("monthly", "rotate 12", "compress", "delaycompress", "missingok", "notifempty", "create 644"),
+    "nginx": (
+        *("daily", "missingok", "rotate 14", "compress", "delaycompress", "notifempty", "create 0640"),
+        *("sharedscripts", *_TOLD),
+    ),
+}
+OTHERS = {
+    "compressed at once": ("rotate 4", "create", "compress", "sharedscripts", *_TOLD),
+    "xz": ("rotate 4", "create", "compress", "compresscmd @xz@", "compressext .xz", *_TOLD),
+    "bzip2": ("rotate 4", "create", "compress", "compresscmd @bzip2@", "compressext .bz2", *_TOLD),
+    "no new file": ("rotate 4", "nocreate"),
+    "start": ("rotate 4", "start 0", "create", *_TOLD),
+    "rights": ("rotate 4", "su", "create 640", *_TOLD),
+    "age": ("rotate 10", "maxage 30", "create", "compress", *_TOLD),
+    "dates": ("rotate 7", "create", "dateext", "dateformat -%Y%m%d-%s", "compress", "delaycompress", *_TOLD),
+    "a day": ("rotate 7", "create", "dateext", *_TOLD),
+}
+COPIES = {
+    "copytruncate": ("rotate 7", "copytruncate", "missingok", "notifempty"),
+    "compressed copy": ("daily", "rotate 7", "copytruncate", "compress", "missingok", "notifempty"),
+    "compressed late": ("daily", "rotate 7", "copytruncate", "compress", "delaycompress", "notifempty"),
+}
+ROUNDS = {"dates": 2, "a day": 1}  # a name is taken for one second, or for one day
 
 
 class Writer:
@@ -38,24 +72,39 @@ class Writer:
         return [b"Mar  9 03:12:45 web1 app[7]: job %d done" % number for number in range(1, self.count + 1)]
 
 
+Rotate = Callable[..., None]
+
+
 @pytest.fixture
-def rotate(tmp_path: Path) -> Callable[..., None]:
+def rotate(tmp_path: Path) -> Rotate:
+    """Rotates every log of a folder, at once and with the options named, whose @xz@ are programs.
+
+    A `postrotate` that waits for `told` to go away has `meanwhile` called, as a daemon is told to open its log again.
+    """
     program = require_program("logrotate")
     folder = tmp_path / "logs"
     folder.mkdir(mode=0o700)
 
-    def run(*options: str) -> None:
+    def run(*options: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        lines = re.sub(r"@(\w+)@", lambda found: require_program(found[1]), "\n".join(options))
+        lines = lines.replace("su\n", f"su {folder.owner()} {folder.group()}\n")
         config = tmp_path / "logrotate.conf"
-        config.write_text(f"{folder}/app.log {{\n" + "\n".join(("rotate 5", *options)) + "\n}\n")
+        config.write_text(f"{folder}/*.log {{\n{lines}\n}}\n")
         config.chmod(0o600)
         command = [program, "--force", "--state", str(tmp_path / "status"), str(config)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            while process.poll() is None:
+                if (tmp_path / "told").exists():
+                    meanwhile()
+                    (tmp_path / "told").rmdir()
+                time.sleep(0.005)
+            assert process.returncode == 0, process.stdout.read().decode()
 
     return run
 
 
 @pytest.fixture
-def writer(tmp_path: Path, rotate: Callable[..., None]) -> Iterator[Writer]:
+def writer(tmp_path: Path, rotate: Rotate) -> Iterator[Writer]:
     writer = Writer(tmp_path / "logs" / "app.log")
     yield writer
     writer.close()
@@ -67,7 +116,11 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.said: list[str] = []
         self.lines: list[bytes] = []
-        self.source = FileSource(path, None, "start", self.said.append, grace=0.2)
+        self.path = path
+        self.start(None, "start")
+
+    def start(self, position: Position | None, where: str) -> None:
+        self.source = FileSource(self.path, position, where, self.said.append, grace=0.2)
 
     def take(self) -> None:
         while block := self.source.read():
@@ -75,11 +128,12 @@ class Reader:
 
     def has(self, lines: list[bytes]) -> bool:
         self.take()
+        assert self.lines == lines[: len(self.lines)], "a line is lost, or comes twice"
         return self.lines == lines
 
     def restart(self) -> None:
         self.source.close()
-        self.source = FileSource(self.source.path, self.source.position, "end", self.said.append, grace=0.2)
+        self.start(self.source.position, "end")
 
 
 @pytest.fixture
@@ -89,52 +143,149 @@ def reader(writer: Writer) -> Iterator[Reader]:
     reader.source.close()
 
 
-DATED = ("create 600", "dateext", "dateformat -%Y%m%d")
+def late_lines(writer: Writer) -> Callable[[], None]:
+    """What a writer does that is told to open its log again: some lines into the old file, some into the new one."""
 
-
-@pytest.mark.parametrize(("options", "rounds"), [(("create 600",), 3), (DATED, 1), (("nocreate",), 3)])
-def test_rotation_by_rename_loses_no_line(
-    writer: Writer, reader: Reader, rotate: Callable[..., None], options: tuple[str, ...], rounds: int
-) -> None:
-    for number in range(1, rounds + 1):
-        writer.write(50)
-        rotate(*options)
-        writer.write(50)  # into the old file, until the writer is told to open the new one
-        reader.take()
-        writer.write(50)
+    def write() -> None:
+        writer.write(10)
         writer.reopen()
-        writer.write(50)
+        writer.write(10)
+
+    return write
+
+
+def rotated(writer: Writer, rotate: Rotate, options: tuple[str, ...]) -> None:
+    """A rotation, and a writer that opens its log anew during it, or afterwards where nobody tells it to."""
+    rotate(*options, meanwhile=late_lines(writer))
+    if "postrotate" not in options:
+        writer.reopen()
+
+
+@pytest.mark.parametrize("name", [*DEBIAN, *OTHERS])
+def test_rotations_between_looks(writer: Writer, reader: Reader, rotate: Rotate, name: str) -> None:
+    for number in range(1, ROUNDS.get(name, 3) + 1):
+        writer.write(40)
+        reader.take()
+        writer.write(40)  # not read yet when the file is renamed
+        rotated(writer, rotate, (DEBIAN | OTHERS)[name])
+        reader.take()
+        writer.write(40)
         until(lambda: reader.has(writer.lines))
         assert reader.source.rotations == number
+        if name == "dates":
+            time.sleep(1.1)
+    assert (reader.source.losses, reader.source.truncations) == (0, 0)
     assert [sentence for sentence in reader.said if "is gone" not in sentence] == []
 
 
-def test_two_rotations_while_the_agent_is_away(writer: Writer, reader: Reader, rotate: Callable[..., None]) -> None:
-    writer.write(50)
+@pytest.mark.parametrize("name", [*DEBIAN, *OTHERS, *COPIES])
+def test_rotations_while_the_agent_is_away(writer: Writer, reader: Reader, rotate: Rotate, name: str) -> None:
+    rounds = min(2, ROUNDS.get(name, 2))
+    writer.write(40)
     reader.take()
-    for _ in range(2):
-        writer.write(50)
-        rotate("create 600")
-        writer.reopen()
-        time.sleep(0.02)  # the system's times of writing are apart by some milliseconds
-    writer.write(50)
+    for _ in range(rounds):
+        writer.write(40)
+        rotated(writer, rotate, (DEBIAN | OTHERS | COPIES)[name])
+        writer.write(5)
+        time.sleep(1.1 if name == "dates" else 0.02)  # the system's times of writing are apart by some milliseconds
     reader.restart()
     until(lambda: reader.has(writer.lines))
-    assert "was rotated meanwhile" in reader.said[0]
+    assert "was rotated meanwhile" in reader.said[0] and len(reader.said) == 1
+    assert (reader.source.rotations, reader.source.losses) == (rounds, 0)
 
 
+@pytest.mark.parametrize("name", COPIES)
 @pytest.mark.parametrize("mode", ["ab", "wb"])
-def test_copytruncate(writer: Writer, reader: Reader, rotate: Callable[..., None], mode: str) -> None:
+def test_copies(writer: Writer, reader: Reader, rotate: Rotate, name: str, mode: str) -> None:
     """With wb, as of a shell's >, the writer goes on at its old offset and leaves a hole."""
     writer.reopen(mode)
     for number in range(1, 4):
         writer.write(200)
         until(lambda: reader.has(writer.lines))
-        rotate("copytruncate")
+        writer.write(50)  # not read yet when the file is copied
+        rotate(*COPIES[name])
         reader.take()
         writer.write(200)
         until(lambda: reader.has(writer.lines))
         assert reader.source.truncations == number
-    assert len(reader.said) == 3
-    assert all("was truncated" in sentence for sentence in reader.said)
-    assert reader.source.rotations == 0
+    assert (reader.source.rotations, reader.source.losses) == (0, 0)
+    assert len(reader.said) == 3 and all("was truncated" in sentence for sentence in reader.said)
+
+
+def test_other_logs_of_the_folder_are_left_alone(writer: Writer, reader: Reader, rotate: Rotate) -> None:
+    others = [writer.path.with_name(name) for name in ("app-error.log", "app.log.d.log", "1app.log")]
+    for number in range(1, 4):
+        for other in others:
+            other.write_bytes(b"Mar  9 03:12:45 web1 app[7]: no line of app.log\n" * number)
+        writer.write(40)
+        rotated(writer, rotate, DEBIAN["rsyslog"])
+        if number == 2:
+            reader.restart()
+        until(lambda: reader.has(writer.lines))
+    assert reader.source.losses == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("rotate 1", "create", *_TOLD), "was rotated more than once"), (("rotate 0", "create", *_TOLD), "another file")],
+)
+def test_what_logrotate_deleted_unread_is_said_and_counted(
+    writer: Writer, reader: Reader, rotate: Rotate, options: tuple[str, ...], words: str
+) -> None:
+    writer.write(40)
+    reader.take()
+    for _ in range(2):
+        writer.write(40)
+        rotated(writer, rotate, options)
+        time.sleep(0.02)
+    kept = 10 + (60 if "rotate 1" in options else 0)  # of the file, and of the one before it
+    reader.restart()
+    until(lambda: reader.has(writer.lines[:40] + writer.lines[-kept:]))
+    assert len(reader.said) == 1 and words in reader.said[0]
+    assert reader.source.losses == 1
+
+
+def test_what_logrotate_deletes_for_its_age_was_read(writer: Writer, reader: Reader, rotate: Rotate) -> None:
+    for number in range(3):
+        writer.write(40)
+        if number == 2:
+            until(lambda: reader.has(writer.lines))
+            os.utime(writer.path.with_name("app.log.1"), (1, 1))
+        rotated(writer, rotate, ("rotate 9", "maxage 7", "create", *_TOLD))
+    writer.write(40)
+    until(lambda: reader.has(writer.lines))
+    assert {path.name for path in writer.path.parent.iterdir()} < {"app.log", "app.log.1", "app.log.2", "app.log.3"}
+    assert reader.source.losses == 0
+
+
+def run_to_the_end(log: Path, bundle: Path, folder: Path) -> None:
+    """The agent's run over what is new of a log; scores, alerts and state go into the folder."""
+    folder.mkdir(exist_ok=True)
+    out = "--state", folder / "state", "--scores", folder / "scores", "--sink", f"jsonl:{folder}/alerts"
+    done = run_agent("tail", log, "--once", "--from", "start", "--bundle", bundle, *out)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def told(file: Path, fields: tuple[str, ...]) -> list[list[object]]:
+    return [[row[field] for field in fields] for row in map(json.loads, file.read_text().splitlines())]
+
+
+@pytest.mark.parametrize("name", DEBIAN)
+def test_the_agent_goes_on_after_two_rotations(tmp_path: Path, rotate: Rotate, bundle: Path, name: str) -> None:
+    """Scores and alerts are those of an agent that read the same lines out of one file at once."""
+    lines = made_up_lines(240, seed=4, odd=tuple(range(20, 240, 25)))
+    log, whole = tmp_path / "logs" / "app.log", tmp_path / "whole"
+    whole.write_bytes(b"".join(lines))
+    log.write_bytes(b"".join(lines[:60]))
+    run_to_the_end(log, bundle, tmp_path / "parts")
+    for start in (60, 120):
+        with log.open("ab") as file:
+            file.writelines(lines[start : start + 60])
+        rotate(*DEBIAN[name])
+        time.sleep(0.02)
+    log.write_bytes(b"".join(lines[180:]))
+    run_to_the_end(log, bundle, tmp_path / "parts")
+    run_to_the_end(whole, bundle, tmp_path / "once")
+    for file, fields in (("scores", ("score", "anomaly")), ("alerts", ("message", "severity", "count"))):
+        parts, once = (told(tmp_path / folder / file, fields) for folder in ("parts", "once"))
+        assert parts == once and len(once) > 5
