@@ -16,7 +16,7 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     time, first_seen, last_seen: ISO 8601 with a zone: the line's own time, or when it was read where it has none.
     source, offset, line: the file, the byte and the line number (from 1). message, context: escaped and cut.
     p_value: the share of normal lines with such a score or a higher one. count: how often its text was odd in a row
-    of repeats.
+    of repeats. fields: what else the source knows of the line, such as the unit that a journal names.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     count: int
     first_seen: str
     last_seen: str
+    fields: dict[str, str] = {}
 
 
 def alert_id(bundle: str, file: str, offset: int, line: bytes) -> str:
@@ -94,3 +95,7 @@ class Folder:
     def restore(self, source: str, memory: bytes) -> None:
         """Sets what `memory` gave."""
         self._rows[source] = msgspec.msgpack.decode(memory, type=dict[str, tuple[int, str, int]])
+
+    def forget(self, source: str) -> None:
+        """Forgets a source that is gone."""
+        self._rows.pop(source, None)

@@ -15,7 +15,7 @@ from agent.bundle import Bundle
 from agent.lines import Block, LineSplitter
 from agent.normalize import fold
 from agent.pipeline import Pipeline
-from agent.service import load_bundle
+from agent.setup import load_bundle
 from agent.sources.archive import read_log
 
 _ROUNDS = 3

@@ -1,13 +1,17 @@
 """The commands `agent ...`, and `oddline`, which mounts those of training and export beside them."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import typer
 
 from agent.command import run_app
+
+if TYPE_CHECKING:
+    from agent.config import AgentConfig
 
 app = typer.Typer(
     name="agent",
@@ -27,7 +31,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def tail(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Log files to follow; one that does not exist yet is waited for."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Log files to follow, or patterns such as '/var/log/*.log'; what does not exist yet is waited for. "
+            "Also - (standard input), a named pipe, journal:, listen:udp://H:P, listen:tcp://H:P, listen:unix:PATH.",
+        ),
     ],
     bundle: Annotated[
         str | None, typer.Option("--bundle", "-b", help="Folder of a bundle; by default the embedded one.")
@@ -69,8 +77,7 @@ def tail(
     ] = None,
 ) -> None:
     """Follow log files and report their odd lines."""
-    from agent.config import AgentConfig, check_config, convert, load_config
-    from agent.service import run_service
+    from agent.config import AgentConfig
 
     given = {
         "bundle": bundle,
@@ -80,24 +87,36 @@ def tail(
         "provider": provider,
         "metrics": metrics,
     }
-    base = msgspec.to_builtins(AgentConfig() if config is None else load_config(config))
-    merged = {**base, "sources": paths, **{key: value for key, value in given.items() if value is not None}}
+    wanted = {"sources": paths} | {key: value for key, value in given.items() if value is not None}
+
+    def load() -> AgentConfig:
+        return _merge(config, wanted)
+
+    _run(load, once, scores)
+
+
+def _merge(file: Path | None, wanted: dict[str, Any]) -> "AgentConfig":
+    """The configuration in a file, if there is one, with what the command line says instead."""
+    from agent.config import AgentConfig, check_config, convert, load_config
+
+    merged = msgspec.to_builtins(AgentConfig() if file is None else load_config(file)) | wanted
     merged["sinks"] = merged["sinks"] or _default_sinks()
-    _run(check_config(convert(merged, AgentConfig, "command line"), "command line"), run_service, once, scores)
+    return check_config(convert(merged, AgentConfig, "command line"), "command line")
 
 
 def _default_sinks() -> list[str]:
     return ["console:", "unix:/dev/log"] if Path("/dev/log").exists() else ["console:"]
 
 
-def _run(config: Any, run_service: Any, once: bool, scores: str | None) -> None:
+def _run(load: Callable[[], "AgentConfig"], once: bool, scores: str | None) -> None:
     from agent.scores import open_output
+    from agent.service import run_service
 
     if scores is None:
-        run_service(config, once)
+        run_service(load, once)
         return
     with open_output(scores, live=True) as output:
-        run_service(config, once, output)
+        run_service(load, once, output)
 
 
 @app.command(epilog="Example: [bold]agent run --config /etc/oddline/agent.yaml[/]")
@@ -110,7 +129,7 @@ def run(
     from agent.config import load_config
     from agent.service import run_service
 
-    run_service(load_config(config))
+    run_service(lambda: load_config(config))
 
 
 @app.command(epilog="Example: [bold]agent status --state /var/lib/oddline --json[/]")

@@ -19,6 +19,7 @@ from agent.streams import StreamKey
 from agent.threshold import check_threshold
 
 T = TypeVar("T")
+_LEAST = {"fold_lines": 0, "max_line": 64, "max_streams": 1, "max_outbox": 1, "max_alert_burst": 1}
 
 
 class FileInput(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
@@ -45,6 +46,8 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     stream: str | None = None
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     fold_lines: int = 1000
+    max_alert_share: float = 0.1
+    max_alert_burst: int = 1000
     max_line: int = MAX_LINE
     max_streams: int = 16384
     max_outbox: int = MAX_OUTBOX
@@ -77,9 +80,11 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
             parse_listen(config.metrics)
         if not (config.metrics_file or ".prom").endswith(".prom"):
             raise ConfigError(f"metrics_file: {config.metrics_file!r} does not end with .prom; node_exporter wants it")
-        for key, least in (("fold_lines", 0), ("max_line", 64), ("max_streams", 1), ("max_outbox", 1)):
+        for key, least in _LEAST.items():
             if getattr(config, key) < least:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
+        if not 0 < config.max_alert_share <= 1:
+            raise ConfigError(f"max_alert_share: {config.max_alert_share} is no share; choose one above 0, 1 at most")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config

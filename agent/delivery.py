@@ -25,16 +25,22 @@ class Delivery:
     """
 
     def __init__(self, state: State, sinks: Sequence[Sink], warn: Callable[[str], None]) -> None:
-        self.names = [sink.name for sink in sinks]
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise ConfigError(f"sink {name} is named twice; name it once")
-        for name, count in state.register_sinks(self.names).items():
-            warn(f"sink {name} is configured no more; the alerts that it lacks ({count}) are given up")
         self._state = state
         self._warn = warn
-        self._couriers = [_Courier(state, sink, warn) for sink in sinks]
+        self._take(sinks)
         state.on_drop = self._note_dropped
+
+    def _take(self, sinks: Sequence[Sink]) -> None:
+        self.names = check_names(sinks)
+        for name, count in self._state.register_sinks(self.names).items():
+            self._warn(f"sink {name} is configured no more; the alerts that it lacks ({count}) are given up")
+        self._couriers = [_Courier(self._state, sink, self._warn) for sink in sinks]
+
+    def replace(self, sinks: Sequence[Sink]) -> None:
+        """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits."""
+        self.stop()
+        self._take(sinks)
+        self.start()
 
     def _note_dropped(self, lost: dict[str, int]) -> None:
         for courier in self._couriers:
@@ -81,6 +87,15 @@ class Delivery:
             courier.thread.join(max(0.0, deadline - time.monotonic()))
             if courier.thread.is_alive():
                 self._warn(f"sink {courier.sink.name} is still busy with an alert and is left alone")
+
+
+def check_names(sinks: Sequence[Sink]) -> list[str]:
+    """The names of sinks; a ConfigError where one comes twice."""
+    names = [sink.name for sink in sinks]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"sink {name} is named twice; name it once")
+    return names
 
 
 class _Courier:

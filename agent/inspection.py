@@ -13,7 +13,7 @@ from agent.bundle import TOLERANCE, Bundle, Manifest, read_manifest
 from agent.errors import BundleError
 from agent.pipeline import Pipeline
 from agent.records import Records
-from agent.service import DEFAULT_BUNDLE, load_bundle
+from agent.setup import DEFAULT_BUNDLE, load_bundle
 
 _UNITS = {"word": "words", "fields": "values"}
 

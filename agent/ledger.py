@@ -1,7 +1,7 @@
 """What the agent counts of each source, kept in the state in the transaction of the lines that are counted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -23,14 +23,15 @@ _OF_SOURCE = (
     "losses",
     "bytes_lost",
 )
+GONE = "(files that are gone)"  # the name of their counts together
 
 
 class Counts(msgspec.Struct, frozen=True):
     """Totals of a source since the state was made; without a state folder since the start.
 
-    The first ten are those of Source. own_lines: alerts of ours that
-    came back in the log. alerts, folded, suppressed: odd lines that were told, that were repeats, and that were held
-    back since they look sealed. last_read: when lines were read last, in seconds since 1970; 0 where never.
+    The first ten are those of Source. own_lines: alerts of ours that came back in the log. alerts, folded, suppressed:
+    odd lines that were told, that were repeats, and that look sealed and were not told. held_back: alerts that the
+    breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
 
     bytes_read: int = 0
@@ -48,6 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
     alerts: int = 0
     folded: int = 0
     suppressed: int = 0
+    held_back: int = 0
     last_read: float = 0.0
 
 
@@ -58,7 +60,19 @@ class Ledger:
         self.counts: dict[str, Counts] = {}
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}
-        self._held = (0, 0)
+        self._held = _held_by(pipeline)
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Goes on with another pipeline."""
+        self._pipeline, self._held = pipeline, _held_by(pipeline)
+
+    def retire(self, name: str) -> tuple[str, bytes]:
+        """Adds the counts of a source that is gone to those of all such; the named memory that holds them."""
+        if GONE not in self.counts:
+            self.open(GONE)
+        self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name)])
+        del self._seen[name]
+        return memory_name(GONE), msgspec.msgpack.encode(self.counts[GONE])
 
     def open(self, name: str) -> None:
         """Goes on with what the state holds of a source."""
@@ -68,13 +82,14 @@ class Ledger:
 
     def take(self, source: Source, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
         """Counts a block and what came of it; gives the named memory to be stored with it."""
-        held = self._pipeline.folder.folded, self._pipeline.suppressed
+        held = _held_by(self._pipeline)
         more = {
             "lines_scored": int(np.count_nonzero(~np.isnan(scored.scores))),
             "own_lines": len(scored.block) - len(scored.rows),
             "alerts": len(alerts),
             "folded": held[0] - self._held[0],
             "suppressed": held[1] - self._held[1],
+            "held_back": held[2] - self._held[2],
         }
         self._held = held
         return self._add(source, more, self._clock())
@@ -99,6 +114,17 @@ class Ledger:
 def memory_name(source: str) -> str:
     """Under which name the state holds the counts of a source."""
     return f"count:{source}"
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sums of several counts, and the latest reading."""
+    every = [msgspec.structs.asdict(one) for one in counts]
+    sums = {field: sum(one[field] for one in every) for field in Counts.__struct_fields__ if field != "last_read"}
+    return Counts(**sums, last_read=max((one["last_read"] for one in every), default=0.0))
+
+
+def _held_by(pipeline: Pipeline) -> tuple[int, int, int]:
+    return pipeline.folder.folded, pipeline.suppressed, pipeline.breaker.held_back
 
 
 def _counters(source: Source) -> list[int]:

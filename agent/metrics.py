@@ -26,6 +26,7 @@ _PER_SOURCE = {  # field of Counts: name, help
     "alerts": ("alerts", "Alerts made"),
     "folded": ("alerts_folded", "Odd lines not told because they repeat one that was"),
     "suppressed": ("alerts_suppressed", "Odd lines held back because they look like alerts of an agent"),
+    "held_back": ("alerts_held_back", "Alerts held back because too many lines of the source were odd"),
 }
 
 
@@ -52,6 +53,8 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _backlogs(snapshot)
     yield from _sinks(snapshot)
     yield from _process(snapshot)
+    outcomes = [({"outcome": outcome}, count) for outcome, count in snapshot.reloads.items()]
+    yield Family("oddline_reloads_total", "counter", "Reloads of the configuration and the bundle (SIGHUP)", outcomes)
 
 
 def _backlogs(snapshot: Snapshot) -> Iterator[Family]:

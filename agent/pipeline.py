@@ -1,6 +1,7 @@
 """From a block of lines to scores and alerts, with all that has to be carried from block to block."""
 
 import socket
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.alerts import Alert, Folder, alert_id, escape
+from agent.breaker import Breaker
 from agent.bundle import Bundle, Threshold
 from agent.context import Contexts
 from agent.errors import ConfigError
@@ -28,6 +30,10 @@ from agent.threshold import Limits, p_value, severity
 T = TypeVar("T")
 _CONTEXT = 9  # lines told before an odd one where the model looks at single lines
 MAX_TEXTS = 32768  # canonical texts kept before those that no window holds are forgotten
+
+
+def _no_fields(index: int) -> dict[str, str]:
+    return {}
 
 
 class StreamState(msgspec.Struct, array_like=True):
@@ -108,6 +114,8 @@ class Pipeline:
         stream: str | None = None,
         max_streams: int = 16384,
         fold_lines: int = 1000,
+        max_alert_share: float = 1.0,
+        max_alert_burst: int = 1000,
         guard: Guard | None = None,
         cache: bool = True,
     ) -> None:
@@ -125,6 +133,8 @@ class Pipeline:
         self._lines = StreamScorer(self.scorer, manifest.window, manifest.state, manifest.relative, width, max_streams)
         self.streams = self._lines.streams
         self.folder = Folder(fold_lines)
+        self.breaker = Breaker(max_alert_share, max_alert_burst)
+        self._breakers: dict[str, bytes] = {}  # as they were stored last
         self.suppressed = 0
         self.own_lines = 0
         self._stream_key = StreamKey(stream or manifest.stream, self.normalizer.records)
@@ -187,11 +197,23 @@ class Pipeline:
         reason = self._explainer.reason(text, odd.window, odd.features, odd.before, score, limit)
         return reason if relative is None else reason | {"relative": relative.kind, "raw": odd.raw}
 
-    def alerts(self, scored: Scored, identity: str, read: datetime) -> list[Alert]:
-        """The alerts of a block, repeats folded. identity: what names the file whatever its path; read: when, aware."""
-        alerts = [self._alert(scored, index, identity, read) for index in scored.odd]
+    def alerts(
+        self, scored: Scored, identity: str, read: datetime, fields: Callable[[int], dict[str, str]] = _no_fields
+    ) -> list[Alert]:
+        """The alerts of a block, repeats folded.
+
+        identity: what names the file whatever its path. read: when, aware. fields: what else is known of a line.
+        """
+        source, alerts, done = scored.block.source, [], 0
+        for index in scored.odd:
+            self.breaker.advance(source, index + 1 - done)
+            done = index + 1
+            if alert := self._alert(scored, index, identity, read):
+                alert.fields = {escape(name): escape(value) for name, value in fields(index).items()}
+                alerts.append(alert)
+        self.breaker.advance(source, len(scored.block) - done)
         self._contexts.remember(scored.block, scored.keys, scored.rows)
-        return [alert for alert in alerts if alert is not None]
+        return alerts
 
     def _alert(self, scored: Scored, index: int, identity: str, read: datetime) -> Alert | None:
         block, scale = scored.block, self.bundle.manifest.scale
@@ -202,7 +224,7 @@ class Pipeline:
         header = parse_header(line, self.header, read)
         time = (header.time or read).isoformat()
         row = self.folder.count(block.source, self._text(scored.seen[index].window[-1]), number, time)
-        if row is None:
+        if row is None or not self.breaker.may_alert(block.source):
             return None
         score, offset = float(scored.scores[index]), int(block.offsets[index])
         return Alert(
@@ -243,9 +265,15 @@ class Pipeline:
         for stream in ended:
             if self.streams.slot(*stream) is None:  # else it has come anew
                 self._contexts.forget(stream)
-        memory = [(f"fold:{source}", self.folder.memory(source))] if scored.odd else []
-        limits = self.limits.memory(source)
-        return Changes(streams, ended, memory if limits is None else [*memory, (f"limits:{source}", limits)])
+        return Changes(streams, ended, self._memory(source, bool(scored.odd)))
+
+    def _memory(self, source: str, odd: bool) -> list[tuple[str, bytes]]:
+        memory = [(f"fold:{source}", self.folder.memory(source))] if odd else []
+        breaker, limits = self.breaker.memory(source), self.limits.memory(source)
+        if self._breakers.get(source) != breaker:
+            self._breakers[source] = breaker
+            memory.append((f"breaker:{source}", breaker))
+        return memory if limits is None else [*memory, (f"limits:{source}", limits)]
 
     def _stream_state(self, source: str, key: bytes) -> bytes | None:
         slot = self.streams.slot(source, key)
@@ -266,12 +294,32 @@ class Pipeline:
         self.streams.restore(source, key, ids, features, state.count, load)
         self._contexts.restore((source, key), state.context)
 
-    def restore_memory(self, source: str, fold: bytes | None, limits: bytes | None) -> None:
-        """Sets the named memories of a source as `changes` gave them."""
-        if fold is not None:
-            self.folder.restore(source, fold)
-        if limits is not None:
-            self.limits.restore(source, limits)
+    def restore(
+        self, source: str, streams: Iterable[tuple[bytes, bytes]], recall: Callable[[str], bytes | None]
+    ) -> int:
+        """Sets a source as its changes were stored: its streams, and what `recall` has of its named memories.
+
+        Returns how many streams there were.
+        """
+        count = 0
+        for key, blob in streams:
+            self.restore_stream(source, key, blob)
+            count += 1
+        for name, part in self._parts(source).items():
+            if (memory := recall(name)) is not None:
+                part.restore(source, memory)
+        return count
+
+    def forget(self, source: str) -> list[str]:
+        """Forgets the named memories of a source that is gone; their names."""
+        parts = self._parts(source)
+        for part in parts.values():
+            part.forget(source)
+        self._breakers.pop(source, None)
+        return list(parts)
+
+    def _parts(self, source: str) -> dict[str, Folder | Limits | Breaker]:
+        return {f"fold:{source}": self.folder, f"limits:{source}": self.limits, f"breaker:{source}": self.breaker}
 
 
 def _odd(piece: Piece, index: int) -> Odd:

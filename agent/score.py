@@ -14,8 +14,9 @@ from agent.errors import ConfigError
 from agent.lines import Block, LineSplitter
 from agent.pipeline import Pipeline
 from agent.scores import JsonLines, Sessions, line_records, open_output
-from agent.service import build_pipeline, load_bundle, say
+from agent.setup import build_pipeline, load_bundle
 from agent.sources.archive import cannot_read, read_log
+from agent.telling import say
 
 _MAX_STREAMS = 1 << 20
 

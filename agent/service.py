@@ -2,228 +2,304 @@
 
 import os
 import signal
-import socket
-import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
-from agent.alerts import escape
-from agent.bundle import Bundle
-from agent.config import AgentConfig, FileInput
+from agent.config import AgentConfig
 from agent.delivery import Delivery
-from agent.errors import ConfigError, SinkError, SourceError
+from agent.errors import ConfigError, OddlineError, SinkError, SourceError, StateUnavailable
 from agent.guard import Guard, new_key
 from agent.headers import detect
-from agent.ledger import Ledger
+from agent.inputs import Inputs, each_descriptor
+from agent.ledger import Ledger, memory_name
+from agent.limits import raise_file_limit
 from agent.lines import Block
+from agent.loops import refuse_loops
 from agent.monitor import Monitor, watchdog_seconds
 from agent.notify import notify
-from agent.pipeline import Pipeline
-from agent.runtime import choose_provider
 from agent.scores import JsonLines, line_records
-from agent.sinks import open_sink
+from agent.setup import Setup, prepare
 from agent.snapshot import take_snapshot
 from agent.sources.contract import Source
-from agent.sources.file import FileSource
-from agent.sources.position import Position
-from agent.sources.reading import Reading
-from agent.sources.watch import Watcher
+from agent.sources.watch import Watcher, Woken
 from agent.state import State
+from agent.telling import say, speaker
 
-DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 _LOOK = 1.0  # seconds after which files are looked at without any event
-_DRAIN = 10.0  # seconds for delivery at the end
+_SEARCH = 10.0  # seconds after which new files of patterns are looked for without any event
+_DRAIN = 6.0  # seconds for delivery at the end
+_CLOSE = 2.0  # seconds for the sinks to end after that
 _REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
 
 
-def say(message: str) -> None:
-    """Tells the operator something on standard error."""
-    _write(f"oddline: {escape(message)}")
-
-
-def _write(line: str) -> None:
-    """One write a line: `print` makes two, and lines of several threads would run into each other."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-def speaker(guard: Guard) -> Callable[[str], None]:
-    """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
-    if "JOURNAL_STREAM" not in os.environ:
-        return say
-    return lambda message: _write(guard.seal(escape(message)))
-
-
-def load_bundle(name: str, provider: str) -> Bundle:
-    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is told."""
-    chosen, word = choose_provider(provider)
-    if word:
-        say(word)
-    return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
-
-
-def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = None) -> Pipeline:
-    """The pipeline that a configuration asks for."""
-    return Pipeline(
-        bundle,
-        threshold=config.threshold,
-        header=config.header,
-        stream=config.stream,
-        max_streams=config.max_streams,
-        fold_lines=config.fold_lines,
-        guard=guard,
-        cache=config.cache,
-    )
-
-
 class Service:
-    """Tails the files of a configuration until it is stopped, or with `once` until their present end."""
+    """Reads the sources of a configuration until it is stopped, or with `once` until their present end.
 
-    def __init__(self, config: AgentConfig, scores: JsonLines | None = None) -> None:
-        self._config = config
-        self._scores = scores
-        self._stopped = False
+    load: reads the configuration, at the start and at each SIGHUP.
+    """
+
+    def __init__(self, load: Callable[[], AgentConfig], scores: JsonLines | None = None) -> None:
+        self._load, self._scores = load, scores
+        self._config = config = load()
+        self._stopped = self._hung_up = self._once = False
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
-        self._next_remarks = 0.0
+        self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
+        self._reloads = {"done": 0, "refused": 0}
+        self._next_remarks = self._next_look = self._next_search = 0.0
         self._began, self._started = time.monotonic(), time.time()
-        self._refuse_loops()
+        _check(config, scores)
+        raise_file_limit()
         with ExitStack() as stack:
-            self._state = State(None if config.state is None else Path(config.state), config.max_outbox)
+            self._state = State(None if config.state is None else Path(config.state), config.max_outbox, say=say)
             stack.callback(self._state.close)
             self._guard = Guard(self._secret())
             self._say = speaker(self._guard)
             self._monitor = Monitor(config.metrics, config.metrics_file, self._say, watchdog_seconds())
-            stack.callback(self._monitor.close)
-            sinks = [open_sink(url, socket.gethostname(), self._guard.seal) for url in config.sinks]
-            bundle = load_bundle(config.bundle, config.provider)
-            self._pipeline = build_pipeline(bundle, config, self._guard)
+            stack.callback(lambda: self._monitor.close())
+            setup = prepare(config, self._guard)
+            self._pipeline = setup.pipeline
             self._ledger = Ledger(self._state, self._pipeline)
-            self._sources = [self._open(wanted) for wanted in config.inputs()]
-            self._delivery = Delivery(self._state, sinks, self._say)
-            self._watcher = Watcher([source.path for source in self._sources], self._say)
+            self._inputs = Inputs(self._state, self._forget, self._say)
+            stack.callback(self._inputs.close)
+            opened = self._inputs.configure(config)
+            self._welcome(opened)
+            self._delivery = Delivery(self._state, setup.sinks, self._say)
+            self._watcher = Watcher(self._say)
             stack.callback(self._watcher.stop)
+            self._watch()
             self._close = stack.pop_all()
 
     def _secret(self) -> bytes:
         key = self._state.recall("guard")
         if key is None:
             key = new_key()
-            self._state.commit(None, [], [], [("guard", key)], [])
+            self._state.commit(memory=[("guard", key)])
         return key
 
-    def _open(self, wanted: FileInput) -> FileSource:
-        path = Path(wanted.path).absolute()
-        name, reading = str(path), Reading(self._config.max_line)
-        mark = self._state.mark(name)
-        position = None if mark is None else msgspec.msgpack.decode(mark, type=Position)
-        source = FileSource(path, position, wanted.start or "end", self._say, reading)
-        if mark is None:
-            before = source.context(self._pipeline.bundle.manifest.window.size - 1)
-            if before is not None and not self._pipeline.bundle.manifest.window.pad:
-                self._pipeline.prime(before)
-        self._ledger.open(name)
-        for key, blob in self._state.streams(name):
-            self._pipeline.restore_stream(name, key, blob)
-        self._pipeline.restore_memory(name, self._state.recall(f"fold:{name}"), self._state.recall(f"limits:{name}"))
-        return source
+    def _welcome(self, opened: list[Source]) -> None:
+        """Gives new sources what the state holds of them, or the lines before the place where reading starts."""
+        for source in opened:
+            self._ledger.open(source.name)
+            self._restore(source)
+        self._inputs.store(opened)
 
-    def _refuse_loops(self) -> None:
-        """A file that is tailed may not be written to directly."""
-        tailed = {_identity(wanted.path) for wanted in self._config.inputs()}
-        for url in self._config.sinks:
-            kind, _, target = url.partition(":")
-            if kind == "jsonl" and _identity(target) in tailed:
-                raise ConfigError(
-                    f"{url} is a file that is tailed: the agent would read its own alerts; choose another"
-                )
-        to_output = {"console:", "jsonl:-"} & set(self._config.sinks)
-        if to_output and _identity(sys.stdout.fileno()) in tailed:
-            raise ConfigError(
-                "standard output goes to a file that is tailed: the agent would read its own alerts; "
-                "redirect it elsewhere"
-            )
-        if self._config.metrics_file is not None and _identity(self._config.metrics_file) in tailed:
-            raise ConfigError("metrics_file is a file that is tailed: it would be overwritten; choose another")
-        if self._scores is not None and _identity(self._scores.fileno()) in tailed:
-            raise ConfigError(
-                "--scores goes to a file that is tailed: the agent would read its own scores; choose another"
-            )
+    def _restore(self, source: Source) -> None:
+        name, window = source.name, self._pipeline.bundle.manifest.window
+        if self._pipeline.restore(name, self._state.streams(name), self._state.recall) or window.pad:
+            return
+        if (before := source.context(window.size - 1)) is not None:
+            self._pipeline.prime(before)
+
+    def _forget(self, name: str) -> None:
+        memories = [*self._pipeline.forget(name), memory_name(name)]
+        self._state.forget(name, memories, self._ledger.retire(name))
+        self._idle.pop(name, None)
 
     def stop(self, *_: object) -> None:
         """Asks the loop to end after the block in hand; safe in a signal handler."""
         self._stopped = True
         self._watcher.wake()
 
+    def hang_up(self, *_: object) -> None:
+        """Asks the loop to read the configuration anew, or to end where the terminal is gone that it was started at."""
+        if self._terminal and not _has_terminal():
+            self._stopped = True
+        self._hung_up = True
+        self._watcher.wake()
+
     def run(self, once: bool = False) -> None:
-        """Reads, scores and delivers until `stop`, or with `once` until nothing is new."""
+        """Reads, scores and delivers until `stop` or the end of all sources; with `once` until nothing is new."""
+        self._once, self._terminal = once, _has_terminal()
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.hang_up}
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+            del handlers[signal.SIGHUP]
         with self._close:
-            previous = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
             try:
                 self._delivery.start()
                 self._publish()
                 self._monitor.ready = True
                 notify("READY=1\nSTATUS=" + self._status())
-                self._loop(once)
+                self._loop()
                 notify("STOPPING=1")
             finally:
                 self._monitor.ready = False
                 undelivered = self._end()
                 for number, handler in previous.items():
                     signal.signal(number, handler)
-        self._tell_end(undelivered, once)
+        self._tell_end(undelivered)
 
-    def _loop(self, once: bool) -> None:
-        beat = time.monotonic()
-        for source in self._sources if once else ():
-            source.hurry()
+    def _loop(self) -> None:
+        active = self._hurry()
+        woken: Woken | None = None
         while not self._stopped:
-            worked = [self._step(source) for source in self._sources if not self._stopped]
-            if time.monotonic() - beat >= _LOOK:
-                beat = time.monotonic()
-                self._publish()
-                self._tell_remarks()
-                notify("WATCHDOG=1\nSTATUS=" + self._status())
-            if any(worked):
-                continue
-            if once:
-                self._finish_files()
-                return
-            self._watcher.wait(_LOOK)
+            if self._hung_up:
+                self._reload()
+                active = self._hurry()
+            active |= self._wanted(woken)
+            active = {name for name in active if self._step(name, woken)}
+            if not active and self._is_done():
+                return self._finish()
+            woken = self._watcher.wait(0.0 if active else max(0.0, self._next_look - time.monotonic()))
 
-    def _step(self, source: FileSource) -> bool:
+    def _hurry(self) -> set[str]:
+        """All sources are to be read; in a run that does not wait they learn it."""
+        for source in self._inputs.sources.values() if self._once else ():
+            source.hurry()
+        self._next_look = 0.0
+        return set(self._inputs.sources)
+
+    def _wanted(self, woken: Woken | None) -> set[str]:
+        """The sources that may have something new: those with an event, and once in a while all."""
+        self._search(woken)
+        sources = self._inputs.sources
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK
+            self._beat()
+            return set(sources)
+        if woken is None:
+            return set()
+        return {
+            name
+            for name, source in sources.items()
+            if not woken.paths.isdisjoint(source.paths) or not woken.descriptors.isdisjoint(source.descriptors)
+        }
+
+    def _search(self, woken: Woken | None) -> None:
+        """Looks for new files of patterns after an event in their directories, and once in a while."""
+        due = time.monotonic() >= self._next_search
+        if self._inputs.has_patterns and (due or (woken is not None and woken.folders)):
+            self._next_search = time.monotonic() + _SEARCH
+            opened = self._inputs.look()
+            self._welcome(opened)
+            self._next_look = 0.0 if opened else self._next_look
+
+    def _watch(self) -> None:
+        sources = self._inputs.sources
+        paths = {path for source in sources.values() for path in source.paths}
+        self._watcher.watch(paths, self._inputs.folders, set(each_descriptor(sources)))
+
+    def _beat(self) -> None:
+        """What is due about every second."""
+        self._watch()
+        self._publish()
+        self._tell_remarks()
+        notify("WATCHDOG=1\nSTATUS=" + self._status())
+
+    def _step(self, name: str, woken: Woken | None) -> bool:
+        """Takes the next block of a source; whether there was one."""
+        source = self._inputs.sources.get(name)
+        if source is None or self._stopped:
+            return False
         self._monitor.look()
+        taken = source.bytes_taken
         block = source.read()
+        self._suspect(source, woken is None and source.bytes_taken > taken)
         if block is not None:
             self._take(source, block)
         elif memory := self._ledger.look(source):
-            self._state.commit(_mark(source), memory=[memory])
+            self._store(memory=[memory], also=self._inputs.marks(source))
         return block is not None
 
-    def _finish_files(self) -> None:
+    def _suspect(self, source: Source, grown: bool) -> None:
+        """Tells the watcher of a file that had nothing new at the last look and now has, without any event."""
+        if grown and self._idle.get(source.name) == source.identity:
+            for path in source.paths:
+                self._watcher.missed(path)
+        self._idle[source.name] = "" if grown else source.identity
+
+    def _is_done(self) -> bool:
+        sources = self._inputs.sources.values()
+        if all(source.ended for source in sources) and not self._inputs.has_patterns:
+            return True
+        return self._once and all(source.ended or source.endless for source in sources)
+
+    def _finish(self) -> None:
         """Takes unterminated last lines, unless a later run can see them completed."""
-        for source in self._sources:
-            block = None if self._config.state else source.finish()
+        for source in self._inputs.sources.values():
+            block = source.finish() if source.ended or self._config.state is None else None
             if block is not None:
                 self._take(source, block)
 
-    def _take(self, source: FileSource, block: Block) -> None:
+    def _take(self, source: Source, block: Block) -> None:
         scored = self._pipeline.score(block)
-        alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone())
+        alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone(), source.fields)
         changes = self._pipeline.changes(scored)
         memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
-        self._state.commit(_mark(source), changes.streams, changes.ended, memory, alerts)
+        self._store(None, changes.streams, changes.ended, memory, alerts, self._inputs.marks(source))
         if self._scores is not None:
             self._scores.write(line_records(scored))
         self._tell_format(block)
+        for word in self._pipeline.breaker.words():
+            self._say(word)
         self._lines += len(block)
         self._bytes += len(block.data)
         self._alerts += len(alerts)
+
+    def _store(self, *change: object, **more: object) -> None:
+        """Commits a change, as soon as the state can be written: until then nothing more is read, and nothing lost."""
+        told = ""
+        while True:
+            try:
+                self._state.commit(*change, **more)
+            except StateUnavailable as error:
+                if self._stopped or self._once:
+                    raise
+                told = self._tell_unavailable(error, told)
+            else:
+                break
+        if told:
+            self._monitor.ready = True
+            self._say("the state can be written again; reading on")
+
+    def _tell_unavailable(self, error: StateUnavailable, told: str) -> str:
+        self._monitor.ready = False
+        self._monitor.look()
+        if str(error) != told:
+            self._say(f"{error}; nothing more is read until it can be written, trying again every second")
+        notify("WATCHDOG=1")
+        time.sleep(_LOOK)  # ended by a signal at most a second late
+        return str(error)
+
+    def _reload(self) -> None:
+        """Reads the configuration and the bundle anew; where they are no good, what there is goes on."""
+        self._hung_up = False
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            config = self._load()
+            self._refuse_change(config)
+            _check(config, self._scores)
+            self._use(prepare(config, self._guard))
+        except OddlineError as error:
+            self._reloads["refused"] += 1
+            self._say(f"reload refused, going on as before: {error}")
+        else:
+            self._reloads["done"] += 1
+            self._say(f"reloaded: bundle {self._pipeline.bundle.manifest.name}, {len(self._inputs.sources)} sources")
+        notify("READY=1\nSTATUS=" + self._status())
+
+    def _refuse_change(self, config: AgentConfig) -> None:
+        for key in ("state", "metrics", "metrics_file"):
+            if getattr(config, key) != getattr(self._config, key):
+                raise ConfigError(f"{key} cannot change while the agent runs; restart it")
+
+    def _use(self, setup: Setup) -> None:
+        """Goes on with another configuration. All that was read is stored, so the windows are taken from the state."""
+        opened = self._inputs.configure(setup.config)
+        self._config, self._pipeline = setup.config, setup.pipeline
+        self._state.max_outbox = setup.config.max_outbox
+        self._ledger.use(setup.pipeline)
+        fresh = {source.name for source in opened}
+        for source in self._inputs.sources.values():
+            if source.name not in fresh:
+                self._restore(source)
+        self._welcome(opened)
+        self._delivery.replace(setup.sinks)
+        self._watch()
 
     def _tell_format(self, block: Block) -> None:
         if block.source not in self._told:
@@ -233,8 +309,8 @@ class Service:
     def _publish(self, last: bool = False) -> None:
         """Tells the monitor, where anybody asked for it, how things stand."""
         if self._monitor.wanted:
-            parts = self._sources, self._ledger, self._delivery, self._state, self._pipeline
-            self._monitor.publish(take_snapshot(*parts, self._started), last)
+            parts = [*self._inputs.sources.values()], self._ledger, self._delivery, self._state, self._pipeline
+            self._monitor.publish(take_snapshot(*parts, self._started, self._reloads), last)
 
     def _tell_remarks(self) -> None:
         """Says what of the lines could not be read whole, at once the first time and then hourly."""
@@ -244,63 +320,55 @@ class Service:
                 self._say(remark)
 
     def _status(self) -> str:
-        waiting = sum(self._state.backlog(name) for name in self._config.sinks)
+        waiting = sum(self._state.backlog(name) for name in self._delivery.names)
         return f"{self._lines} lines read, {self._alerts} alerts, {waiting} to deliver"
 
     def _end(self) -> dict[str, int]:
         undelivered = self._delivery.drain(_DRAIN)
-        self._delivery.stop()
+        self._delivery.stop(_CLOSE)
         self._publish(last=True)
         return undelivered
 
-    def _tell_end(self, undelivered: dict[str, int], once: bool) -> None:
-        seconds = time.monotonic() - self._began
-        repeats, cut = self._pipeline.folder.folded, sum(source.cut_lines for source in self._sources)
-        extra = [
-            f"{count} {what}"
-            for count, what in (
-                (repeats, "repeats folded"),
-                (cut, "lines cut"),
-                (self._pipeline.own_lines, "own alerts left out"),
-                (self._pipeline.suppressed, "alerts about sealed lines of others held back"),
-            )
-            if count
-        ]
-        self._say(
-            f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: "
-            + ", ".join([f"{self._alerts} alerts", *extra])
-        )
+    def _tell_end(self, undelivered: dict[str, int]) -> None:
+        self._say(self._summary())
         for remark in self._pipeline.remarks():
             self._say(remark)
         if undelivered:
             lost = ", ".join(f"{count} to {name}" for name, count in undelivered.items())
             if self._config.state is None:
                 raise SinkError(f"alerts not delivered: {lost}; they are lost, since no --state folder keeps them")
-            if once:
-                raise SinkError(
-                    f"alerts not delivered: {lost}; they are kept in {self._config.state} and sent at the next start"
-                )
-            self._say(
-                f"alerts not delivered yet: {lost}; they are kept in {self._config.state} and sent at the next start"
-            )
+            kept = f"{lost}; they are kept in {self._config.state} and sent at the next start"
+            if self._once:
+                raise SinkError(f"alerts not delivered: {kept}")
+            self._say(f"alerts not delivered yet: {kept}")
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self._began
+        told = {
+            "repeats folded": self._pipeline.folder.folded,
+            "lines cut": sum(source.cut_lines for source in self._inputs.sources.values()),
+            "own alerts left out": self._pipeline.own_lines,
+            "alerts about sealed lines of others held back": self._pipeline.suppressed,
+            "alerts held back": self._pipeline.breaker.held_back,
+        }
+        counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
+        return f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: {', '.join(counts)}"
 
 
-def _mark(source: Source) -> tuple[str, bytes] | None:
-    mark = source.mark
-    return None if mark is None else (source.name, mark)
-
-
-def _identity(file: str | Path | int) -> tuple[int, int] | str | None:
-    """What tells a file from others: device and inode or, where it does not exist yet, where its path leads."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None if isinstance(file, int) else os.path.realpath(file)
-    return status.st_dev, status.st_ino
-
-
-def run_service(config: AgentConfig, once: bool = False, scores: JsonLines | None = None) -> None:
-    """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
+def _check(config: AgentConfig, scores: JsonLines | None) -> None:
     if not config.sources:
         raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
-    Service(config, scores).run(once)
+    refuse_loops(config, scores)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that controls this process; it is gone after a hang-up."""
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+        return True
+    return False
+
+
+def run_service(load: Callable[[], AgentConfig], once: bool = False, scores: JsonLines | None = None) -> None:
+    """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
+    Service(load, scores).run(once)

@@ -32,7 +32,7 @@ class SinkView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The agent at one moment. Times are in seconds since 1970; bundle: its id and name."""
+    """The agent at one moment. Times are in seconds since 1970; bundle: its id and name; reloads: by outcome."""
 
     sources: Mapping[str, SourceView]
     sinks: Mapping[str, SinkView]
@@ -41,6 +41,7 @@ class Snapshot:
     looked: float
     started: float
     bundle: tuple[str, str]
+    reloads: Mapping[str, int]
 
 
 def take_snapshot(
@@ -50,6 +51,7 @@ def take_snapshot(
     state: State,
     pipeline: Pipeline,
     started: float,
+    reloads: Mapping[str, int],
 ) -> Snapshot:
     """How things stand now. Only the thread that reads the sources may ask."""
     now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
@@ -61,6 +63,7 @@ def take_snapshot(
         now,
         started,
         (bundle.id, bundle.manifest.name),
+        dict(reloads),
     )
 
 

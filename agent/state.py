@@ -168,19 +168,20 @@ class State:
         ended: Iterable[tuple[str, bytes]] = (),
         memory: Iterable[tuple[str, bytes]] = (),
         alerts: Iterable[Alert] = (),
+        also: Iterable[tuple[str, bytes]] = (),
     ) -> None:
         """Stores what a block changed, all or nothing; after a StateUnavailable the same may be stored again.
 
         mark: a source and how far it is read. streams: source, key, blob of each that changed, in the order of the
         last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
-        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A mark and the blob
+        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). also: marks of
+        other sources. A mark and the blob
         of a stream are MessagePack: a state in which one is not counts as damaged when it is opened.
         """
         lost: dict[bytes, int] = {}
         with self._change() as db:
-            if mark is not None:
-                row = (os.fsencode(mark[0]), mark[1])
-                db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", row)
+            rows = [(os.fsencode(name), position) for name, position in [*filter(None, [mark]), *also]]
+            db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)
             rows = [(os.fsencode(source), key, blob) for source, key, blob in streams]
@@ -194,6 +195,15 @@ class State:
             self.wake()
         if lost:
             self.on_drop({os.fsdecode(name): count for name, count in lost.items()})
+
+    def forget(self, source: str, memories: Iterable[str], memory: tuple[str, bytes]) -> None:
+        """Deletes what is stored of a source and some named memories, and stores another one."""
+        with self._change() as db:
+            name = os.fsencode(source)
+            db.execute("DELETE FROM positions WHERE source = ?", (name,))
+            db.execute("DELETE FROM streams WHERE source = ?", (name,))
+            db.executemany("DELETE FROM memory WHERE name = ?", [(os.fsencode(one),) for one in memories])
+            db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (os.fsencode(memory[0]), memory[1]))
 
     def register_sinks(self, names: Iterable[str]) -> dict[str, int]:
         """Says which sinks there are; a new one gets what is queued from now on.

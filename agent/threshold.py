@@ -84,6 +84,10 @@ class Limits:
         """Sets what `memory` gave."""
         self._history[source] = np.frombuffer(memory, np.float32)
 
+    def forget(self, source: str) -> None:
+        """Forgets a source that is gone."""
+        self._history.pop(source, None)
+
 
 def p_value(score: float, scale: Scale) -> float:
     """The share of held-out normal lines with this score or a higher one; never below 1 in their number plus 1."""

@@ -70,7 +70,7 @@ def values(series: Series, **labels: str) -> dict[str, float]:
 def made_up_snapshot(names: list[str], counts: Counts | None = None) -> Snapshot:
     views = {name: SourceView(counts or Counts(), 7, 1.5) for name in names}
     sinks = {f"jsonl:{name}": SinkView(3, {"full": 2}, 1, True) for name in names}
-    return Snapshot(views, sinks, 5, 6, 1.7e9, 1.6e9, ("abc", 'a "bundle"\\'))
+    return Snapshot(views, sinks, 5, 6, 1.7e9, 1.6e9, ("abc", 'a "bundle"\\'), {"done": 2, "refused": 1})
 
 
 def get(port: int, path: str = "/metrics", method: str = "GET") -> tuple[int, str]:
@@ -119,6 +119,7 @@ def test_what_is_told_after_rotation_truncation_and_a_long_line(bundle, tmp_path
         "lines_read": 301,
         "lines_cut": 1,
         "bytes_cut": 1031 - 500,
+        "zero_bytes": 0,
         "own_alert_lines": 0,
         "rotations": 1,
         "truncations": 1,
@@ -126,6 +127,7 @@ def test_what_is_told_after_rotation_truncation_and_a_long_line(bundle, tmp_path
         "losses": 1,
         "bytes_lost": 0,
         "alerts_suppressed": 0,
+        "alerts_held_back": 0,
         "backlog_bytes": 0,
         "backlog_seconds": 0,
     }

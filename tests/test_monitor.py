@@ -16,7 +16,7 @@ from agent.service import Service
 from agent.snapshot import Snapshot
 from agent.sources.file import FileSource
 
-NOTHING = Snapshot({}, {}, 0, 0, 0.0, 0.0, ("abc", "default"))
+NOTHING = Snapshot({}, {}, 0, 0, 0.0, 0.0, ("abc", "default"), {})
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
@@ -181,7 +181,7 @@ def test_an_agent_whose_loop_hangs_is_unhealthy_until_it_goes_on(config, monkeyp
         return read(source, most)
 
     monkeypatch.setattr(FileSource, "read", stuck)
-    service = Service(config)
+    service = Service(lambda: config)
 
     def watch() -> None:
         try:
@@ -206,7 +206,7 @@ def test_an_agent_that_cannot_start_gives_its_port_back(config):
     config.bundle = "/nowhere"
     for _ in range(2):
         with pytest.raises(Exception, match="/nowhere is no folder"):
-            Service(config)
+            Service(lambda: config)
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", int(config.metrics.rpartition(":")[2])))
@@ -215,4 +215,4 @@ def test_an_agent_that_cannot_start_gives_its_port_back(config):
 def test_no_port_is_opened_unless_asked_for(config, tmp_path, monkeypatch):
     config.metrics = None
     monkeypatch.setattr("agent.monitor.serve", lambda *_: pytest.fail("a port was opened"))
-    Service(config).run(once=True)
+    Service(lambda: config).run(once=True)

@@ -128,9 +128,8 @@ class Kept:
         self._memory |= dict(changes.memory)
 
     def restore(self, pipeline: Pipeline) -> Pipeline:
-        for (source, key), blob in self._streams.items():
-            pipeline.restore_stream(source, key, blob)
-        pipeline.restore_memory("log", self._memory.get("fold:log"), self._memory.get("limits:log"))
+        streams = [(key, blob) for (source, key), blob in self._streams.items() if source == "log"]
+        assert pipeline.restore("log", streams, self._memory.get) == len(streams)
         return pipeline
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent, until
 
-from agent.service import say
+from agent.telling import say
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)

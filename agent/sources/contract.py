@@ -13,18 +13,22 @@ class Source:
     paths        files whose change may bring something new
     descriptors  what becomes readable when there is something new
     ended        whether nothing can ever come any more
+    is_open      whether it holds what it reads from
+    endless      whether a run that does not wait may end with more to come: of a file, but not of a pipe
 
-    Counted since the start: bytes_read and lines_read; cut_lines and cut_bytes (longer than max_line); zero_bytes (NUL
-    bytes left out, of runs that a crash left behind); rotations, truncations (and overwritings), reopened (after the
-    path, the peer or the program was gone), losses (how often something was or may have been lost) and bytes_lost (what
-    of it is known).
+    Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
+    and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind); rotations,
+    truncations (and overwritings), reopened (after the path, the peer or the program was gone), losses (how often
+    something was or may have been lost) and bytes_lost (what of it is known).
     """
 
     name: str
     paths: Collection[Path] = ()
     descriptors: Collection[int] = ()
     ended = False
-    bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = 0
+    endless = True
+    is_open = True
+    bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
 
     def read(self, most: int = 1 << 20) -> Block | None:
@@ -48,6 +52,10 @@ class Source:
     def identity(self) -> str:
         """Names what the last block came from: with an offset in it, it names a line for all times."""
         raise NotImplementedError
+
+    def fields(self, index: int) -> dict[str, str]:
+        """What else is known of a line of the last block, by the names that the source gives it."""
+        return {}
 
     @property
     def backlog(self) -> int:

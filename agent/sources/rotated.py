@@ -57,3 +57,12 @@ def _place(suffix: str) -> tuple[str, int, str]:
     """The format of a suffix, and what sorts those of one format, the oldest first."""
     number = _NUMBER.fullmatch(suffix)
     return ("number", -int(number[1]), "") if number else (re.sub(r"\d", "0", suffix), 0, suffix)
+
+
+def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None:
+    """The log beside a file of which that is a rotation by its name, where it is one of `known` or exists, or None."""
+    for cut in (place for place in range(1, len(path.name)) if path.name[place] in ".-"):
+        log = path.with_name(path.name[:cut])
+        if _SUFFIX.fullmatch(path.name[cut:]) and (log in known or log.exists()):
+            return log
+    return None

@@ -1,0 +1,76 @@
+"""Holding alerts back while too many lines of a source are odd."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass
+class _Bucket:
+    """tokens: lines that are saved up. open: whether alerts are held back. held: how many, since it opened."""
+
+    tokens: int
+    open: bool = False
+    held: int = 0
+
+
+class Breaker:
+    """A circuit breaker on a token bucket for each source.
+
+    A bucket holds up to `burst` alerts, gains `share` of one with every line and pays one for each alert. When it is
+    empty the breaker opens and alerts are held back and counted; when it is half full again the breaker closes. It goes
+    by the lines of the source and not by the clock, so that neither a restart nor the speed of the host changes what is
+    told. In the long run a line causes less than `share` alerts: an echo of alerts that come back as lines dies out.
+    """
+
+    def __init__(self, share: float, burst: int) -> None:
+        self._cost = round(1 / share)  # lines that pay for an alert
+        self._most = burst * self._cost
+        self._buckets: dict[str, _Bucket] = {}
+        self._words: list[str] = []
+        self.held_back = 0
+
+    def may_alert(self, source: str) -> bool:
+        """Whether an alert may be told now; takes its token."""
+        bucket = self._bucket(source)
+        if not bucket.open and bucket.tokens < self._cost:
+            bucket.open, bucket.held = True, 0
+            self._words.append(
+                f"more than 1 line in {self._cost} of {source} is odd: its alerts are held back and counted until "
+                "fewer are (max_alert_share, max_alert_burst); does the bundle fit this log?"
+            )
+        if bucket.open:
+            bucket.held += 1
+            self.held_back += 1
+            return False
+        bucket.tokens -= self._cost
+        return True
+
+    def advance(self, source: str, lines: int) -> None:
+        """Counts lines that were read."""
+        bucket = self._bucket(source)
+        bucket.tokens = min(self._most, bucket.tokens + lines)
+        if bucket.open and 2 * bucket.tokens >= self._most:
+            bucket.open = False
+            self._words.append(f"fewer lines of {source} are odd again; {bucket.held} alerts were held back")
+
+    def words(self) -> list[str]:
+        """What there is to say of breakers that opened or closed since the last call."""
+        words, self._words = self._words, []
+        return words
+
+    def memory(self, source: str) -> bytes:
+        """What has to be kept of a source to go on after a restart."""
+        bucket = self._bucket(source)
+        return msgspec.msgpack.encode((bucket.tokens, bucket.open, bucket.held))
+
+    def restore(self, source: str, memory: bytes) -> None:
+        """Sets what `memory` gave."""
+        self._buckets[source] = _Bucket(*msgspec.msgpack.decode(memory, type=tuple[int, bool, int]))
+
+    def forget(self, source: str) -> None:
+        """Forgets a source that is gone."""
+        self._buckets.pop(source, None)
+
+    def _bucket(self, source: str) -> _Bucket:
+        return self._buckets.setdefault(source, _Bucket(self._most))

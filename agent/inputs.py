@@ -1,0 +1,258 @@
+"""The sources of a running agent: which are open, which files a pattern names now, and which names share a file."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from agent.config import AgentConfig, FileInput
+from agent.errors import OddlineError
+from agent.sources.contract import Source
+from agent.sources.file import FileSource
+from agent.sources.patterns import folders, is_pattern, matches
+from agent.sources.position import Position
+from agent.sources.reading import Reading
+from agent.state import State
+
+Key = tuple[int, int]  # device and inode
+
+
+class Inputs:
+    """The open sources by name, kept as a configuration and its patterns want them.
+
+    forget: called with the name of each file of a pattern that was removed and is read to its end.
+
+    A file that has two names, because it was renamed within a pattern or is linked, is read once, under the name under
+    which it was met first; how far it is read is stored under both, so that whichever name is left goes on there.
+    """
+
+    def __init__(self, state: State, forget: Callable[[str], None], say: Callable[[str], None]) -> None:
+        self.sources: dict[str, Source] = {}
+        self._state, self._forget, self._say = state, forget, say
+        self._wanted: dict[str, tuple[FileInput, Reading]] = {}
+        self._patterns: list[tuple[FileInput, Reading]] = []
+        self._aliases: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._folders: set[Path] = set()
+
+    def configure(self, config: AgentConfig) -> list[Source]:
+        """Opens what a configuration names and closes what it names no more; the sources that were opened.
+
+        A source that cannot be opened is a SourceError; those that were opened before it are closed again, and those
+        that are named no more stay open.
+        """
+        wanted = [(one, reading_of(one, config)) for one in config.inputs()]
+        single = {source_name(one.path): (one, how) for one, how in wanted if not is_pattern(one.path)}
+        patterns = [(one, how) for one, how in wanted if is_pattern(one.path)]
+        opened = self._open_all({name: how for name, how in single.items() if self._wanted.get(name) != how})
+        kept = {name for name, how in self._wanted.items() if how in patterns}
+        for name in self.sources.keys() - single.keys() - kept:
+            self._close(name)
+        for source in opened:
+            self._close(source.name)
+            self._keep(source, single[source.name])
+        self._patterns = patterns
+        return opened + self.look()
+
+    def look(self) -> list[Source]:
+        """Brings the files of the patterns up to date; the sources that were opened."""
+        opened: list[Source] = []
+        self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
+        for wanted, reading in self._patterns:
+            followed = frozenset(Path(name) for name in self.sources)
+            found = [(str(path), key) for path, key in matches(wanted.path, followed) if path not in followed]
+            opened += self._meet(found, wanted, reading)
+        self._drop_gone()
+        return opened
+
+    def store(self, opened: list[Source]) -> None:
+        """Stores where reading starts in new sources, so that a kill before the first lines skips none.
+
+        And that the patterns were looked at: what comes to them later is read from its start.
+        """
+        marks = [(one.name, one.mark) for one in opened if one.mark and self._state.mark(one.name) is None]
+        looked = [_seen(wanted) for wanted, _ in self._patterns]
+        memory = [(name, b"") for name in looked if self._state.recall(name) is None]
+        if marks or memory:
+            self._state.commit(memory=memory, also=marks)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether new files may have to be looked for."""
+        return bool(self._patterns)
+
+    @property
+    def folders(self) -> set[Path]:
+        """The directories in which a file of a pattern may come."""
+        return self._folders
+
+    def marks(self, source: Source) -> list[tuple[str, bytes]]:
+        """How far a source is read, to be stored under its name and those others that name the same file."""
+        mark = source.mark
+        if mark is None:
+            return []
+        names = [alias for alias, name in self._aliases.items() if name == source.name]
+        return [(source.name, mark), *((name, mark) for name in names if _file_key(source) == _path_key(name))]
+
+    def close(self) -> None:
+        """Closes every source."""
+        for source in self.sources.values():
+            source.close()
+
+    def _open_all(self, wanted: dict[str, tuple[FileInput, Reading]]) -> list[Source]:
+        opened: list[Source] = []
+        try:
+            for name, (one, reading) in wanted.items():
+                old = self.sources.get(name)
+                if old is not None and not isinstance(old, FileSource):
+                    self._close(name)  # a port or a program cannot be had twice
+                opened.append(open_source(name, self._mark(name), one.start or "end", reading, self._say))
+        except OddlineError:
+            for source in opened:
+                source.close()
+            raise
+        return opened
+
+    def _mark(self, name: str) -> bytes | None:
+        """Where an open source is now, whose last block is stored, else what the state holds."""
+        return self.sources[name].mark if name in self.sources else self._state.mark(name)
+
+    def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
+        """Opens files that a pattern names, those first that the state knows as they are."""
+        known = {name: _position(self._state.mark(name)) for name, _ in found}
+        start = "start" if self._state.recall(_seen(wanted)) is not None else wanted.start or "end"
+        away = {_key(at): name for name, at in known.items() if at and _key(at) != dict(found)[name]}
+        opened = []
+        for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
+            holder = next((other.name for other in self.sources.values() if _file_key(other) == key), None)
+            if holder is not None:
+                self._aliases[name] = holder
+                continue
+            self._aliases.pop(name, None)
+            position = self._where(known, name, key, away.get(key))
+            if source := self._try(name, position, start if known[name] is None else "start", reading):
+                self._keep(source, (wanted, reading))
+                opened.append(source)
+        return opened
+
+    def _where(self, known: dict[str, Position | None], name: str, key: Key, away: str | None) -> Position | None:
+        """The position from which a file is read that a pattern names.
+
+        away: another name whose position is in this file, because it was renamed while nobody looked. A position in a
+        file that another source reads is of no use.
+        """
+        position = known[name]
+        if position is None and away is not None:
+            return known[away]
+        held = {_file_key(source) for source in self.sources.values()}
+        return None if position and _key(position) != key and _key(position) in held else position
+
+    def _try(self, name: str, position: Position | None, start: str, reading: Reading) -> Source | None:
+        mark = None if position is None else msgspec.msgpack.encode(position)
+        try:
+            source = open_source(name, mark, start, reading, self._say)
+        except OddlineError as error:
+            if self._refused.get(name) != str(error):
+                self._say(f"{error}; trying again")
+            self._refused[name] = str(error)
+            return None
+        self._refused.pop(name, None)
+        return source
+
+    def _keep(self, source: Source, wanted: tuple[FileInput, Reading]) -> None:
+        self.sources[source.name] = source
+        self._wanted[source.name] = wanted
+
+    def _close(self, name: str) -> None:
+        source = self.sources.pop(name, None)
+        self._wanted.pop(name, None)
+        if source is not None:
+            source.close()
+
+    def _drop_gone(self) -> None:
+        """Forgets the files of patterns that were removed and read to their end."""
+        for name in self._gone():
+            self._close(name)
+            self._forget(name)
+        self._aliases = {alias: name for alias, name in self._aliases.items() if os.path.lexists(alias)}
+
+    def _gone(self) -> list[str]:
+        matched = [name for name, how in self._wanted.items() if how in self._patterns]
+        return [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
+
+
+def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
+    """How the lines of an input are read."""
+    return Reading(config.max_line)
+
+
+def source_name(path: str) -> str:
+    """How a source is named that is configured as a path or a URL: a path in full."""
+    return path if path == "-" or path.startswith(("journal:", "listen:")) else os.path.abspath(path)
+
+
+def open_source(name: str, mark: bytes | None, start: str, reading: Reading, say: Callable[[str], None]) -> Source:
+    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had."""
+    if name.startswith("journal:"):
+        from agent.sources.journal import JournalSource
+
+        return JournalSource(name, mark, start, say, reading)
+    if name.startswith("listen:"):
+        from agent.sources.listen import open_listener
+
+        return open_listener(name, mark, say, reading)
+    if name == "-":
+        from agent.sources.stream import StandardInput
+
+        return StandardInput(name, mark, say, reading)
+    if _is_fifo(name):
+        from agent.sources.stream import Fifo
+
+        return Fifo(name, mark, say, reading)
+    return FileSource(Path(name), _position(mark, name, say), start, say, reading)
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _position(mark: bytes | None, name: str = "", say: Callable[[str], None] = lambda message: None) -> Position | None:
+    if mark is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(mark, type=Position)
+    except msgspec.DecodeError as error:
+        say(f"where {name} was read to cannot be understood ({error}): reading it as if it were new")
+        return None
+
+
+def _seen(wanted: FileInput) -> str:
+    """Under which name the state remembers that a pattern was looked at: what comes later is read from its start."""
+    return f"pattern:{os.path.abspath(wanted.path)}"
+
+
+def _key(position: Position | None) -> Key | None:
+    return None if position is None else (position.device, position.inode)
+
+
+def _file_key(source: Source) -> Key | None:
+    return _key(source.position) if isinstance(source, FileSource) else None
+
+
+def _path_key(name: str) -> Key | None:
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def each_descriptor(sources: dict[str, Source]) -> Iterator[int]:
+    """What the open sources wait for besides paths."""
+    for source in sources.values():
+        yield from source.descriptors

@@ -1,0 +1,13 @@
+"""What this process may have of the host."""
+
+import resource
+
+_WANTED = 65_536  # descriptors: a thousand logs, each with a rotated one, and connections
+
+
+def raise_file_limit() -> None:
+    """Lets the process open as many files as the hard limit allows, which is more than the usual 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

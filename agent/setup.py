@@ -1,0 +1,57 @@
+"""What a configuration asks for, built and checked before anything of a running agent changes."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.bundle import Bundle
+from agent.config import AgentConfig
+from agent.delivery import check_names
+from agent.guard import Guard
+from agent.pipeline import Pipeline
+from agent.runtime import choose_provider
+from agent.sinks import Sink, open_sink
+from agent.telling import say
+
+DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration with the pipeline and the sinks that it asks for; the sinks open nothing before they are used."""
+
+    config: AgentConfig
+    pipeline: Pipeline
+    sinks: list[Sink]
+
+
+def prepare(config: AgentConfig, guard: Guard) -> Setup:
+    """Builds what a configuration asks for; an OddlineError says what of it cannot be had."""
+    sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
+    check_names(sinks)
+    bundle = load_bundle(config.bundle, config.provider)
+    return Setup(config, build_pipeline(bundle, config, guard), sinks)
+
+
+def load_bundle(name: str, provider: str) -> Bundle:
+    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is told."""
+    chosen, word = choose_provider(provider)
+    if word:
+        say(word)
+    return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
+
+
+def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = None) -> Pipeline:
+    """The pipeline that a configuration asks for."""
+    return Pipeline(
+        bundle,
+        threshold=config.threshold,
+        header=config.header,
+        stream=config.stream,
+        max_streams=config.max_streams,
+        fold_lines=config.fold_lines,
+        max_alert_share=config.max_alert_share,
+        max_alert_burst=config.max_alert_burst,
+        guard=guard,
+        cache=config.cache,
+    )

@@ -1,0 +1,47 @@
+"""Patterns of paths such as `/var/log/*.log`, and the logs that they name at present."""
+
+import glob
+import os
+import stat
+from pathlib import Path
+
+from agent.sources.rotated import rotation_of
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path has *, ? or [ in it and is not itself the name of a file."""
+    return glob.has_magic(path) and not os.path.lexists(path)
+
+
+def matches(pattern: str, followed: frozenset[Path] = frozenset()) -> list[tuple[Path, tuple[int, int]]]:
+    """The logs that a pattern names, each with its device and inode, sorted by name; `**` stands for any directories.
+
+    Left out are what is no regular file, compressed files, and the rotations of a log that exists beside them or is
+    one of `followed`. A file that cannot be looked at is left out until it can.
+    """
+    paths = [Path(name) for name in sorted(glob.glob(os.path.abspath(pattern), recursive=True))]
+    known = followed.union(paths)
+    found = [(path, _key(path)) for path in paths if path.suffix not in _PACKED and rotation_of(path, known) is None]
+    return [(path, key) for path, key in found if key is not None]
+
+
+def folders(pattern: str) -> set[Path]:
+    """The directories in which a new file may match: those that exist, and the parents of those that may come."""
+    path, found = Path(os.path.abspath(pattern)), set()
+    for parent in path.parents:
+        if parent.name == "**":
+            parent = parent.parent
+        if not glob.has_magic(str(parent)):
+            return found | {parent}
+        found |= {Path(name) for name in glob.glob(str(parent), recursive=True) if os.path.isdir(name)}
+    return found
+
+
+def _key(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
