@@ -67,9 +67,9 @@ def _make(folder: Path) -> None:
     os.close(os.open(folder / _NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(folder / _NEW, isolation_level=None)
     try:
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA journal_mode = MEMORY")  # what a crash leaves of it is removed, and need not be mended
         create(db)
+        db.execute("PRAGMA journal_mode = WAL")
     finally:
         db.close()
     (folder / _NEW).rename(folder / FILE)
