@@ -1,0 +1,74 @@
+"""What lies on the way to a path: the directories and links a change of which may change what the path names."""
+
+import errno
+import os
+from typing import NamedTuple
+
+from agent.sources.inotify import CONTENT, SELF, STRUCTURE
+
+ANY = b"/"  # stands for every name in a directory; no file can have it
+_MOST_LINKS = 40  # as the kernel allows (path_resolution(7))
+
+
+class Use(NamedTuple):
+    """What is to be watched: a place without links on its way, the name in it that counts, and inotify's mask.
+
+    An empty name means the place itself, ANY every name in it.
+    """
+
+    place: str
+    name: bytes
+    mask: int
+
+
+def trace(path: str) -> tuple[Use, ...]:
+    """What tells of changes of a file, its own directory last; of one that does not exist, where it would begin to."""
+    return _trace(path, folder=False)
+
+
+def trace_folder(path: str) -> tuple[Use, ...]:
+    """What tells of files that come to a directory or leave it."""
+    return _trace(path, folder=True)
+
+
+def _trace(path: str, folder: bool) -> tuple[Use, ...]:
+    masks: dict[tuple[str, bytes], int] = {}  # in the order of the way, from the root down
+    here, todo, links = "/", _parts(os.path.join(os.getcwd(), path)), 0
+
+    def use(place: str, name: str | bytes, mask: int) -> None:
+        key = place, os.fsencode(name)
+        masks[key] = masks.get(key, 0) | mask
+
+    while todo and links <= _MOST_LINKS:
+        name = todo.pop()
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        full, last = os.path.join(here, name), not todo and not folder
+        if last:
+            use(here, name, CONTENT | STRUCTURE)
+        target = _read_link(full)
+        if target is None:
+            use(*(os.path.split(here) if os.path.isfile(here) else (here, name)), STRUCTURE)
+            break
+        if not last:
+            use(full, "", SELF)
+        todo, links = todo + _parts(target), links + bool(target)
+        here = full if not target else "/" if target.startswith("/") else here
+    else:
+        if folder:
+            use(here, ANY, STRUCTURE)
+    return tuple(Use(place, name, mask) for (place, name), mask in masks.items())
+
+
+def _read_link(path: str) -> str | None:
+    """What a link says; an empty string for what is no link, None where nothing is or can be seen."""
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        return "" if error.errno == errno.EINVAL else None
+
+
+def _parts(path: str) -> list[str]:
+    """The names of a path, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
