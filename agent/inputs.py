@@ -185,7 +185,7 @@ class Inputs:
 
 def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
     """How the lines of an input are read."""
-    return Reading(config.max_line)
+    return Reading(config.max_line, wanted.encoding, wanted.multiline)
 
 
 def source_name(path: str) -> str:

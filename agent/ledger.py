@@ -17,6 +17,7 @@ _OF_SOURCE = (
     "cut_lines",
     "cut_bytes",
     "zero_bytes",
+    "undecodable",
     "rotations",
     "truncations",
     "reopened",
@@ -29,7 +30,7 @@ GONE = "(files that are gone)"  # the name of their counts together
 class Counts(msgspec.Struct, frozen=True):
     """Totals of a source since the state was made; without a state folder since the start.
 
-    The first ten are those of Source. own_lines: alerts of ours that came back in the log. alerts, folded, suppressed:
+    The first eleven are those of Source. own_lines: alerts of ours that came back. alerts, folded, suppressed:
     odd lines that were told, that were repeats, and that look sealed and were not told. held_back: alerts that the
     breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
@@ -39,6 +40,7 @@ class Counts(msgspec.Struct, frozen=True):
     cut_lines: int = 0
     cut_bytes: int = 0
     zero_bytes: int = 0
+    undecodable: int = 0
     rotations: int = 0
     truncations: int = 0
     reopened: int = 0

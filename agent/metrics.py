@@ -9,13 +9,14 @@ from agent import __version__
 from agent.snapshot import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_CAUSES = ("full", "refused")  # why an alert is dropped
+_CAUSES = ("full", "refused", "damaged")  # why an alert is dropped
 _PER_SOURCE = {  # field of Counts: name, help
     "bytes_read": ("bytes_read", "Bytes of complete lines read"),
     "lines_read": ("lines_read", "Lines read"),
     "cut_lines": ("lines_cut", "Lines longer than max_line, of which only the head was read"),
     "cut_bytes": ("bytes_cut", "Bytes left out of lines longer than max_line"),
     "zero_bytes": ("zero_bytes", "NUL bytes left out, of runs that a crash left behind"),
+    "undecodable": ("undecodable", "Pieces that are no text in the encoding of the source and became U+FFFD"),
     "lines_scored": ("lines_scored", "Lines that got a score; others warm a window up or are the agent's own alerts"),
     "own_lines": ("own_alert_lines", "Lines left out because they are alerts of this agent"),
     "rotations": ("rotations", "Times that another file took the path"),
@@ -76,7 +77,7 @@ def _sinks(snapshot: Snapshot) -> Iterator[Family]:
         ("sink_failing", "gauge", "1 while the sink does not take what it is given", lambda view: int(view.failing)),
     ):
         yield Family(f"oddline_{name}", kind, help, [(labels, value(view)) for labels, view in sinks])
-    help = "Alerts that the sink will never get: its part of the outbox was full, or it refused them"
+    help = "Alerts that the sink will never get: its part of the outbox was full, it refused them, or they were damaged in the state"
     dropped = [(labels | {"cause": cause}, view.lost.get(cause, 0)) for labels, view in sinks for cause in _CAUSES]
     yield Family("oddline_alerts_dropped_total", "counter", help, dropped)
 

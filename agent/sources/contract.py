@@ -17,7 +17,8 @@ class Source:
     endless      whether a run that does not wait may end with more to come: of a file, but not of a pipe
 
     Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
-    and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind); rotations,
+    and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
+    undecodable (how often U+FFFD stands for what is no text in the encoding); rotations,
     truncations (and overwritings), reopened (after the path, the peer or the program was gone), losses (how often
     something was or may have been lost) and bytes_lost (what of it is known).
     """
@@ -28,7 +29,7 @@ class Source:
     ended = False
     endless = True
     is_open = True
-    bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = 0
+    bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
 
     def read(self, most: int = 1 << 20) -> Block | None:

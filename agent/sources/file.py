@@ -23,6 +23,7 @@ from agent.sources.resume import resume
 from agent.sources.search import Rotations
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
+_SETTLED = 2_000_000_000  # nanoseconds after which a write can no longer have the same time as another one
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
 
 
@@ -54,11 +55,19 @@ class FileSource(Source):
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._left = self._interrupted = self._truncated = False
+        self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
         self._file: OpenFile | None = None
         self._file = self._open_first(position, start)
 
     def read(self, most: int = 1 << 20) -> Block | None:
-        return self._count(self._read(most))
+        return None if self._is_idle() else self._count(self._read(most))
+
+    def _is_idle(self) -> bool:
+        """Whether one stat tells that nothing changed since nothing was new: what a look at most files costs."""
+        try:
+            return bool(self._idle) and _stamp(os.stat(self.path)) == self._idle
+        except OSError:
+            return False
 
     def finish(self) -> Block | None:
         return self._count(self._file.finish() if self._file else None)
@@ -74,6 +83,10 @@ class FileSource(Source):
     @property
     def mark(self) -> bytes | None:
         return None if self.position is None else msgspec.msgpack.encode(self.position)
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
 
     @property
     def identity(self) -> str:
@@ -144,6 +157,7 @@ class FileSource(Source):
         block = file.read(most)
         if file.read_to > before:
             self._quiet_since = self._clock()
+            self.bytes_taken += file.read_to - before
         if block is not None:
             return block
         return self._rewind(file, most) if file.is_truncated() else self._look(file, most)
@@ -195,6 +209,8 @@ class FileSource(Source):
             return self._flush(file)
         if (status.st_dev, status.st_ino) == (file.device, file.inode):
             self._left, self._told = False, ""
+            settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
+            self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
             return self._flush(file)
         self._leave()
         return self._move_on(file, most) if self._quiet_for(self.grace) else None
@@ -303,3 +319,8 @@ class FileSource(Source):
 
     def _left_out(self) -> LeftOut:
         return self._closed.plus(self._file.left_out) if self._file else self._closed
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written or another one takes its path."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

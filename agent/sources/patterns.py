@@ -31,8 +31,6 @@ def folders(pattern: str) -> set[Path]:
     """The directories in which a new file may match: those that exist, and the parents of those that may come."""
     path, found = Path(os.path.abspath(pattern)), set()
     for parent in path.parents:
-        if parent.name == "**":
-            parent = parent.parent
         if not glob.has_magic(str(parent)):
             return found | {parent}
         found |= {Path(name) for name in glob.glob(str(parent), recursive=True) if os.path.isdir(name)}

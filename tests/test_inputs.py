@@ -1,0 +1,271 @@
+"""Which files a configuration and its patterns name, and that each of their lines is read once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.config import AgentConfig, FileInput
+from agent.errors import SourceError
+from agent.inputs import Inputs
+from agent.sources.patterns import folders, is_pattern, matches
+from agent.state import State
+
+
+class Reader:
+    """The inputs of an agent and the lines that came from them, by source; it can be killed and started again."""
+
+    def __init__(self, state: State, *sources: str | FileInput, start: str = "start") -> None:
+        self.config = AgentConfig(sources=[*sources], start=start)
+        self.state, self.said, self.gone = state, [], []
+        self.got: list[tuple[str, bytes]] = []
+        self.start()
+
+    def start(self) -> None:
+        self.inputs = Inputs(self.state, self._forget, self.said.append)
+        self.inputs.store(self.inputs.configure(self.config))
+        for source in self.inputs.sources.values():
+            source.hurry()
+
+    def _forget(self, name: str) -> None:
+        self.gone.append(name)
+        self.state.forget(name, [], ("gone", b""))
+
+    def restart(self) -> None:
+        self.inputs.close()
+        self.start()
+
+    def look(self) -> None:
+        opened = self.inputs.look()
+        self.inputs.store(opened)
+        for source in opened:
+            source.hurry()
+
+    def read(self) -> list[bytes]:
+        """What is new, after the patterns were looked at."""
+        self.look()
+        before = len(self.got)
+        for source in list(self.inputs.sources.values()):
+            while block := source.read():
+                self.got += [(Path(source.name).name, line) for line in block.lines()]
+                self.state.commit(also=self.inputs.marks(source))
+        return [line for _, line in self.got[before:]]
+
+
+@pytest.fixture
+def state():
+    state = State(None)
+    yield state
+    state.close()
+
+
+@pytest.fixture
+def make(state):
+    readers = []
+
+    def make(*sources: object, start: str = "start") -> Reader:
+        readers.append(Reader(state, *map(os.fspath, sources), start=start))
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        reader.inputs.close()
+
+
+def write(path: Path, *lines: str) -> None:
+    with path.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def test_what_a_pattern_names(tmp_path):
+    for name in ("a.log", "b.log", "a.log.1", "a.log-20260101", "a.log.2.gz", "c.log.gz", "d.txt", "e.log.1"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "dir.log").mkdir()
+    os.mkfifo(tmp_path / "pipe.log")
+    (tmp_path / "dangling.log").symlink_to("nowhere")
+    assert [path.name for path, _ in matches(f"{tmp_path}/*")] == ["a.log", "b.log", "d.txt", "e.log.1"]
+    assert [path.name for path, _ in matches(f"{tmp_path}/*.log")] == ["a.log", "b.log"]
+    assert [path.name for path, _ in matches(f"{tmp_path}/*", frozenset([tmp_path / "e.log"]))][-1] == "d.txt"
+
+
+def test_deep_patterns_and_their_folders(tmp_path):
+    for name in ("web/app/x.log", "web/db/y.log", "mail/app/z.log"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    found = matches(f"{tmp_path}/*/app/*.log")
+    assert [str(path.relative_to(tmp_path)) for path, _ in found] == ["mail/app/z.log", "web/app/x.log"]
+    assert folders(f"{tmp_path}/*/app/*.log") == {tmp_path, tmp_path / "web/app", tmp_path / "mail/app"} | {
+        tmp_path / "web",
+        tmp_path / "mail",
+    }
+    assert len(matches(f"{tmp_path}/**/*.log")) == 3
+    assert folders(f"{tmp_path}/**/*.log") >= {tmp_path, tmp_path / "web", tmp_path / "web/app", tmp_path / "mail/app"}
+    assert folders(f"{tmp_path}/*.log") == {tmp_path}
+
+
+def test_a_file_with_a_bracket_in_its_name_is_no_pattern(tmp_path, make):
+    log = tmp_path / "app[1].log"
+    assert is_pattern(str(log))
+    write(log, "one")
+    assert not is_pattern(str(log))
+    assert make(log).read() == [b"one"]
+
+
+def test_new_files_are_read_from_their_start_and_old_ones_from_their_end(tmp_path, make):
+    write(tmp_path / "old.log", "old 1")
+    reader = make(tmp_path / "*.log", start="end")
+    assert reader.read() == []
+    write(tmp_path / "old.log", "old 2")
+    write(tmp_path / "new.log", "new 1")
+    assert sorted(reader.read()) == [b"new 1", b"old 2"]
+    reader.inputs.close()
+    write(tmp_path / "old.log", "old 3")
+    write(tmp_path / "away.log", "away 1")
+    reader.start()
+    assert sorted(reader.read()) == [b"away 1", b"old 3"]
+
+
+def test_a_kill_before_the_first_line_skips_nothing(tmp_path, make):
+    write(tmp_path / "a.log", "before")
+    reader = make(tmp_path / "*.log", tmp_path / "single", start="end")
+    reader.inputs.close()
+    write(tmp_path / "a.log", "away")
+    write(tmp_path / "b.log", "new")
+    reader.start()
+    assert reader.read() == [b"away", b"new"]
+
+
+def test_a_thousand_files(tmp_path, make):
+    for number in range(1000):
+        write(tmp_path / f"{number:03}.log", f"first of {number}")
+    reader = make(tmp_path / "*.log")
+    assert len(reader.read()) == 1000 and len(reader.inputs.sources) == 1000
+    for number in range(1000):
+        write(tmp_path / f"{number:03}.log", f"second of {number}")
+    assert len(reader.read()) == 1000
+    reader.restart()
+    assert reader.read() == []
+    for number in range(0, 1000, 2):
+        (tmp_path / f"{number:03}.log").unlink()
+    write(tmp_path / "001.log", "third")
+    assert reader.read() == [b"third"]
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_rename_within_the_pattern_reads_each_line_once(tmp_path, make, away):
+    log, old = tmp_path / "app.log", tmp_path / "app-2026.log"
+    write(log, "one")
+    reader = make(tmp_path / "*.log")
+    assert reader.read() == [b"one"]
+    if away:
+        reader.inputs.close()
+    write(log, "two")
+    log.rename(old)
+    write(log, "three")
+    write(old, "late")
+    if away:
+        reader.start()
+    assert sorted(reader.read() + reader.read()) == [b"late", b"three", b"two"]
+    write(old, "later still")
+    write(log, "four")
+    assert sorted(reader.read() + reader.read()) == [b"four", b"later still"]
+    reader.restart()
+    assert reader.read() == []
+    write(old, "last")
+    write(log, "five")
+    assert sorted(reader.read() + reader.read()) == [b"five", b"last"]
+    assert not [word for word in reader.said if "lost" in word]
+
+
+def test_a_renamed_file_is_read_once_also_when_the_agent_is_killed_while_two_names_share_it(tmp_path, make):
+    log, old = tmp_path / "app.log", tmp_path / "app-1.log"
+    write(log, "one")
+    reader = make(tmp_path / "*.log")
+    reader.read()
+    log.rename(old)
+    write(old, "two")
+    assert reader.read() == [b"two"]  # under its first name
+    reader.restart()
+    write(log, "three")
+    assert reader.read() == [b"three"]
+
+
+def test_two_names_of_one_file_are_read_once_and_a_link_may_change_its_target(tmp_path, make):
+    first, second, link = tmp_path / "app-1.log", tmp_path / "app-2.log", tmp_path / "current.log"
+    write(first, "one")
+    link.symlink_to(first.name)
+    reader = make(tmp_path / "*.log")
+    assert reader.read() == [b"one"]
+    write(second, "two")
+    link.unlink()
+    link.symlink_to(second.name)
+    assert reader.read() == [b"two"]
+    write(first, "three")
+    write(second, "four")
+    assert sorted(reader.read()) == [b"four", b"three"]
+    reader.restart()
+    write(second, "five")
+    assert reader.read() == [b"five"]
+    assert not [word for word in reader.said if "lost" in word or "cannot" in word]
+
+
+def test_a_file_that_is_gone_is_forgotten_and_may_come_anew(tmp_path, make, state):
+    log = tmp_path / "a.log"
+    reader = make(tmp_path / "*.log")
+    write(log, "one")
+    reader.read()
+    clock = 0.0
+    (source,) = reader.inputs.sources.values()
+    source._clock = lambda: clock
+    log.unlink()
+    for _ in range(3):
+        clock += 61
+        reader.read()
+    assert reader.gone == [str(log)] and not reader.inputs.sources and state.mark(str(log)) is None
+    write(log, "anew")
+    assert reader.read() == [b"anew"]
+    assert not [word for word in reader.said if "lost" in word]
+
+
+def test_a_file_that_cannot_be_opened_is_said_once_and_tried_again(tmp_path, make):
+    log = tmp_path / "a.log"
+    log.write_bytes(b"\x1f\x8b packed")
+    reader = make(tmp_path / "*.log")
+    assert reader.read() == reader.read() == []
+    assert len([word for word in reader.said if "gzip data" in word]) == 1
+    log.write_bytes(b"now a log\n")
+    assert reader.read() == [b"now a log"]
+
+
+def test_another_configuration_keeps_what_it_still_names(tmp_path, make):
+    for name in ("a", "b", "c"):
+        write(tmp_path / name, f"{name} 1")
+    reader = make(tmp_path / "a", tmp_path / "b")
+    assert reader.read() == [b"a 1", b"b 1"]
+    kept = reader.inputs.sources[str(tmp_path / "b")]
+    opened = reader.inputs.configure(AgentConfig(sources=[str(tmp_path / "b"), str(tmp_path / "c")], start="start"))
+    assert [source.name for source in opened] == [str(tmp_path / "c")]
+    assert reader.inputs.sources[str(tmp_path / "b")] is kept and str(tmp_path / "a") not in reader.inputs.sources
+    assert reader.read() == [b"c 1"]
+    write(tmp_path / "a", "a 2")
+    reader.inputs.configure(AgentConfig(sources=[str(tmp_path / "a")], start="start"))
+    assert reader.read() == [b"a 2"]
+
+
+def test_a_change_of_how_a_file_is_read_goes_on_where_it_was(tmp_path, make):
+    log = tmp_path / "a"
+    log.write_bytes("eins\n".encode("latin-1"))
+    reader = make(log)
+    reader.read()
+    with log.open("ab") as file:
+        file.write("zw\xf6lf\n".encode("latin-1"))
+    reader.inputs.configure(AgentConfig(sources=[FileInput(str(log), encoding="latin-1")], start="start"))
+    assert reader.read() == ["zw\xf6lf".encode()]
+
+
+def test_a_configuration_that_cannot_be_had_changes_nothing(tmp_path, make):
+    write(tmp_path / "a", "a 1")
+    reader = make(tmp_path / "a")
+    with pytest.raises(SourceError, match="is a directory"):
+        reader.inputs.configure(AgentConfig(sources=[str(tmp_path / "new"), str(tmp_path)]))
+    assert reader.read() == [b"a 1"]
