@@ -4,6 +4,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from agent.sources.framing import escape_controls
 
 Entry = dict[str, Any]
@@ -19,6 +21,17 @@ FIELDS = (
 WANTED = ",".join((*_CONTENT, *FIELDS))
 _LONGEST = 1024  # characters of a field that is kept
 _LEFT_OUT = b"(message left out by journalctl)"
+
+
+def decode_entry(raw: bytes) -> Entry:
+    """An entry from its JSON; a ValueError says why it is none."""
+    try:
+        entry = msgspec.json.decode(raw, type=Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(entry.get(CURSOR), str):
+        raise ValueError("it has no cursor")
+    return entry
 
 
 def line_of(entry: Entry) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 
 from agent.errors import SourceError
 from agent.lines import Block, LineSplitter
-from agent.sources.entries import CURSOR, Entry, fields_of, is_left_out, line_of
+from agent.sources.entries import CURSOR, Entry, decode_entry, fields_of, is_left_out, line_of
 from agent.sources.journalctl import LEAVE, Journalctl, ask, command_of
 from agent.sources.place import LiveSource, Place, Seldom, recall
 from agent.sources.reading import PLAIN, Reading
@@ -54,6 +54,7 @@ class JournalSource(LiveSource):
         self._rest = bytearray()  # of an entry that is not complete
         self._skipped = 0  # bytes of an entry that is too large
         self._fresh = True  # nothing came yet since journalctl was started
+        self._complaint = ""  # what it said last since then
         self._hurried = False
         self._start_at, self._pause = 0.0, _PAUSES[0]
         self._begin(start)
@@ -129,7 +130,7 @@ class JournalSource(LiveSource):
         if self._process is None and self._clock() >= self._start_at:
             options = ["--quiet", *([f"--cursor={self._cursor}"] if self._cursor else [])]
             options += [] if self._hurried else ["--follow", "--no-tail"]
-            self._fresh, self._skipped = True, 0
+            self._fresh, self._skipped, self._complaint = True, 0, ""
             self._rest.clear()
             try:
                 self._process = Journalctl([*self._command, *options])
@@ -146,7 +147,7 @@ class JournalSource(LiveSource):
     def _after_end(self) -> None:
         """journalctl has ended: as it should, or for a reason for which it is started anew."""
         code = self._process.end(LEAVE)
-        errors = self._process.errors()
+        errors = self._process.errors() or self._complaint
         self._stop()
         if not self._hurried:
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -156,6 +157,10 @@ class JournalSource(LiveSource):
             raise SourceError(f"{self.name} cannot be read to its end: journalctl ended ({code}): {errors}")
         else:
             self.ended = True
+            if self._rest:
+                self._leave_out(
+                    len(self._rest), f"the last {len(self._rest)} bytes of what journalctl shows are no entry"
+                )
             if self._fresh and self._cursor:
                 self._tell_gone()
 
@@ -184,13 +189,12 @@ class JournalSource(LiveSource):
         if not raw.startswith(b"{"):  # such as `-- No entries --`
             return None
         try:
-            entry = msgspec.json.decode(raw, type=dict)
-            cursor = entry[CURSOR]
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-            return self._leave_out(len(raw), f"an entry of {len(raw)} bytes cannot be understood ({error!r})")
-        if self._is_new(cursor):
+            entry = decode_entry(raw)
+        except ValueError as error:
+            return self._leave_out(len(raw), f"an entry of {len(raw)} bytes cannot be understood ({error})")
+        if self._is_new(entry[CURSOR]):
             entries.append(entry)
-            self._cursor, self._seen = cursor, True
+            self._cursor, self._seen = entry[CURSOR], True
         return None
 
     def _is_new(self, cursor: str) -> bool:
@@ -218,6 +222,7 @@ class JournalSource(LiveSource):
 
     def _tell_errors(self) -> None:
         if self._process is not None and (errors := self._process.errors()):
+            self._complaint = errors
             self._seldom(errors, f"{self.name}: journalctl says: {errors}")
 
     def _block(self, entries: list[Entry]) -> Block | None:

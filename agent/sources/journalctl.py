@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from urllib.parse import unquote
 
-import msgspec
-
 from agent.errors import ConfigError, SourceError
-from agent.sources.entries import WANTED, Entry
+from agent.sources.entries import WANTED, Entry, decode_entry
 
 OPTIONS = (
     *("unit", "user-unit", "identifier", "priority", "facility"),
@@ -59,7 +57,11 @@ def ask(name: str, command: Sequence[str], say: Callable[[str], None]) -> list[E
         )
     if errors:
         say(f"{name}: journalctl says: {errors}")
-    return [msgspec.json.decode(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
+    entries = []
+    for line in done.stdout.splitlines():
+        with suppress(ValueError):  # it will be told when it is read
+            entries.append(decode_entry(line))
+    return entries
 
 
 def one_sentence(errors: bytes) -> str:
