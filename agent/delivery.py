@@ -9,6 +9,7 @@ from contextlib import suppress
 from agent.alerts import Alert
 from agent.errors import AlertRefused, ConfigError, StateUnavailable
 from agent.sinks import Sink
+from agent.sinks.shown import shown
 from agent.state import State
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds between tries
@@ -33,7 +34,7 @@ class Delivery:
     def _take(self, sinks: Sequence[Sink]) -> None:
         self.names = check_names(sinks)
         for name, count in self._state.register_sinks(self.names).items():
-            self._warn(f"sink {name} is configured no more; the alerts that it lacks ({count}) are given up")
+            self._warn(f"sink {shown(name)} is configured no more; the alerts that it lacks ({count}) are given up")
         self._couriers = [_Courier(self._state, sink, self._warn) for sink in sinks]
 
     def replace(self, sinks: Sequence[Sink]) -> None:
@@ -71,7 +72,7 @@ class Delivery:
         self._state.wake()
 
     def _undelivered(self) -> dict[str, int]:
-        counts = {courier.sink.name: self._state.backlog(courier.sink.name) for courier in self._couriers}
+        counts = {courier.shown: self._state.backlog(courier.sink.name) for courier in self._couriers}
         return {name: count for name, count in counts.items() if count}
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -86,7 +87,7 @@ class Delivery:
                 continue
             courier.thread.join(max(0.0, deadline - time.monotonic()))
             if courier.thread.is_alive():
-                self._warn(f"sink {courier.sink.name} is still busy with an alert and is left alone")
+                self._warn(f"sink {courier.shown} is still busy with an alert and is left alone")
 
 
 def check_names(sinks: Sequence[Sink]) -> list[str]:
@@ -94,7 +95,7 @@ def check_names(sinks: Sequence[Sink]) -> list[str]:
     names = [sink.name for sink in sinks]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"sink {name} is named twice; name it once")
+            raise ConfigError(f"sink {shown(name)} is named twice; name it once")
     return names
 
 
@@ -102,10 +103,10 @@ class _Courier:
     """Brings the alerts of the outbox to one sink, in a thread of its own."""
 
     def __init__(self, state: State, sink: Sink, warn: Callable[[str], None]) -> None:
-        self.sink = sink
+        self.sink, self.shown = sink, shown(sink.name)
         self.hurried = False
         self.stopped = False
-        self.thread = threading.Thread(target=self._run, name=f"oddline {sink.name}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"oddline {self.shown}", daemon=True)
         self._state = state
         self._warn = warn
         self._taken = 0  # the number of the last alert that the sink took, whether or not the state could note it
@@ -121,7 +122,7 @@ class _Courier:
         """Notes that the outbox was full and so many alerts will never come; told once until the sink is up to date."""
         if count and not self._dropped:
             self._warn(
-                f"sink {self.sink.name} lacks more than {self._state.max_outbox} alerts (max_outbox); "
+                f"sink {self.shown} lacks more than {self._state.max_outbox} alerts (max_outbox); "
                 "the oldest are dropped and counted until it takes them again"
             )
         self._dropped += count
@@ -168,9 +169,7 @@ class _Courier:
         self._taken, self._delay = number, FIRST_DELAY
         if self._refused and not self._told_refusal:
             self._told_refusal = True
-            self._warn(
-                f"sink {self.sink.name} refuses an alert: {self._refused[0]}; such alerts are skipped and counted"
-            )
+            self._warn(f"sink {self.shown} refuses an alert: {self._refused[0]}; such alerts are skipped and counted")
         self._skipped += len(self._refused)
         self._refused = []
 
@@ -182,9 +181,9 @@ class _Courier:
     def _recover(self) -> None:
         if self.failing:
             self.failing = False
-            self._warn(f"sink {self.sink.name} works again")
+            self._warn(f"sink {self.shown} works again")
         if self._dropped and not self._state.backlog(self.sink.name):
-            self._warn(f"sink {self.sink.name} is up to date again; {self._dropped} alerts were dropped")
+            self._warn(f"sink {self.shown} is up to date again; {self._dropped} alerts were dropped")
             self._dropped = 0
 
     def _fail(self, error: Exception) -> None:
@@ -192,7 +191,7 @@ class _Courier:
             self.failing = True
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             how = "waits" if isinstance(error, StateUnavailable) else "fails"
-            self._warn(f"sink {self.sink.name} {how}: {reason}; its alerts are kept and tried again")
+            self._warn(f"sink {self.shown} {how}: {reason}; its alerts are kept and tried again")
         self._pause()
 
     def _pause(self) -> None:

@@ -77,7 +77,7 @@ def _sinks(snapshot: Snapshot) -> Iterator[Family]:
         ("sink_failing", "gauge", "1 while the sink does not take what it is given", lambda view: int(view.failing)),
     ):
         yield Family(f"oddline_{name}", kind, help, [(labels, value(view)) for labels, view in sinks])
-    help = "Alerts that the sink will never get: its part of the outbox was full, it refused them, or they were damaged in the state"
+    help = "Alerts that the sink will never get: the outbox was full, it refused them, or they were damaged"
     dropped = [(labels | {"cause": cause}, view.lost.get(cause, 0)) for labels, view in sinks for cause in _CAUSES]
     yield Family("oddline_alerts_dropped_total", "counter", help, dropped)
 

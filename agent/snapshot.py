@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent.delivery import Delivery
 from agent.ledger import Counts, Ledger
 from agent.pipeline import Pipeline
+from agent.sinks.shown import shown
 from agent.sources.contract import Source
 from agent.state import State
 
@@ -57,7 +58,7 @@ def take_snapshot(
     now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
     return Snapshot(
         {source.name: _view(source, ledger.counts[source.name], now, started) for source in sources},
-        {name: _sink_view(state, name, name in failing) for name in delivery.names},
+        {shown(name): _sink_view(state, name, name in failing) for name in delivery.names},
         len(pipeline.streams),
         len(pipeline.normalizer.texts),
         now,

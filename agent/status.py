@@ -13,6 +13,7 @@ from agent.alerts import escape
 from agent.config import load_config
 from agent.errors import ConfigError
 from agent.ledger import Counts, memory_name
+from agent.sinks.shown import shown
 from agent.snapshot import seconds_behind
 from agent.sources.position import Position
 from agent.sources.rotated import rotated_files
@@ -22,23 +23,33 @@ _TRIES = 3  # the agent may start or end while its state is opened
 
 
 class SourceStatus(msgspec.Struct):
-    """A source: its path, up to where it is read, its size now (null where it is gone), and what is not read yet.
+    """A source: its path or name, up to where it is read, its size now (null where it is gone), and what is unread.
 
     backlog: bytes, those of a rotated predecessor included, and of an incomplete last line. behind: seconds since the
-    last read, where there is a backlog.
+    last read, where there is a backlog. What is no file, such as the journal or a pipe, has no offset and no size, and
+    its backlog is not known (0); it may have a cursor, which is the journal's own name of an entry.
     """
 
     path: str
-    offset: int
-    line: int
+    offset: int | None
+    line: int | None
     size: int | None
     backlog: int
     behind: float
     counts: Counts
+    cursor: str | None = None
+
+
+class _Mark(msgspec.Struct):
+    """What the marks of all kinds of sources may have; only those of files have an inode."""
+
+    inode: int | None = None
+    line: int | None = None
+    cursor: str | None = None
 
 
 class SinkStatus(msgspec.Struct):
-    """A sink: how many alerts it took, wait for it, and will never reach it, by cause."""
+    """A sink: how many alerts it took, wait for it, and will never reach it, by cause; its name without secrets."""
 
     name: str
     delivered: int
@@ -80,7 +91,7 @@ def read_status(folder: Path, now: float | None = None) -> Status:
             if not left:
                 raise ConfigError(f"state {file} cannot be read: {error}; run as the user of the agent") from None
         except (sqlite3.DatabaseError, msgspec.DecodeError, ValueError) as error:
-            raise ConfigError(f"state {file} is damaged: {error}; stop the agent and move it away") from None
+            raise ConfigError(f"state {file} is damaged: {error}; the next start of the agent sets it aside") from None
     raise AssertionError("unreachable")
 
 
@@ -88,8 +99,7 @@ def show(status: Status) -> str:
     """A status in lines for people."""
     lines = [f"state {status.state}: " + ("no agent runs" if status.agent is None else _held(status.agent))]
     for source in status.sources:
-        size = "which is gone now" if source.size is None else f"of {source.size}"
-        lines.append(f"source {escape(source.path)}: read up to byte {source.offset} {size}, line {source.line - 1}")
+        lines.append(f"source {escape(source.path)}: {_reached(source)}")
         if source.backlog:
             lines.append(f"  {source.backlog} bytes not read yet, the last read was {source.behind:.0f} s ago")
         lines.append("  " + (_told(source.counts) or "nothing counted yet"))
@@ -97,6 +107,15 @@ def show(status: Status) -> str:
         lost = "".join(f", {count} lost ({cause})" for cause, count in sink.lost.items() if count)
         lines.append(f"sink {escape(sink.name)}: {sink.delivered} delivered, {sink.waiting} waiting{lost}")
     return "\n".join([*lines, "total: " + (_told(status.totals) or "nothing counted yet")])
+
+
+def _reached(source: SourceStatus) -> str:
+    line = "" if source.line is None else f"line {source.line - 1}"
+    if source.offset is None:
+        cursor = "" if source.cursor is None else f"cursor {escape(source.cursor)}"
+        return "read up to " + (", ".join(filter(None, (line, cursor))) or "a place of its own")
+    size = "which is gone now" if source.size is None else f"of {source.size}"
+    return f"read up to byte {source.offset} {size}, {line}"
 
 
 def _held(process: int) -> str:
@@ -128,6 +147,8 @@ def _open(file: Path) -> sqlite3.Connection:
 def _read(db: sqlite3.Connection, folder: Path, now: float) -> Status:
     db.execute("BEGIN")  # so that all that follows is of one moment
     application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if not application and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        raise ValueError("it is empty")
     if application != APPLICATION:
         raise ConfigError(f"state {folder / FILE} is a database of another program; name the folder of an agent")
     if version > SCHEMA_VERSION:
@@ -144,9 +165,12 @@ def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple]:
 
 
 def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> SourceStatus:
-    position = msgspec.msgpack.decode(blob, type=Position)
+    mark = msgspec.msgpack.decode(blob, type=_Mark)
     kept = _memory(db, os.fsencode(memory_name(path)))
     counts = Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
+    if mark.inode is None:
+        return SourceStatus(path, None, mark.line, None, 0, 0.0, counts, mark.cursor or None)
+    position = msgspec.msgpack.decode(blob, type=Position)
     size, backlog = _unread(Path(path), position)
     behind = seconds_behind(counts, backlog, now, now)
     return SourceStatus(path, position.offset, position.line, size, backlog, behind, counts)
@@ -172,7 +196,7 @@ def _sink(db: sqlite3.Connection, name: bytes, number: int) -> SinkStatus:
     lost = {}
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'lost'").fetchone():
         lost = dict(db.execute("SELECT cause, count FROM lost WHERE sink = ?", (name,)).fetchall())
-    return SinkStatus(os.fsdecode(name), int(_memory(db, b"delivered:" + name) or 0), waiting, lost)
+    return SinkStatus(shown(os.fsdecode(name)), int(_memory(db, b"delivered:" + name) or 0), waiting, lost)
 
 
 def _memory(db: sqlite3.Connection, name: bytes) -> bytes | None:
@@ -192,6 +216,7 @@ def holder(folder: Path) -> int | None:
         status, written = (folder / LOCK).stat(), (folder / LOCK).read_bytes()
     except OSError:
         return None
+    written = written.partition(b" ")[0]
     process = int(written) if written.isdigit() else 0
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     for locked, by, where in _locks():

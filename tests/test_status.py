@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import tempfile
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +17,11 @@ import msgspec
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent, until
 
+from agent.delivery import Delivery
 from agent.errors import ConfigError
 from agent.ledger import Counts
+from agent.sinks.shown import shown
+from agent.sources.position import Position
 from agent.state import FILE, LOCK, State
 from agent.status import Status, holder, read_status, show
 
@@ -228,6 +233,89 @@ def test_a_folder_without_a_state_is_refused_and_not_made(call_agent, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_source_that_is_no_file_is_shown_without_offsets(call_agent, tmp_path):
+    state = State(tmp_path / "state")
+    place = {"origin": "00ff", "offset": 700, "line": 8}
+    marks = {
+        "-": place,
+        "journal:nginx": place | {"cursor": "s=0\x1b;i=7"},
+        "journal:": place | {"cursor": ""},
+        "listen:udp://127.0.0.1:514": {},
+        f"{tmp_path}/pipe": place,
+        f"{tmp_path}/log": msgspec.to_builtins(Position(1, 2, "3:abc", 700, 8)),
+    }
+    for name, mark in marks.items():
+        state.commit((name, msgspec.msgpack.encode(mark)), memory=[(f"count:{name}", msgspec.msgpack.encode({}))])
+    state.close()
+    sources = {one.path: one for one in read_status(tmp_path / "state").sources}
+    assert {(one.offset, one.size, one.backlog) for name, one in sources.items() if "log" not in name} == {
+        (None, None, 0)
+    }
+    told = call_agent("status", "--state", tmp_path / "state").stdout
+    for line in (
+        "source -: read up to line 7",
+        "source journal:: read up to line 7",
+        r"source journal:nginx: read up to line 7, cursor s=0\x1b;i=7",
+        "source listen:udp://127.0.0.1:514: read up to a place of its own",
+        f"source {tmp_path}/pipe: read up to line 7",
+        f"source {tmp_path}/log: read up to byte 700 which is gone now, line 7",
+    ):
+        assert f"{line}\n" in told
+    broken = State(tmp_path / "state")
+    broken.commit((f"{tmp_path}/log", msgspec.msgpack.encode({"inode": 3, "line": 5})))
+    broken.close()
+    with pytest.raises(ConfigError, match=r"is damaged: .*the next start of the agent sets it aside"):
+        read_status(tmp_path / "state")
+
+
+SECRET = "https://hooks.example.org:8443/services/T000/hunter2?key=hunter3#secret=/etc/hunter4"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        (SECRET, r"https://hooks\.example\.org:8443/\.\.\.[0-9a-f]{8}"),
+        ("http://[2001:db8::1]/hunter2", r"http://\[2001:db8::1\]/\.\.\.[0-9a-f]{8}"),
+        ("https://me:hunter2@example.org", r"https://example\.org/\.\.\.[0-9a-f]{8}"),
+        ("https://example.org?hunter2", r"https://example\.org/\.\.\.[0-9a-f]{8}"),
+        ("HTTPS://example.org/hunter2\n/", r"HTTPS://example\.org/\.\.\.[0-9a-f]{8}"),
+        ("https://example.org/", r"https://example\.org/"),
+        ("http://example.org:80", r"http://example\.org:80"),
+        ("jsonl:/var/log/alerts", r"jsonl:/var/log/alerts"),
+        ("tls://example.org?ca=/etc/ca.pem", r"tls://example\.org\?ca=/etc/ca\.pem"),
+    ],
+)
+def test_the_name_of_a_sink_is_shown_without_what_may_be_secret(name, word):
+    assert re.fullmatch(word, shown(name)) and "hunter" not in shown(name)
+
+
+def test_two_sinks_at_one_host_are_kept_apart():
+    assert len({shown(f"https://example.org/{path}") for path in ("a", "b", "a/", "a?b", os.fsdecode(b"\xff"))}) == 5
+
+
+def test_no_word_about_a_sink_tells_its_secret(call_agent, make_alert, tmp_path):
+    state, said = State(tmp_path / "state", max_outbox=1), []
+    sink = types.SimpleNamespace(name=SECRET, close=lambda: None)
+    sink.send = {}.__getitem__  # raises
+    delivery = Delivery(state, [sink], said.append)
+    delivery.start()
+    state.commit(alerts=[make_alert(number) for number in range(3)])
+    until(lambda: len(said) == 2)
+    left = delivery.drain(0.01)
+    delivery.stop()
+    gone = Delivery(state, [], said.append)
+    gone.stop()
+    assert len(said) == 3
+    assert all(word.startswith(f"sink {shown(SECRET)} ") for word in said) and left == {shown(SECRET): 1}
+    with pytest.raises(ConfigError, match="is named twice") as caught:
+        Delivery(state, [sink, sink], said.append)
+    state.register_sinks([SECRET])
+    state.close()
+    told = call_agent("status", "--state", tmp_path / "state")
+    assert f"\nsink {shown(SECRET)}: 0 delivered" in told.stdout
+    assert "hunter" not in told.stdout + str(said) + str(caught.value)
+
+
 @pytest.mark.parametrize("damage", ["junk", "empty", "short", "middle"])
 def test_a_damaged_state_is_refused(call_agent, bundle, log, tmp_path, damage):
     state = tmp_path / "state"
@@ -267,11 +355,18 @@ def test_without_any_name_there_is_nothing_to_show():
     assert code == 2 and "name its folder with --state" in line
 
 
-def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path):
-    (tmp_path / LOCK).write_text(str(os.getpid()))
+@pytest.mark.parametrize("word", ["", " open", " damaged: it was cut"])
+def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path, monkeypatch, word):
+    State(tmp_path).close()
+    (tmp_path / LOCK).write_text(f"{os.getpid()}{word}")
     assert holder(tmp_path) is None
     held = State(tmp_path)
     assert holder(tmp_path) == os.getpid()
+    line = (tmp_path / LOCK).stat()
+    where = f"{os.major(line.st_dev):02x}:{os.minor(line.st_dev):02x}"
+    with monkeypatch.context() as patched:  # in a container the kernel may tell no process
+        patched.setattr("agent.status._locks", lambda: iter([(line.st_ino, 0, where)]))
+        assert holder(tmp_path) == os.getpid()
     held.close()
     assert holder(tmp_path) is None
 

@@ -11,6 +11,7 @@ import msgspec
 import agent
 from agent.alerts import Alert
 from agent.errors import AlertRefused, ConfigError, SinkError
+from agent.sinks.shown import shown
 from agent.sinks.tls import FILES, client_context, explain, parse_options
 
 _TIMEOUT = 10.0  # seconds, of each step
@@ -51,15 +52,17 @@ class WebhookSink:
         try:
             key = Path(self._secret).read_bytes().rstrip(b"\r\n")
         except OSError as error:
-            raise ConfigError(f"sink {self.name!r}: secret {self._secret} cannot be read: {error.strerror}") from None
+            raise ConfigError(
+                f"sink {shown(self.name)!r}: secret {self._secret} cannot be read: {error.strerror}"
+            ) from None
         if not key:
-            raise ConfigError(f"sink {self.name!r}: secret {self._secret} is empty; write one into it")
+            raise ConfigError(f"sink {shown(self.name)!r}: secret {self._secret} is empty; write one into it")
         return key
 
     def _connection(self) -> http.client.HTTPConnection:
         if not self._secure:
             return http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
-        context = client_context(self.name, self._files)
+        context = client_context(shown(self.name), self._files)
         return http.client.HTTPSConnection(self._host, self._port, timeout=_TIMEOUT, context=context)
 
     def send(self, alert: Alert) -> None:
