@@ -306,8 +306,36 @@ def test_a_writer_that_does_not_append_leaves_a_hole(log: Path, follow: Callable
         writer.write(b"after\n")
         (block,) = follower.blocks()
         assert (block.line(0), block.first, block.offsets.tolist()) == (b"after", 1, [10_000])
+        assert follower.source.zero_bytes == 0
         writer.write(b"more\n")
         assert follow(position=follower.source.position).lines() == [b"more"]
+
+
+def test_zeros_in_the_middle_that_a_crash_left_cost_no_line(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"before\n" + b"\0" * 200_000)
+    follower = follow(max_line=100)
+    assert follower.lines() == [b"before"]
+    assert (follower.source.zero_bytes, follower.said) == (0, [])
+    append(log, b"\0\0after\n")
+    (block,) = follower.blocks()
+    assert (block.line(0), block.first, block.offsets.tolist()) == (b"after", 2, [7])
+    append(log, b"\0more\n")
+    assert follower.lines() == [b"more"]
+    source = follower.source
+    assert (source.zero_bytes, source.cut_lines, source.bytes_read) == (200_003, 0, log.stat().st_size)
+    assert follower.said == [f"{log}: 200002 NUL bytes before a line were left out; a crash of the system leaves such"]
+    assert follow(position=source.position).lines() == []
+
+
+def test_zeros_alone_at_the_end_of_a_rotated_file_are_counted(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n\0\0\0")
+    follower = follow()
+    assert follower.lines() == [b"one"]
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"\0two\n")
+    assert follower.lines(wait=1) == [b"two"]
+    assert follower.source.zero_bytes == 4
+    assert [sentence.split()[1] for sentence in follower.said] == ["3", "1"]
 
 
 def test_a_removed_file_is_read_to_its_end_and_waited_for(log: Path, follow: Callable[..., Follower]) -> None:

@@ -19,7 +19,14 @@ _MARKS = {  # Unicode Standard, section 23.8; that of UTF-32 begins with that of
 }
 MARK = max(map(len, _MARKS))  # bytes at the start of a file that tell its encoding
 _STATEFUL = ("iso2022", "hz", "utf-7")  # what a line means may depend on the one before, where that is broken
-_NO_LOGS = ("charmap", "raw-unicode-escape", "undefined", "unicode-escape")  # notations, not encodings
+_NO_LOGS = (
+    "charmap",
+    "idna",
+    "punycode",
+    "raw-unicode-escape",
+    "undefined",
+    "unicode-escape",
+)  # notations, not encodings
 _REPLACED = "\ufffd"
 
 

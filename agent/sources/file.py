@@ -246,6 +246,7 @@ class FileSource(Source):
         opened = opened if opened or wait else self._open(self.path)
         if opened is None:
             return None
+        opened.truncated = self._truncated
         self.rotations += not self._truncated
         self._replace(opened)
         return self._read_file(opened, most)

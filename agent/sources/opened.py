@@ -29,6 +29,7 @@ class OpenFile:
     read_to  the offset up to which it was read; the incomplete last line or record is held back
     key  device and inode as they are on disk
     device, inode  those of the file that it is a copy of, else its own
+    truncated  whether it was truncated before, so that the zeros with which it may begin are no trace of a crash
     """
 
     packed = False
@@ -39,7 +40,7 @@ class OpenFile:
         status = os.fstat(descriptor)
         self.key = self.device, self.inode = status.st_dev, status.st_ino
         self._size, self._modified = 0, status.st_mtime_ns
-        self._zeros = 0  # left out before reading began
+        self.truncated = False
         self.begin(0, 1)
 
     @classmethod
@@ -141,7 +142,7 @@ class OpenFile:
     @property
     def left_out(self) -> LeftOut:
         """What is missing in the lines so far."""
-        return self._lines.left_out.plus(LeftOut(zero_bytes=self._zeros))
+        return self._lines.left_out
 
     def remarks(self) -> list[str]:
         """What there is to say of what is missing in the lines, each once."""
@@ -211,8 +212,8 @@ class OpenFile:
             at += len(chunk) - len(text)
             if text:
                 break
-        self._zeros += at
         self.begin(at, 1)
+        self._lines.skipped = 0 if self.truncated else at
 
     def _hole(self) -> int:
         """How long the hole is with which the file begins."""
@@ -245,7 +246,9 @@ class OpenFile:
 
     def rewound(self) -> "OpenFile":
         """The same file from its start."""
-        return OpenFile(os.dup(self._descriptor), self._source, self._reading)
+        file = OpenFile(os.dup(self._descriptor), self._source, self._reading)
+        file.truncated = True
+        return file
 
     def context(self, lines: int) -> Block | None:
         """The last complete lines, at most `lines`, before the place where reading began; None where there are none.

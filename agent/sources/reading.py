@@ -41,7 +41,7 @@ class LineReader:
     """Makes lines or records of the bytes of one source; the result does not depend on where the chunks were cut.
 
     head: the first bytes of the source, where reading does not begin with them. codec: what the lines are decoded by,
-    empty for UTF-8 and while it is unknown.
+    empty for UTF-8 and while it is unknown. skipped: NUL bytes with which the source begins and that were not read.
     """
 
     def __init__(self, source: str, offset: int, line: int, reading: Reading, head: bytes = b"") -> None:
@@ -51,7 +51,7 @@ class LineReader:
         self._known = False
         self._joiner = RecordJoiner(source, reading.multiline, reading.max_line) if reading.multiline else None
         self._said: set[str] = set()
-        self.codec = UTF_8
+        self.codec, self.skipped = UTF_8, 0
         self._choose(head[:MARK], ended=offset > 0)
 
     @property
@@ -78,7 +78,7 @@ class LineReader:
         return LeftOut(
             lines.cut_lines + (records.cut_lines if records else 0),
             lines.cut_bytes + (records.cut_bytes if records else 0),
-            lines.zero_bytes,
+            lines.zero_bytes + self.skipped,
             lines.undecodable if isinstance(lines, TextSplitter) else 0,
         )
 
@@ -103,9 +103,9 @@ class LineReader:
 
     def finish(self) -> Block | None:
         """What is held back: a record, and a line that no line feed ends; or None."""
-        if self._first:
-            self._choose(self._first, ended=True)
-            self._splitter.feed(self._first)  # it begins a byte order mark, so no line ends in it
+        if first := self._first:
+            self._choose(first, ended=True)
+            self._splitter.feed(first)  # it begins a byte order mark, so no line ends in it
         block = self._splitter.finish()
         return self._joiner.take(block, last=True) if self._joiner else block
 
@@ -114,7 +114,7 @@ class LineReader:
         found = {}
         zeros, undecodable = self.left_out[2:]
         if zeros:
-            found["zeros"] = f"{zeros} NUL bytes before a line were left out; a crash or a truncation leaves such"
+            found["zeros"] = f"{zeros} NUL bytes before a line were left out; a crash of the system leaves such"
         if undecodable:
             found["encoding"] = f"{undecodable} pieces are no {self.codec} text and became U+FFFD; check `encoding`"
         if self._joiner and self._joiner.overflows:
