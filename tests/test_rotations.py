@@ -158,7 +158,9 @@ def test_damaged_and_refused_archives_are_told_and_left_out(log: Path) -> None:
     position = read_first(log, b"one\n")
     append(log, b"two\n")
     log.rename(log.with_name("app.log.3"))
-    log.with_name("app.log.2.gz").write_bytes(gzip.compress(os.urandom(5000).replace(b"\0", b"1") + b"\nlast\n")[:-2000])
+    log.with_name("app.log.2.gz").write_bytes(
+        gzip.compress(os.urandom(5000).replace(b"\0", b"1") + b"\nlast\n")[:-2000]
+    )
     log.with_name("app.log.1.gz").write_bytes(b"no gzip data\n")
     log.write_bytes(b"three\n")
     set_times(log, "app.log.3", "app.log.2.gz", "app.log.1.gz", "app.log")

@@ -104,26 +104,6 @@ class FileSource(Source):
                 behind += status.st_size
         return behind
 
-    @property
-    def cut_lines(self) -> int:
-        """Lines longer than `max_line`, of which only the head was kept."""
-        return self._left_out().cut_lines
-
-    @property
-    def cut_bytes(self) -> int:
-        """The bytes left out of those lines."""
-        return self._left_out().cut_bytes
-
-    @property
-    def zero_bytes(self) -> int:
-        """NUL bytes left out before lines."""
-        return self._left_out().zero_bytes
-
-    @property
-    def undecodable(self) -> int:
-        """How often U+FFFD stands for what is no text in the encoding."""
-        return self._left_out().undecodable
-
     def hurry(self) -> None:
         self.grace = 0.0
 
@@ -255,7 +235,7 @@ class FileSource(Source):
         if self._file is not None:
             self._position = self._file.position
             self._closed = self._left_out()
-            self._remark()
+            self._note()
             self._file.close()
         self._file, self._left, self._truncated = file, False, False
 
@@ -307,14 +287,15 @@ class FileSource(Source):
         self._tell(f"{self.path} {what}")
 
     def _count(self, block: Block | None) -> Block | None:
-        self._remark()
+        self._note()
         if block is not None:
             self.lines_read += len(block)
             self.bytes_read += block.end - int(block.offsets[0])
         return block
 
-    def _remark(self) -> None:
-        """Says what is missing in the lines of a file, once for each."""
+    def _note(self) -> None:
+        """Counts what is missing in the lines, and says it once for each file."""
+        self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
         for remark in self._file.remarks() if self._file else ():
             self._say(f"{self.path}: {remark}")
 
