@@ -522,7 +522,7 @@ def test_a_journalctl_that_always_fails_is_tried_ever_more_seldom(
     waits = [round(later - former) for former, later in pairwise(starts)]
     assert waits == sorted(waits) and waits[0] <= 2 and waits[-1] in (60, 61)
     assert any("journalctl ended with exit code 3: Failed to open; it is started anew" in line for line in said)
-    assert len(said) < 8
+    assert len(said) < 15
 
 
 @pytest.mark.parametrize("pause", ["", "sleep 0.3; "])

@@ -368,6 +368,22 @@ def test_a_busy_sender_does_not_starve_the_others(listen: Callable[..., Receiver
         assert seen
 
 
+def test_one_call_takes_a_part_of_many_connections(listen: Callable[..., Receiver], tcp_name: str) -> None:
+    source, lines = listen(tcp_name), []
+    senders = [tcp(tcp_name) for _ in range(10)]
+    until(lambda: source.read() or len(source._connections) == 10)
+    for index, sender in enumerate(senders):
+        sender.sendall(b"%d\n" % index)
+    while len(lines) < 10:
+        assert wait(source)
+        block = source.read(1 << 17)
+        assert block is not None and len(block) <= 2
+        lines += block.lines()
+    assert sorted(lines) == [b"%d" % index for index in range(10)]
+    for sender in senders:
+        sender.close()
+
+
 def test_too_many_connections_are_refused(
     listen: Callable[..., Receiver], tcp_name: str, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

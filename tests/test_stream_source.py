@@ -219,22 +219,6 @@ def write(path: Path, data: bytes) -> None:
     os.close(descriptor)
 
 
-@pytest.fixture(params=[True, False], ids=["for-writing-too", "read-only"])
-def writable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the pipe may be opened for writing as well; root always may."""
-    whole = os.open
-
-    def refuse(path: object, flags: int, *rest: int, **more: object) -> int:
-        if flags & os.O_RDWR:
-            raise PermissionError(13, "Permission denied")
-        return whole(path, flags, *rest, **more)
-
-    if not request.param:
-        monkeypatch.setattr("agent.sources.stream.os.open", refuse)
-    return request.param
-
-
-@pytest.mark.usefixtures("writable")
 def test_a_pipe_outlives_its_writers(fifo: Path, open_fifo: Callable[..., Fifo], said: list[str]) -> None:
     source = open_fifo()
     assert source.read() is None
@@ -247,7 +231,6 @@ def test_a_pipe_outlives_its_writers(fifo: Path, open_fifo: Callable[..., Fifo],
     assert not source.ended and said == [] and source.reopened == 0
 
 
-@pytest.mark.usefixtures("writable")
 def test_a_line_may_come_from_two_writers(fifo: Path, open_fifo: Callable[..., Fifo]) -> None:
     source = open_fifo()
     write(fifo, b"one\nbegun by a writer that")
@@ -256,7 +239,6 @@ def test_a_line_may_come_from_two_writers(fifo: Path, open_fifo: Callable[..., F
     assert lines_of(source) == [b"begun by a writer that died", b"two"]
 
 
-@pytest.mark.usefixtures("writable")
 def test_what_two_quick_writers_left_is_all_read(fifo: Path, open_fifo: Callable[..., Fifo]) -> None:
     source = open_fifo()
     write(fifo, b"one\n")
@@ -264,7 +246,6 @@ def test_what_two_quick_writers_left_is_all_read(fifo: Path, open_fifo: Callable
     assert lines_of(source) == [b"one", b"two"]
 
 
-@pytest.mark.usefixtures("writable")
 def test_a_pipe_that_was_made_anew_is_found(fifo: Path, open_fifo: Callable[..., Fifo], said: list[str]) -> None:
     source = open_fifo()
     write(fifo, b"one\nleft")
@@ -285,9 +266,10 @@ def test_what_is_no_pipe_any_more_is_told_once(fifo: Path, open_fifo: Callable[.
     fifo.write_bytes(b"a file\n")
     assert lines_of(source) == lines_of(source) == []
     assert said == [f"{fifo} is no named pipe; trying again"]
+    source.hurry()
+    assert source.read() is None and source.ended
 
 
-@pytest.mark.usefixtures("writable")
 def test_a_run_that_does_not_wait_ends_when_nothing_is_there(fifo: Path, open_fifo: Callable[..., Fifo]) -> None:
     source = open_fifo()
     write(fifo, b"one\ntwo")
@@ -296,6 +278,19 @@ def test_a_run_that_does_not_wait_ends_when_nothing_is_there(fifo: Path, open_fi
     assert lines_of(source) == [b"one", b"two"]
     assert source.read() is None and source.ended
     assert (source.lines_read, source.bytes_lost) == (2, 0)
+
+
+def test_a_pipe_that_may_only_be_read_and_has_no_name_any_more(fifo: Path, open_fifo: Callable[..., Fifo]) -> None:
+    fifo.chmod(0o400)
+    source = open_fifo()
+    for number in range(3):
+        write(fifo, b"line %d\n" % number)
+        assert lines_of(source) == [b"line %d" % number]
+    with open(fifo, "wb", buffering=0) as writer:
+        fifo.unlink()
+        writer.write(b"more\n")
+        assert lines_of(source) == [b"more"]
+    assert source.read() is None and not source.ended
 
 
 def test_a_path_that_is_no_pipe_is_refused(tmp_path: Path, said: list[str]) -> None:

@@ -16,6 +16,7 @@ from agent.sources.place import LiveSource, Place, recall
 from agent.sources.reading import PLAIN, Reading
 
 STANDARD_INPUT = "-"
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PIECE = 1 << 16  # bytes of one read, as many as a pipe holds by default
 
 
@@ -92,9 +93,8 @@ class StandardInput(StreamSource):
 class Fifo(StreamSource):
     """A named pipe, as one stream of bytes whoever writes them: a line ends at its line feed, not with its writer.
 
-    It is kept open for writing too, where that is permitted, so that it does not end with a writer; else it is opened
-    anew each time. One that takes its place under its name is read once the old one is empty, whose writers then get
-    EPIPE.
+    It does not end with its last writer. One that takes its place under its name is read once the old one is empty,
+    whose writers then get EPIPE.
     """
 
     def __init__(self, path: Path, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN) -> None:
@@ -136,34 +136,37 @@ class Fifo(StreamSource):
         return None
 
     def _renew_after_writer(self) -> None:
-        """Opens anew a pipe whose last writer has gone: the old descriptor would be ready for ever (poll(2), POLLHUP).
+        """Opens anew a pipe whose last writer has gone: the descriptor would be ready from then on (poll(2), POLLHUP).
 
         The pipe and what a new writer puts into it live on meanwhile, since the old one is closed last.
         """
         if not _is_ready(self._descriptor):
             return  # nobody has written yet since it was opened
-        new = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        new = os.open(f"/proc/self/fd/{self._descriptor}", _FLAGS)
         os.close(self._descriptor)
         self._descriptor = new
 
     def _look(self) -> Block | None:
         """At an empty pipe: goes over to the one that took its place; the line that the old one left, or None."""
-        if not self._is_replaced():
-            if self._hurried:
-                self.ended = True
-                return self.finish()
-            return None
+        new = self._open_new() if self._is_replaced() else -1
+        if new >= 0:
+            os.close(self._descriptor)
+            self._descriptor = new
+            self.reopened += 1
+            self._told = ""
+            self._say(f"{self.path} was made anew: reading the new one")
+        else:
+            self.ended = self._hurried
+        return self.finish() if new >= 0 or self.ended else None
+
+    def _open_new(self) -> int:
         try:
-            new = _open_fifo(self.path)
-        except (OSError, SourceError) as error:
-            self._tell(f"{error if isinstance(error, SourceError) else cannot_read(self.path, error)}; trying again")
-            return None
-        os.close(self._descriptor)
-        self._descriptor = new
-        self.reopened += 1
-        self._told = ""
-        self._say(f"{self.path} was made anew: reading the new one")
-        return self.finish()
+            return _open_fifo(self.path)
+        except SourceError as error:
+            self._tell(f"{error}; trying again")
+        except OSError as error:
+            self._tell(f"{cannot_read(self.path, error)}; trying again")
+        return -1
 
     def _is_replaced(self) -> bool:
         held = os.fstat(self._descriptor)
@@ -182,13 +185,9 @@ class Fifo(StreamSource):
 
 def _open_fifo(path: Path) -> int:
     """A non-blocking descriptor of a named pipe; a SourceError where it is none."""
-    flags = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     if not stat.S_ISFIFO(os.stat(path).st_mode):
         raise SourceError(f"{path} is no named pipe")
-    try:
-        descriptor = os.open(path, os.O_RDWR | flags)
-    except PermissionError:
-        descriptor = os.open(path, os.O_RDONLY | flags)
+    descriptor = os.open(path, _FLAGS)
     if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
