@@ -38,6 +38,10 @@ OTHERS = {
     "dates": ("rotate 7", "create", "dateext", "dateformat -%Y%m%d-%s", "compress", "delaycompress", *_TOLD),
     "a day": ("rotate 7", "create", "dateext", *_TOLD),
 }
+ELSEWHERE = {  # where or how no rotation is looked for
+    "another folder": ("rotate 4", "create", "olddir old", "createolddir 700", *_TOLD),
+    "number before the extension": ("rotate 4", "create", "extension .log", *_TOLD),
+}
 COPIES = {
     "copytruncate": ("rotate 7", "copytruncate", "missingok", "notifempty"),
     "compressed copy": ("daily", "rotate 7", "copytruncate", "compress", "missingok", "notifempty"),
@@ -161,13 +165,13 @@ def rotated(writer: Writer, rotate: Rotate, options: tuple[str, ...]) -> None:
         writer.reopen()
 
 
-@pytest.mark.parametrize("name", [*DEBIAN, *OTHERS])
+@pytest.mark.parametrize("name", [*DEBIAN, *OTHERS, *ELSEWHERE])
 def test_rotations_between_looks(writer: Writer, reader: Reader, rotate: Rotate, name: str) -> None:
     for number in range(1, ROUNDS.get(name, 3) + 1):
         writer.write(40)
         reader.take()
         writer.write(40)  # not read yet when the file is renamed
-        rotated(writer, rotate, (DEBIAN | OTHERS)[name])
+        rotated(writer, rotate, (DEBIAN | OTHERS | ELSEWHERE)[name])
         reader.take()
         writer.write(40)
         until(lambda: reader.has(writer.lines))
@@ -242,6 +246,21 @@ def test_what_logrotate_deleted_unread_is_said_and_counted(
     reader.restart()
     until(lambda: reader.has(writer.lines[:40] + writer.lines[-kept:]))
     assert len(reader.said) == 1 and words in reader.said[0]
+    assert reader.source.losses == 1
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_cannot_be_found_after_a_rotation_is_said_and_counted(
+    writer: Writer, reader: Reader, rotate: Rotate, name: str
+) -> None:
+    writer.write(40)
+    reader.take()
+    writer.write(40)
+    rotated(writer, rotate, ELSEWHERE[name])
+    writer.write(40)
+    reader.restart()
+    until(lambda: reader.has(writer.lines[:40] + writer.lines[-50:]))
+    assert len(reader.said) == 1 and "another file" in reader.said[0]
     assert reader.source.losses == 1
 
 
