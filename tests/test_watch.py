@@ -241,6 +241,17 @@ def test_every_link_on_the_way_is_watched(tmp_path: Path, watching: Callable[...
     assert watcher.wait(SHORT) is None
 
 
+def test_a_link_to_what_was_only_on_its_way_before(tmp_path: Path, watching: Callable[..., Watcher]) -> None:
+    link = tmp_path / "app.log"
+    link.symlink_to("logs/app.log")
+    watcher = watching(link)
+    link.unlink()
+    link.symlink_to("logs")
+    until_quiet(watcher)
+    append(tmp_path / "logs")
+    assert wakes(watcher, link)
+
+
 def test_links_in_a_circle(tmp_path: Path, watching: Callable[..., Watcher]) -> None:
     log = tmp_path / "app.log"
     log.symlink_to(tmp_path / "round.log")
