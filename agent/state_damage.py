@@ -73,10 +73,10 @@ def _noted(word: str) -> str | None:
 
 
 def _log_damage(log: Path, word: str) -> str | None:
-    """What is wrong with the log of SQLite (its WAL), in which the last changes are."""
+    """What is wrong with the log of SQLite (its WAL), in which the last changes are; its absence is no damage."""
     header = read_start(log, 32) if log.exists() else b""
-    if not header.strip(b"\0"):
-        return f"is damaged: {log.name} with its last changes is gone" if word == OPEN else None
+    if not header or (word != OPEN and not header.strip(b"\0")):  # zeros: it was begun when the power failed
+        return None
     return None if _is_log(header) else f"is damaged: {log.name} with its last changes cannot be read"
 
 
@@ -119,6 +119,17 @@ def _look(file: Path, damage: str | None, quick: bool) -> str | None:
         if damage is None and getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
             raise
         return damage or f"is damaged: {error}"
+
+
+def tell_lost_log(file: Path, lock: StateLock, say: Callable[[str], None]) -> None:
+    """Says where the log of SQLite is gone, with the last changes unless another program has taken them over."""
+    log = file.with_name(file.name + "-wal")
+    if lock.word == OPEN and not (log.exists() and log.stat().st_size):
+        lock.note("")
+        say(
+            f"state {file}: {log.name}, which held the last changes, was removed, or another program took them over; "
+            "going on from what the state holds: what was read after that is read again, and alerts may come twice"
+        )
 
 
 def pragma(db: sqlite3.Connection, name: str) -> int:

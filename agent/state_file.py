@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.state_damage import find_damage, set_aside, sync_folder
+from agent.state_damage import find_damage, set_aside, sync_folder, tell_lost_log
 from agent.state_lock import StateLock
 from agent.state_schema import DAMAGES, create, migrate
 
@@ -25,6 +25,7 @@ def open_state(folder: Path, lock: StateLock, say: Callable[[str], None]) -> sql
             return _begin_anew(folder, lock, damage, say)
         if not file.exists():
             _make(folder)
+        tell_lost_log(file, lock, say)
         try:
             return _connect(file, say)
         except sqlite3.DatabaseError as error:

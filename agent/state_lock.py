@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import ConfigError
@@ -40,7 +41,8 @@ class StateLock:
     def release(self, clean: bool) -> None:
         """Lets another process have the folder. clean: nothing has to be checked when it is opened again."""
         if clean:
-            os.ftruncate(self._file, 0)
+            with suppress(OSError):  # of a disk that has become read-only: the next start checks the state
+                os.ftruncate(self._file, 0)
         os.close(self._file)
 
 

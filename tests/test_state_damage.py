@@ -127,23 +127,45 @@ def junk_log(folder: Path) -> None:
     overwrite(folder / f"{FILE}-wal", 0, JUNK[:3000])
 
 
-def removed_log(folder: Path) -> None:
-    (folder / f"{FILE}-wal").unlink()
-
-
-def empty_log(folder: Path) -> None:
-    (folder / f"{FILE}-wal").write_bytes(b"")
-
-
 def zero_log(folder: Path) -> None:
     overwrite(folder / f"{FILE}-wal", 0, bytes(5000))
 
 
-@pytest.mark.parametrize("damage", [junk_log, removed_log, empty_log, zero_log])
-def test_a_log_of_sqlite_that_is_gone_or_junk_loses_nothing_in_silence(tmp_path, make_alert, damage):
+@pytest.mark.parametrize("damage", [junk_log, zero_log])
+def test_a_log_of_sqlite_that_is_junk_is_set_aside_with_its_database(tmp_path, make_alert, damage):
     folder = left_by_kill(tmp_path, make_alert)
     damage(folder)
-    assert_set_aside(folder, f"is damaged: {FILE}-wal with its last changes ")
+    assert_set_aside(folder, f"is damaged: {FILE}-wal with its last changes cannot be read")
+
+
+def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
+    """Where a source is read to and how many alerts wait, after a start and another one."""
+    for _ in range(2):
+        state = State(folder, say=said.append)
+        found = state.mark("f"), state.backlog("a")
+        state.close()
+    return found
+
+
+@pytest.mark.parametrize("damage", [lambda log: log.unlink(), lambda log: log.write_bytes(b"")])
+def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage):
+    state, said = fill(tmp_path / "running", make_alert), []
+    state._db.execute("PRAGMA wal_checkpoint(RESTART)")
+    state.commit(("f", msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9))), alerts=[make_alert(3)])
+    folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
+    state.close()
+    damage(folder / f"{FILE}-wal")
+    assert reopened(folder, said) == (POSITION, 2), "the alert is made again when its line is read again"
+    assert len(said) == 1 and f"{FILE}-wal, which held the last changes, was removed, or another program" in said[0]
+
+
+def test_another_program_may_take_over_what_is_in_that_log(tmp_path, make_alert):
+    folder, said = left_by_kill(tmp_path, make_alert), []
+    db = sqlite3.connect(folder / FILE)
+    assert db.execute("SELECT COUNT(*) FROM positions").fetchone() == (1,)
+    db.close()  # which removes the log
+    assert not (folder / f"{FILE}-wal").exists()
+    assert reopened(folder, said) == (POSITION, 2) and len(said) == 1 and "took them over" in said[0]
 
 
 @pytest.mark.parametrize("damage", [lambda shm: shm.unlink(), lambda shm: shm.write_bytes(JUNK)])
