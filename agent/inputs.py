@@ -11,7 +11,7 @@ from agent.config import AgentConfig, FileInput
 from agent.errors import OddlineError
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
-from agent.sources.patterns import folders, is_pattern, matches
+from agent.sources.patterns import folders, is_pattern, is_url, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.state import State
@@ -190,7 +190,7 @@ def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
 
 def source_name(path: str) -> str:
     """How a source is named that is configured as a path or a URL: a path in full."""
-    return path if path == "-" or path.startswith(("journal:", "listen:")) else os.path.abspath(path)
+    return path if path == "-" or is_url(path) else os.path.abspath(path)
 
 
 def open_source(name: str, mark: bytes | None, start: str, reading: Reading, say: Callable[[str], None]) -> Source:
@@ -206,11 +206,11 @@ def open_source(name: str, mark: bytes | None, start: str, reading: Reading, say
     if name == "-":
         from agent.sources.stream import StandardInput
 
-        return StandardInput(name, mark, say, reading)
+        return StandardInput(mark, say, reading)
     if _is_fifo(name):
         from agent.sources.stream import Fifo
 
-        return Fifo(name, mark, say, reading)
+        return Fifo(Path(name), mark, say, reading)
     return FileSource(Path(name), _position(mark, name, say), start, say, reading)
 
 

@@ -1,13 +1,14 @@
 """Refusing configurations under which the agent would read what it writes."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
 from agent.config import AgentConfig
 from agent.errors import ConfigError
 from agent.scores import JsonLines
-from agent.sources.patterns import is_pattern, matches
+from agent.sources.patterns import is_pattern, is_url, matches
 
 _Identity = tuple[int, int] | str | None
 
@@ -17,7 +18,7 @@ def refuse_loops(config: AgentConfig, scores: JsonLines | None) -> None:
     tailed = _tailed(config)
     for url in config.sinks:
         kind, _, target = url.partition(":")
-        if kind == "jsonl" and _identity(target) in tailed:
+        if kind == "jsonl" and target != "-" and _identity(target) in tailed:
             raise ConfigError(f"{url} is a file that is tailed: the agent would read its own alerts; choose another")
         if kind == "unix" and f"listen:unix:{target}" in {wanted.path for wanted in config.inputs()}:
             raise ConfigError(f"{url} is a socket that is read: the agent would read its own alerts; choose another")
@@ -33,9 +34,11 @@ def refuse_loops(config: AgentConfig, scores: JsonLines | None) -> None:
 
 
 def _tailed(config: AgentConfig) -> set[_Identity]:
-    named = [wanted.path for wanted in config.inputs()]
+    named = {wanted.path for wanted in config.inputs()}
     found = {key for path in named if is_pattern(path) for _, key in matches(path)}
-    return (found | {_identity(path) for path in named}) - {None}
+    if "-" in named and stat.S_ISREG(os.fstat(0).st_mode):
+        found.add(_identity(0))
+    return (found | {_identity(path) for path in named if path != "-" and not is_url(path)}) - {None}
 
 
 def _identity(file: str | Path | int) -> _Identity:

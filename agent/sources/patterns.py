@@ -10,9 +10,14 @@ from agent.sources.rotated import rotation_of
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
 
 
+def is_url(source: str) -> bool:
+    """Whether a source is no path but `journal:` or `listen:`."""
+    return source.startswith(("journal:", "listen:"))
+
+
 def is_pattern(path: str) -> bool:
     """Whether a path has *, ? or [ in it and is not itself the name of a file."""
-    return glob.has_magic(path) and not os.path.lexists(path)
+    return glob.has_magic(path) and not is_url(path) and not os.path.lexists(path)
 
 
 def matches(pattern: str, followed: frozenset[Path] = frozenset()) -> list[tuple[Path, tuple[int, int]]]:
