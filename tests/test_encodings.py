@@ -199,6 +199,39 @@ def test_what_cannot_be_decoded_is_counted_and_told_once() -> None:
     assert reader.remarks() == []
 
 
+def test_a_line_feed_that_is_spelt_out_ends_no_line() -> None:
+    found, _ = read([b"one+AAo-two\nthree\n"], Reading(encoding="utf-7"))
+    assert found == [(b"one\rtwo", 0, 1), (b"three", 12, 2)]
+
+
+def test_a_codec_that_makes_more_line_feeds_makes_no_more_lines() -> None:
+    """Whatever codec a system adds to those of Python."""
+
+    class Decoder(codecs.IncrementalDecoder):
+        def decode(self, data: bytes, final: bool = False) -> str:
+            return bytes(data).decode("latin-1").replace(";", "\n")
+
+    def search(name: str) -> codecs.CodecInfo | None:
+        known = name == "semicolons"
+        return codecs.CodecInfo(codecs.latin_1_encode, decode, incrementaldecoder=Decoder, name=name) if known else None
+
+    def decode(data: bytes, errors: str = "strict") -> tuple[str, int]:
+        return Decoder().decode(data), len(data)
+
+    codecs.register(search)
+    try:
+        found, _ = read([b"one;two\nthree\n"], Reading(encoding="semicolons"))
+    finally:
+        codecs.unregister(search)
+    assert found == [(b"one\rtwo", 0, 1), (b"three", 8, 2)]
+
+
+@pytest.mark.parametrize(("codec", "broken"), [("iso2022_jp", b"\x1b$B"), ("hz", b"~{"), ("utf-7", b"+2D0")])
+def test_a_line_that_does_not_switch_back_leaves_the_next_one_alone(codec: str, broken: bytes) -> None:
+    found, _ = read([broken + b"\nFire F|K\\\n"], Reading(encoding=codec))
+    assert found[1][0] == b"Fire F|K\\"
+
+
 def test_a_replacement_character_in_the_log_is_not_counted() -> None:
     reader = LineReader("x", 0, 1, Reading(encoding="utf-16-le"))
     block = reader.feed("told \ufffd\n".encode("utf-16-le") + b"\x00\xdc\n\0")
@@ -288,6 +321,13 @@ def test_a_wide_log_is_followed_through_halves_of_its_units(log: Path, follow: C
     source = follower.source
     assert (source.lines_read, source.bytes_read, source.position.offset) == (3, len(data), len(data))
     assert follower.said == []
+
+
+def test_a_big_endian_log_without_a_mark_begins_with_a_zero(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes("eins\nzwei\n".encode("utf-16-be"))
+    follower = follow(encoding="utf-16-be")
+    assert follower.lines() == ["eins", "zwei"]
+    assert follower.source.zero_bytes == 0
 
 
 def test_a_wide_log_is_rotated_by_rename(log: Path, follow: Callable[..., Follower]) -> None:

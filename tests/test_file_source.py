@@ -497,6 +497,10 @@ def test_the_last_line_without_a_line_feed(log: Path, follow: Callable[..., Foll
     assert (block.line(0), block.first, block.end) == (b"last", 2, 8)
     assert follower.source.finish() is None
     assert follower.source.position.offset == 8
+    append(log, b" and more\n")
+    again = follow(position=follower.source.position)
+    assert again.lines() == [b" and more"]
+    assert again.said == []
 
 
 def test_long_lines_are_cut_and_counted_through_a_rotation(log: Path, follow: Callable[..., Follower]) -> None:

@@ -239,6 +239,14 @@ def test_the_last_record_is_held_back_until_the_file_is_quiet(log: Path, follow:
     assert (source.lines_read, source.bytes_read, source.position.line) == (3, log.stat().st_size, 8)
 
 
+def test_a_record_of_a_file_written_long_ago_is_handed_out(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"one\n a\n")
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    follower = follow()
+    assert follower.records() == []
+    assert follower.records(wait=1) == [b"one\r a"]
+
+
 def test_the_timeout_is_that_of_the_rules(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\n")
     follower = follow(rules=Multiline(indentation=True, timeout=5.0))

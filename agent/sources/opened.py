@@ -257,7 +257,6 @@ class OpenFile:
         """
         offset, line = self._began
         feed, start = self._line_feed(), max(0, offset - _LOOK_BACK)
-        start -= start % feed.width
         data = self._pread(offset - start, start)
         skip = feed.find(data) + feed.width if start else 0
         count, end = feed.skip(data[skip:])
