@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from conftest import require_program, until
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
@@ -306,6 +306,20 @@ def test_what_was_vacuumed_while_journalctl_was_away_is_told(
     assert source.losses == 1 and len(said) == 2 and "is gone from it" in said[1]
 
 
+def test_what_was_vacuumed_before_the_last_look_is_told(
+    journald: Journald, open_journal: Callable[..., JournalSource], said: list[str]
+) -> None:
+    source = open_journal(journald.name)
+    journald.send("one")
+    lines_of(source, b"one")
+    source._stop()
+    journald.rotate()
+    journald.vacuum()
+    source.hurry()
+    until(lambda: source.read() or source.ended)
+    assert source.losses == 1 and len(said) == 1 and "is gone from it" in said[0]
+
+
 def test_another_journal_is_read_from_its_first_later_entry(
     journald: Journald, open_journal: Callable[..., JournalSource], said: list[str]
 ) -> None:
@@ -419,6 +433,12 @@ def test_a_selector_is_woken_by_an_entry(journald: Journald, open_journal: Calla
 def test_a_name_that_is_not_understood_is_refused(name: str, said: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"is not understood; write (KEY=VALUE of unit, user-unit, |journal: or)"):
         JournalSource(name, None, "start", said.append)
+
+
+def test_another_encoding_is_refused(said: list[str]) -> None:
+    require_program("journalctl")
+    with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
+        JournalSource("journal:", None, "end", said.append, Reading(encoding="latin-1"))
 
 
 def test_a_name_is_options_of_journalctl() -> None:
@@ -566,6 +586,7 @@ JSON = st.recursive(st.none() | st.text() | st.integers() | st.booleans(), lambd
 NAMES = ["MESSAGE", "_HOSTNAME", "SYSLOG_IDENTIFIER", "_PID", "_SOURCE_REALTIME_TIMESTAMP", "PRIORITY", "__CURSOR"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_no_entry_makes_two_lines(entry: dict[str, object]) -> None:
     line = line_of(entry)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 from conftest import free_port, require_program, until
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
 from agent.sources.framing import MOST_COUNTED, Framer, one_line
 from agent.sources.listen import open_listener, parse_address
+from agent.sources.multiline import Multiline
 from agent.sources.reading import Reading
 from agent.sources.receive import Connections, Receiver
 
@@ -118,6 +119,7 @@ def test_a_long_message_is_cut_and_counted_once() -> None:
     assert one_line((b"<13>xx\n\n\nx", 0), b"peer", 10) == (b"xx#012#012", 5)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_message_makes_two_lines(message: bytes) -> None:
     line, left_out = one_line((message, 0), b"peer", 40)
@@ -129,6 +131,7 @@ TEXT = st.binary(max_size=30).map(lambda text: b"<7>" + text.replace(b"\n", b"."
 RAW = st.sampled_from([b"181109 203615 148 INFO x", b"12 monkeys", b"1", b"12345678901 <", b"plain", b"9999 ", b""])
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(TEXT.map(lambda text: (True, text)), st.tuples(st.just(False), TEXT | RAW))), st.data())
 def test_framing_is_recognised_however_it_is_cut(messages: list[tuple[bool, bytes]], data: st.DataObject) -> None:
     stream = b"".join(b"%d %b" % (len(text), text) if counted else text + b"\n" for counted, text in messages)
@@ -185,7 +188,7 @@ def test_datagrams_are_lines(listen: Callable[..., Receiver], udp_name: str, sai
         b"%b 127.0.0.1 su: " % STAMP + b"x" * 60_000,
     ]
     assert (block.source, block.first, source.lines_read) == (udp_name, 1, 3)
-    assert source.bytes_read == sum(map(len, datagrams))
+    assert (source.bytes_taken, source.bytes_read) == (sum(map(len, datagrams)), len(block.data))
     assert (said, source.losses, source.ended) == ([], 0, False)
 
 
@@ -263,6 +266,18 @@ def test_without_a_host_nobody_else_can_send() -> None:
 def test_an_address_that_is_not_understood_is_refused(name: str, said: list[str]) -> None:
     with pytest.raises(ConfigError, match="is not understood; write listen:"):
         open_listener(name, None, said.append)
+
+
+def test_a_message_is_a_line_of_its_own(udp_name: str, said: list[str]) -> None:
+    for reading in (Reading(encoding="utf-16"), Reading(multiline=Multiline(indentation=True))):
+        with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
+            open_listener(udp_name, None, said.append, reading)
+
+
+def test_what_looks_like_another_encoding_is_none(listen: Callable[..., Receiver], udp_name: str) -> None:
+    source = listen(udp_name)
+    udp(udp_name, b"\xff\xfea", b"plain")
+    assert lines_of(source, 2) == [b"\xff\xfea", b"plain"]
 
 
 def test_an_address_that_cannot_be_had_is_refused(

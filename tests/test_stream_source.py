@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import SourceError
 from agent.lines import Block
+from agent.sources.multiline import Multiline
 from agent.sources.place import Place, Seldom
 from agent.sources.reading import Reading
 from agent.sources.stream import Fifo, StandardInput, StreamSource
@@ -56,7 +57,7 @@ def test_lines_come_as_they_are_written_and_the_end_ends_the_last(pipe: tuple[in
     os.close(pipe[1])
     assert lines_of(source) == [b"three", b"last"]
     assert source.ended and source.read() is None and source.finish() is None
-    assert (source.lines_read, source.bytes_read, source.losses) == (4, 19, 0)
+    assert (source.lines_read, source.bytes_read, source.bytes_taken, source.losses) == (4, 19, 19, 0)
     source.close()
     assert said == []
 
@@ -159,10 +160,30 @@ def test_a_mark_that_is_damaged_is_told(pipe: tuple[int, int], said: list[str], 
 def test_one_call_takes_no_more_than_was_asked_for(pipe: tuple[int, int], said: list[str]) -> None:
     source = StandardInput(None, said.append, Reading(10), descriptor=pipe[0])
     os.write(pipe[1], b"x" * 1000)
-    assert source.read(100) is None and source.bytes_read == 100, "an endless line is no reason to go on for ever"
+    assert source.read(100) is None and (source.bytes_taken, source.bytes_read) == (100, 0), (
+        "an endless line is no reason to go on for ever"
+    )
     os.write(pipe[1], b"\0\xff\n")
     assert lines_of(source) == [b"x" * 10]
     assert (source.cut_lines, source.cut_bytes, source.bytes_read) == (1, 992, 1003)
+
+
+def test_records_of_several_lines_and_other_encodings(said: list[str]) -> None:
+    read, write = os.pipe()
+    now = [0.0]
+    reading = Reading(encoding="latin-1", multiline=Multiline(indentation=True, timeout=1.0))
+    source = StandardInput(None, said.append, reading, descriptor=read, clock=lambda: now[0])
+    os.write(write, "fail\n at fü\nnext\n".encode("latin-1"))
+    assert lines_of(source) == ["fail\r at fü".encode()]
+    assert source.read() is None and source.bytes_taken == 17
+    now[0] = 1.5
+    assert lines_of(source) == [b"next"], "nothing came for a second, so the record is complete"
+    os.write(write, b"last\n more")
+    os.close(write)
+    assert len(lines_of(source)) == 1 and source.ended and source.losses == 0
+    source.close()
+    os.close(read)
+    assert said == []
 
 
 def test_what_is_left_of_a_line_is_told_at_the_close(pipe: tuple[int, int], said: list[str]) -> None:
@@ -175,10 +196,11 @@ def test_what_is_left_of_a_line_is_told_at_the_close(pipe: tuple[int, int], said
     assert (source.losses, source.bytes_lost) == (1, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20), max_size=20), st.integers(1, 30))
 def test_lines_do_not_depend_on_how_they_came(pieces: list[bytes], most: int) -> None:
     read, write = os.pipe()
-    source, lines = StandardInput(None, pytest.fail, descriptor=read), []
+    source, lines = StandardInput(None, [].append, Reading(encoding="utf-8"), descriptor=read), []
     for piece in pieces:
         os.write(write, piece)
         while source.descriptors and select.select([read], [], [], 0)[0]:
@@ -190,7 +212,7 @@ def test_lines_do_not_depend_on_how_they_came(pieces: list[bytes], most: int) ->
     text = b"".join(pieces)
     *wanted, last = [line.lstrip(b"\0").removesuffix(b"\r") for line in text.split(b"\n")]
     assert lines == wanted + [last] * (text.split(b"\n")[-1].strip(b"\0") != b"")
-    assert source.bytes_read == len(text) and source.ended
+    assert source.bytes_taken == len(text) and source.ended and not source.endless
 
 
 @pytest.fixture

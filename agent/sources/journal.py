@@ -15,7 +15,7 @@ from agent.errors import SourceError
 from agent.lines import Block, LineSplitter
 from agent.sources.entries import CURSOR, Entry, decode_entry, fields_of, is_left_out, line_of
 from agent.sources.journalctl import LEAVE, Journalctl, ask, command_of
-from agent.sources.place import LiveSource, Place, Seldom, recall
+from agent.sources.place import LiveSource, Place, Seldom, plain, recall
 from agent.sources.reading import PLAIN, Reading
 
 _PIECE = 1 << 16  # bytes of one read
@@ -47,7 +47,7 @@ class JournalSource(LiveSource):
     ) -> None:
         self._command = command_of(name)
         place = recall(mark, JournalPlace, name, say)
-        super().__init__(name, place, say, reading)
+        super().__init__(name, place, say, plain(name, reading))
         self._clock, self._seldom = clock, Seldom(say, clock)
         self._cursor, self._seen = (place.cursor, place.seen) if place else ("", True)
         self._entries: list[Entry] = []
@@ -76,6 +76,7 @@ class JournalSource(LiveSource):
                 self._after_end()
                 break
             taken += len(piece)
+            self.bytes_taken += len(piece)
             self._decode(piece, entries)
         self._tell_errors()
         return self._block(entries)
@@ -94,7 +95,7 @@ class JournalSource(LiveSource):
 
     @property
     def mark(self) -> bytes | None:
-        at = self._splitter.offset, self._splitter.line
+        at = self._lines.offset, self._lines.line
         return msgspec.msgpack.encode(JournalPlace(self._origin, *at, self._cursor, self._seen))
 
     def hurry(self) -> None:
@@ -230,9 +231,7 @@ class JournalSource(LiveSource):
             return None
         self._entries = entries
         self._count_left_out(sum(map(is_left_out, entries)))
-        data = b"".join(map(line_of, entries))
-        self.bytes_read += len(data)
-        return self._counted(self._splitter.feed(data))
+        return self._counted(self._lines.feed(b"".join(map(line_of, entries))))
 
     def _count_left_out(self, count: int) -> None:
         if count:

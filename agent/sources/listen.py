@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 
 from agent.errors import ConfigError, SourceError
-from agent.sources.place import Place, recall
+from agent.sources.place import Place, plain, recall
 from agent.sources.reading import PLAIN, Reading
 from agent.sources.receive import Connections, Datagrams, Receiver
 
@@ -28,6 +28,7 @@ _WAITING = 128  # connections that wait to be accepted
 
 def open_listener(name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN) -> Receiver:
     """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
+    plain(name, reading)  # before anything is bound
     if name.startswith("listen:unix:"):
         path = name.removeprefix("listen:unix:")
         bound, unbind = _bind_unix(name, path), _Unlink(path)

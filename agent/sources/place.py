@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.lines import Block, LineSplitter
+from agent.errors import ConfigError
+from agent.lines import Block
 from agent.sources.contract import Source
-from agent.sources.reading import Reading
+from agent.sources.encoding import UTF_8, find_codec
+from agent.sources.reading import LineReader, Reading
 
 _PAUSE = 60.0  # seconds between two sentences of one kind
 _KINDS = 1000  # of sentences that are remembered
@@ -64,50 +66,43 @@ class Seldom:
         self._say(f"{sentence} ({held} more like this meanwhile)" if held else sentence)
 
 
+def plain(name: str, reading: Reading) -> Reading:
+    """How messages are read, each of which is a line of UTF-8; a ConfigError where something else is asked for."""
+    if reading.multiline is not None or find_codec(reading.encoding, b"", ended=True) != UTF_8:
+        raise ConfigError(
+            f"{name}: encoding and multiline are for files and pipes: here each message is a line of its own"
+        )
+    return Reading(reading.max_line, "utf-8")
+
+
 class LiveSource(Source):
     """A source whose lines are counted on from a place, since nothing tells where in it they stood."""
+
+    endless = False
 
     def __init__(self, name: str, place: Place | None, say: Callable[[str], None], reading: Reading) -> None:
         self.name, self._say, self._reading = name, say, reading
         place = place or Place(new_origin())
         self._origin = place.origin
-        self._splitter = LineSplitter(name, place.offset, place.line, reading.max_line)
+        self._lines = LineReader(name, place.offset, place.line, reading)
 
     def finish(self) -> Block | None:
-        return self._counted(self._splitter.finish())
+        return self._counted(self._lines.finish())
 
     @property
     def mark(self) -> bytes | None:
-        return msgspec.msgpack.encode(Place(self._origin, self._splitter.offset, self._splitter.line))
+        return msgspec.msgpack.encode(Place(self._origin, self._lines.offset, self._lines.line))
 
     @property
     def identity(self) -> str:
         """Names all that came since the state first knew the source; without a state, since the start."""
         return self._origin
 
-    @property
-    def cut_lines(self) -> int:
-        """Lines longer than `max_line`, of which only the head was kept."""
-        return self._splitter.cut_lines
-
-    @property
-    def cut_bytes(self) -> int:
-        """The bytes left out of those lines."""
-        return self._splitter.cut_bytes
-
-    @property
-    def zero_bytes(self) -> int:
-        """NUL bytes left out at the starts of lines."""
-        return self._splitter.zero_bytes
-
     def _counted(self, block: Block | None) -> Block | None:
-        self.lines_read += 0 if block is None else len(block)
+        if block is not None:
+            self.lines_read += len(block)
+            self.bytes_read += block.end - int(block.offsets[0])
+        self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._lines.left_out
+        for remark in self._lines.remarks():
+            self._say(f"{self.name}: {remark}")
         return block
-
-    def _drop_partial(self) -> None:
-        """Says what is lost of a line whose end has not come, where nobody took it by `finish`."""
-        if left := self._splitter.partial:
-            self.losses += 1
-            self.bytes_lost += left
-            self._splitter.finish()
-            self._say(f"{self.name}: the last line has no end; the {left} bytes of it that came are lost")

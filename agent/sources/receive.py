@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from agent.lines import Block
 from agent.sources.framing import SPARE, Framer, Message, one_line
-from agent.sources.place import LiveSource, Place, Seldom
+from agent.sources.place import LiveSource, Place, Seldom, plain
 from agent.sources.reading import Reading
 
 MOST_CONNECTIONS = 256
@@ -30,11 +30,10 @@ class Receiver(LiveSource):
         bound: socket.socket,
         unbind: Callable[[], None],
     ) -> None:
-        super().__init__(name, place, say, reading)
+        super().__init__(name, place, say, plain(name, reading))
         self._socket, self._unbind = bound, unbind
         self._seldom = Seldom(say)
         self._host = socket.gethostname().encode()
-        self._cut_lines = self._cut_bytes = 0
         self._hurried = self._closed = False
 
     def hurry(self) -> None:
@@ -48,28 +47,24 @@ class Receiver(LiveSource):
         self._socket.close()
         self._unbind()
 
-    @property
-    def cut_lines(self) -> int:
-        """Messages longer than `max_line`, of which only the head was kept."""
-        return self._cut_lines
-
-    @property
-    def cut_bytes(self) -> int:
-        """The bytes left out of those messages."""
-        return self._cut_bytes
-
     def _let_go(self) -> None:
         """Gives back what is held besides the socket."""
 
     def _line(self, message: Message, host: bytes) -> bytes:
         text, left_out = one_line(message, host, self._reading.max_line)
-        self._cut_lines += left_out > 0
-        self._cut_bytes += left_out
+        self.cut_lines += left_out > 0
+        self.cut_bytes += left_out
         return text + b"\n" if text else b""
 
     def _block(self, lines: list[bytes]) -> Block | None:
         data = b"".join(lines)
-        return self._counted(self._splitter.feed(data)) if data else None
+        return self._counted(self._lines.feed(data)) if data else None
+
+    def _counted(self, block: Block | None) -> Block | None:
+        cut = self.cut_lines, self.cut_bytes  # of messages, which were cut before they became lines
+        super()._counted(block)
+        self.cut_lines, self.cut_bytes = cut
+        return block
 
 
 class Datagrams(Receiver):
@@ -105,7 +100,7 @@ class Datagrams(Receiver):
                 break
             kept = bytes(memoryview(self._buffer)[:size])
             lines.append(self._line((kept, size - len(kept)), peer[0].encode() if peer else self._host))
-            self.bytes_read += size
+            self.bytes_taken += size
             taken += size + _OVERHEAD
         self._count_dropped()
         return self._block(lines)
@@ -242,7 +237,7 @@ class Connections(Receiver):
             return self._end(connection, f"was broken off ({error.strerror})")
         if not chunk:
             return self._end(connection, "ended")
-        self.bytes_read += len(chunk)
+        self.bytes_taken += len(chunk)
         return [self._line(message, connection.host) for message in connection.framer.feed(chunk)]
 
     def _end(self, connection: _Connection, how: str) -> list[bytes]:

@@ -6,6 +6,7 @@ What was in the pipe, or was read and not yet committed, when the process is kil
 import os
 import select
 import stat
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -23,9 +24,13 @@ _PIECE = 1 << 16  # bytes of one read, as many as a pipe holds by default
 class StreamSource(LiveSource):
     """The lines of a descriptor, as far as it has any without waiting."""
 
-    def __init__(self, name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading) -> None:
+    def __init__(
+        self, name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading, clock: Callable[[], float]
+    ) -> None:
         super().__init__(name, recall(mark, Place, name, say), say, reading)
         self._descriptor = -1
+        self._began, self._hurried = self._lines.offset, False
+        self._clock, self._quiet_since = clock, clock()
 
     @property
     def descriptors(self) -> Collection[int]:
@@ -38,21 +43,42 @@ class StreamSource(LiveSource):
         while taken < most and not self.ended:
             piece = self._take(min(_PIECE, most - taken))
             if piece is None:
-                return None
+                return self._flush()
             taken += len(piece)
-            self.bytes_read += len(piece)
-            if block := self._splitter.feed(piece) if piece else self._at_end():
-                return self._counted(block)
+            if block := self._feed(piece) if piece else self._at_end():
+                return block
         return None
+
+    def hurry(self) -> None:
+        self._hurried = True
 
     def _take(self, most: int) -> bytes | None:
         """What can be read now; empty at the end, None where nothing is there."""
         raise NotImplementedError
 
+    def _feed(self, piece: bytes) -> Block | None:
+        self.bytes_taken += len(piece)
+        self._quiet_since = self._clock()
+        return self._counted(self._lines.feed(piece))
+
+    def _flush(self) -> Block | None:
+        """The record of several lines that is held back, where nothing came for long enough."""
+        if self._reading.multiline is None or self._clock() - self._quiet_since < self._reading.multiline.timeout:
+            return None
+        return self._counted(self._lines.flush())
+
     def _at_end(self) -> Block | None:
         """Called when no byte can come from the descriptor any more: the last line, where no line feed ends it."""
         self.ended = True
-        return self._splitter.finish()
+        return self.finish()
+
+    def _drop_partial(self) -> None:
+        """Says what is lost of a line whose end has not come, where nobody took it by `finish`."""
+        if left := self._began + self.bytes_taken - self._lines.offset:
+            self.losses += 1
+            self.bytes_lost += left
+            self._lines.finish()
+            self._say(f"{self.name}: the last line has no end; the {left} bytes of it that came are lost")
 
 
 class StandardInput(StreamSource):
@@ -63,9 +89,14 @@ class StandardInput(StreamSource):
     """
 
     def __init__(
-        self, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN, descriptor: int = 0
+        self,
+        mark: bytes | None,
+        say: Callable[[str], None],
+        reading: Reading = PLAIN,
+        descriptor: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(STANDARD_INPUT, mark, say, reading)
+        super().__init__(STANDARD_INPUT, mark, say, reading, clock)
         try:
             if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 raise SourceError("standard input is a directory; pipe the log into the command")
@@ -97,17 +128,21 @@ class Fifo(StreamSource):
     whose writers then get EPIPE.
     """
 
-    def __init__(self, path: Path, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN) -> None:
-        super().__init__(str(path), mark, say, reading)
+    def __init__(
+        self,
+        path: Path,
+        mark: bytes | None,
+        say: Callable[[str], None],
+        reading: Reading = PLAIN,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(str(path), mark, say, reading, clock)
         self.path, self.paths = path, (path,)
-        self._hurried, self._told = False, ""
+        self._told = ""
         try:
             self._descriptor = _open_fifo(path)
         except OSError as error:
             raise cannot_read(path, error) from None
-
-    def hurry(self) -> None:
-        self._hurried = True
 
     def close(self) -> None:
         self._drop_partial()
