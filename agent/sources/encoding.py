@@ -19,14 +19,7 @@ _MARKS = {  # Unicode Standard, section 23.8; that of UTF-32 begins with that of
 }
 MARK = max(map(len, _MARKS))  # bytes at the start of a file that tell its encoding
 _STATEFUL = ("iso2022", "hz", "utf-7")  # what a line means may depend on the one before, where that is broken
-_NO_LOGS = (
-    "charmap",
-    "idna",
-    "punycode",
-    "raw-unicode-escape",
-    "undefined",
-    "unicode-escape",
-)  # notations, not encodings
+_NO_LOGS = ("charmap", "idna", "iso2022_kr", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 _REPLACED = "\ufffd"
 
 
@@ -41,7 +34,7 @@ def check_encoding(name: str) -> str:
         feed, codec = b"", "undefined"
     if not feed or codec.startswith(_NO_LOGS) or feed.decode(name) != "\n":
         raise ConfigError(
-            f"encoding: {name!r} is no text encoding that Python knows; "
+            f"encoding: Python knows no text encoding {name!r} whose lines can be read one by one; "
             "leave it out (auto), or name one such as latin-1, cp1252, shift_jis, gb18030 or utf-16-le"
         )
     return name
