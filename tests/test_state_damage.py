@@ -139,11 +139,13 @@ def test_a_log_of_sqlite_that_is_junk_is_set_aside_with_its_database(tmp_path, m
 
 
 def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
-    """Where a source is read to and how many alerts wait, after a start and another one."""
-    for _ in range(2):
-        state = State(folder, say=said.append)
-        found = state.mark("f"), state.backlog("a")
-        state.close()
+    """Where a source is read to and how many alerts wait, after a start that is killed and another one."""
+    state = State(folder, say=said.append)
+    again = State(shutil.copytree(folder, folder.with_name("again")), say=said.append)
+    found = again.mark("f"), again.backlog("a")
+    assert found == (state.mark("f"), state.backlog("a"))
+    again.close()
+    state.close()
     return found
 
 
@@ -420,7 +422,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     if subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode:
         pytest.skip("mounting a file system is not permitted here")
     yield place
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill_disk(state: State, disk: Path) -> Path:

@@ -19,7 +19,7 @@ from conftest import made_up_lines, refusal, run_agent, start_agent, until
 
 from agent.delivery import Delivery
 from agent.errors import ConfigError
-from agent.ledger import Counts
+from agent.ledger import GONE, Counts, memory_name
 from agent.sinks.shown import shown
 from agent.sources.position import Position
 from agent.state import FILE, LOCK, State
@@ -289,6 +289,19 @@ def test_the_name_of_a_sink_is_shown_without_what_may_be_secret(name, word):
     assert re.fullmatch(word, shown(name)) and "hunter" not in shown(name)
 
 
+def test_the_totals_keep_what_was_counted_of_files_that_are_gone(tmp_path):
+    here, gone = Counts(lines_read=3, last_read=7.0), Counts(lines_read=4, rotations=1)
+    state = State(tmp_path / "state")
+    position = msgspec.msgpack.encode(Position(1, 2, "", 30, 4, "", 0))
+    counted = [(memory_name("app.log"), here), (memory_name(GONE), gone)]
+    state.commit(("app.log", position), memory=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
+    state.close()
+    found = read_status(tmp_path / "state")
+    assert [source.counts for source in found.sources] == [here] and found.gone == gone
+    assert found.totals == Counts(lines_read=7, rotations=1, last_read=7.0)
+    assert "files that are gone: 4 lines read, 1 rotations" in show(found).splitlines()
+
+
 def test_two_sinks_at_one_host_are_kept_apart():
     assert len({shown(f"https://example.org/{path}") for path in ("a", "b", "a/", "a?b", os.fsdecode(b"\xff"))}) == 5
 
@@ -361,7 +374,8 @@ def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path, monkeypatch, word):
     (tmp_path / LOCK).write_text(f"{os.getpid()}{word}")
     assert holder(tmp_path) is None
     held = State(tmp_path)
-    assert holder(tmp_path) == os.getpid()
+    held.commit(memory=[("m", b"1")])
+    assert (tmp_path / LOCK).read_text() == f"{os.getpid()} open" and holder(tmp_path) == os.getpid()
     line = (tmp_path / LOCK).stat()
     where = f"{os.major(line.st_dev):02x}:{os.minor(line.st_dev):02x}"
     with monkeypatch.context() as patched:  # in a container the kernel may tell no process
