@@ -12,7 +12,7 @@ import msgspec
 from agent.alerts import escape
 from agent.config import load_config
 from agent.errors import ConfigError
-from agent.ledger import Counts, memory_name
+from agent.ledger import GONE, Counts, memory_name
 from agent.sinks.shown import shown
 from agent.snapshot import seconds_behind
 from agent.sources.position import Position
@@ -58,13 +58,17 @@ class SinkStatus(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """What a state folder tells. agent: the process that holds it; null where none does."""
+    """What a state folder tells. agent: the process that holds it; null where none does.
+
+    gone: counts of the files of patterns that were removed and forgotten, all together; the totals have them too.
+    """
 
     state: str
     agent: int | None
     sources: list[SourceStatus]
     sinks: list[SinkStatus]
     totals: Counts
+    gone: Counts = Counts()
 
 
 def chosen_folder(state: Path | None, config: Path | None) -> Path:
@@ -106,6 +110,8 @@ def show(status: Status) -> str:
     for sink in status.sinks:
         lost = "".join(f", {count} lost ({cause})" for cause, count in sink.lost.items() if count)
         lines.append(f"sink {escape(sink.name)}: {sink.delivered} delivered, {sink.waiting} waiting{lost}")
+    if gone := _told(status.gone):
+        lines.append(f"files that are gone: {gone}")
     return "\n".join([*lines, "total: " + (_told(status.totals) or "nothing counted yet")])
 
 
@@ -157,7 +163,9 @@ def _read(db: sqlite3.Connection, folder: Path, now: float) -> Status:
         )
     sources = [_source(db, os.fsdecode(path), blob, now) for path, blob in _rows(db, "positions", "source, position")]
     sinks = [_sink(db, name, number) for name, number in _rows(db, "sinks", "name, delivered")]
-    return Status(str(folder), holder(folder), sources, sinks, _total([source.counts for source in sources]))
+    gone = _counts(db, GONE)
+    totals = _total([gone, *(source.counts for source in sources)])
+    return Status(str(folder), holder(folder), sources, sinks, totals, gone)
 
 
 def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple]:
@@ -174,6 +182,11 @@ def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> Sourc
     size, backlog = _unread(Path(path), position)
     behind = seconds_behind(counts, backlog, now, now)
     return SourceStatus(path, position.offset, position.line, size, backlog, behind, counts)
+
+
+def _counts(db: sqlite3.Connection, name: str) -> Counts:
+    kept = _memory(db, os.fsencode(memory_name(name)))
+    return Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
 
 
 def _unread(path: Path, position: Position) -> tuple[int | None, int]:
