@@ -1,9 +1,11 @@
 # make run    the agent live on a log that a generator lets grow; make run LOG=/var/log/syslog follows that file instead
 # make test   every test, on the installed wheel
+# make soak   the agent on 200 logs that are rotated while it is killed at random, then random histories; 10 minutes and more
 # make lint   ruff
 # make clean  removes .venv, caches and build output
 PYTHON ?= python3
 LOG ?=
+SOAK_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -12,10 +14,10 @@ WHEEL := $(PIP) install --no-deps --no-build-isolation --force-reinstall .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help python run test lint clean
+.PHONY: help python run test soak lint clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -42,6 +44,18 @@ run: $(VENV)/.cpu
 test: $(VENV)/.test
 	@$(WHEEL)
 	PYTHONSAFEPATH=1 $(BIN)/pytest tests
+
+# Every part runs, whatever the one before found; ODDLINE_SEED and SOAK_SEED repeat one. The script's folder is on its path.
+soak: $(VENV)/.test
+	@$(WHEEL)
+	@code=0; export OMP_NUM_THREADS=1; \
+	echo "== the agent on many logs, for $(SOAK_SECONDS) s"; \
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python benchmarks/soak.py || code=1; export PYTHONSAFEPATH=1; \
+	echo "== 10000 random histories of a log"; \
+	ODDLINE_HISTORIES=10000 $(BIN)/pytest --timeout=0 tests/test_tail_histories.py || code=1; \
+	echo "== 500 random histories of the agent"; \
+	ODDLINE_AGENT_HISTORIES=500 $(BIN)/pytest --timeout=0 tests/test_agent_histories.py || code=1; \
+	exit $$code
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
