@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import require_program, until
+from conftest import environment, require_program, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -392,7 +392,7 @@ def test_journalctl_ends_with_an_agent_that_was_killed(journald: Journald) -> No
         "print(source._process.pid, flush=True)\ntime.sleep(100)"
     )
     command = [sys.executable, "-c", program, journald.name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(None)) as process:
         pid = int(process.stdout.readline())
         process.kill()
     journald.send("one")

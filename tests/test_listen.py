@@ -215,6 +215,24 @@ def test_dropped_datagrams_are_counted(listen: Callable[..., Receiver], udp_name
     assert len(said) == 1 and f"the kernel dropped {200 - got} datagrams" in said[0]
 
 
+def test_a_system_that_fails_at_a_socket_is_told(
+    listen: Callable[..., Receiver], udp_name: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(100, "Network is down")
+
+    source = listen(udp_name)
+    source.hurry()
+    with monkeypatch.context() as broken:
+        broken.setattr(socket.socket, "recvfrom_into", fail)
+        broken.setattr(socket.socket, "getsockopt", fail)
+        assert source.read() is None and source.read() is None and not source.ended
+    assert len(said) == 2 and said[0].endswith("nothing can be received: Network is down; trying again")
+    assert "does not tell how many datagrams it drops" in said[1]
+    udp(udp_name, b"one")
+    assert lines_of(source, 1) == [b"one"]
+
+
 def test_udp_has_a_large_buffer(listen: Callable[..., Receiver], udp_name: str) -> None:
     source = listen(udp_name)
     udp(udp_name, *[b"%04d" % number + b"x" * 1000 for number in range(1000)])

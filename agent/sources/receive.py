@@ -86,6 +86,7 @@ class Datagrams(Receiver):
         self.descriptors = (bound.fileno(),)
         self._buffer = bytearray(reading.max_line + SPARE)
         self._dropped = 0
+        self._counts = bound.family != socket.AF_UNIX  # there the sender waits
         if place is not None and bound.family != socket.AF_UNIX:
             self.losses += 1
             self._say(f"{name}: what was sent while nobody listened is lost, since UDP keeps nothing")
@@ -97,6 +98,9 @@ class Datagrams(Receiver):
                 size, peer = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
             except BlockingIOError:
                 self.ended = self._hurried and not taken
+                break
+            except OSError as error:  # such as a network that went down, told through the socket
+                self._seldom("receive", f"{self.name}: nothing can be received: {error.strerror}; trying again")
                 break
             kept = bytes(memoryview(self._buffer)[:size])
             lines.append(self._line((kept, size - len(kept)), peer[0].encode() if peer else self._host))
@@ -111,9 +115,14 @@ class Datagrams(Receiver):
 
     def _count_dropped(self) -> None:
         """Counts the datagrams for which the socket's buffer had no room (or whose checksum was wrong)."""
-        if self._socket.family == socket.AF_UNIX or self._socket.fileno() < 0:
-            return  # there the sender waits
-        info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
+        if not self._counts or self._socket.fileno() < 0:
+            return
+        try:
+            info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
+        except OSError:
+            self._counts = False
+            self._say(f"{self.name}: this system does not tell how many datagrams it drops: they are lost uncounted")
+            return
         dropped = struct.unpack_from("=I", info, 4 * _DROPS)[0]
         if more := (dropped - self._dropped) & 0xFFFFFFFF:
             self._dropped = dropped
