@@ -38,10 +38,19 @@ class Delivery:
         self._couriers = [_Courier(self._state, sink, self._warn) for sink in sinks]
 
     def replace(self, sinks: Sequence[Sink]) -> None:
-        """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits."""
+        """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits.
+
+        Where the state cannot be written, a StateUnavailable, the sinks stay as they were.
+        """
+        before = [courier.sink for courier in self._couriers]
         self.stop()
-        self._take(sinks)
-        self.start()
+        try:
+            self._take(sinks)
+        except StateUnavailable:
+            self._couriers = [_Courier(self._state, sink, self._warn) for sink in before]
+            raise
+        finally:
+            self.start()
 
     def _note_dropped(self, lost: dict[str, int]) -> None:
         for courier in self._couriers:

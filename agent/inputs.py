@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -67,16 +68,15 @@ class Inputs:
         self._drop_gone()
         return opened
 
-    def store(self, opened: list[Source]) -> None:
-        """Stores where reading starts in new sources, so that a kill before the first lines skips none.
+    def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
+        """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
 
-        And that the patterns were looked at: what comes to them later is read from its start.
+        And that the patterns were looked at: what comes to them later is read from its start. Empty where all is known.
         """
         marks = [(one.name, one.mark) for one in opened if one.mark and self._state.mark(one.name) is None]
         looked = [_seen(wanted) for wanted, _ in self._patterns]
         memory = [(name, b"") for name in looked if self._state.recall(name) is None]
-        if marks or memory:
-            self._state.commit(memory=memory, also=marks)
+        return {"memory": memory, "also": marks} if marks or memory else {}
 
     @property
     def has_patterns(self) -> bool:
@@ -94,7 +94,7 @@ class Inputs:
         if mark is None:
             return []
         names = [alias for alias, name in self._aliases.items() if name == source.name]
-        return [(source.name, mark), *((name, mark) for name in names if _file_key(source) == _path_key(name))]
+        return [(source.name, mark), *((name, mark) for name in names if _path_key(name) in _keys(source))]
 
     def close(self) -> None:
         """Closes every source."""
@@ -126,7 +126,7 @@ class Inputs:
         away = {_key(at): name for name, at in known.items() if at and _key(at) != dict(found)[name]}
         opened = []
         for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
-            holder = next((other.name for other in self.sources.values() if _file_key(other) == key), None)
+            holder = next((other.name for other in self.sources.values() if key in _keys(other)), None)
             if holder is not None:
                 self._aliases[name] = holder
                 continue
@@ -141,13 +141,15 @@ class Inputs:
         """The position from which a file is read that a pattern names.
 
         away: another name whose position is in this file, because it was renamed while nobody looked. A position in a
-        file that another source reads is of no use.
+        file that another source reads is of no use. Neither is told by the inode alone, which may have been used again.
         """
         position = known[name]
         if position is None and away is not None:
-            return known[away]
-        held = {_file_key(source) for source in self.sources.values()}
-        return None if position and _key(position) != key and _key(position) in held else position
+            return known[away] if _fits(name, known[away]) else None
+        return None if position and _key(position) != key and self._is_held(position) else position
+
+    def _is_held(self, position: Position) -> bool:
+        return any(source.is_at(position) for source in self.sources.values() if isinstance(source, FileSource))
 
     def _try(self, name: str, position: Position | None, start: str, reading: Reading) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
@@ -240,8 +242,17 @@ def _key(position: Position | None) -> Key | None:
     return None if position is None else (position.device, position.inode)
 
 
-def _file_key(source: Source) -> Key | None:
-    return _key(source.position) if isinstance(source, FileSource) else None
+def _keys(source: Source) -> set[Key]:
+    return source.keys if isinstance(source, FileSource) else set()
+
+
+def _fits(name: str, position: Position | None) -> bool:
+    """Whether a file has the content that a position was in."""
+    try:
+        with open(name, "rb") as file:
+            return position is not None and not position.misfit(partial(os.pread, file.fileno()))
+    except OSError:
+        return False
 
 
 def _path_key(name: str) -> Key | None:

@@ -1,6 +1,7 @@
 """What this process may have of the host."""
 
 import resource
+from contextlib import suppress
 
 _WANTED = 65_536  # descriptors: a thousand logs, each with a rotated one, and connections
 
@@ -10,4 +11,5 @@ def raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(OSError, ValueError):  # a sandbox may refuse it; then what there is has to do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

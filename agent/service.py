@@ -28,8 +28,10 @@ from agent.sources.watch import Watcher, Woken
 from agent.state import State
 from agent.telling import say, speaker
 
-_LOOK = 1.0  # seconds after which files are looked at without any event
+_LOOK = 1.0  # seconds after which sources that may have something new are looked at without any event
+_FULL_LOOK = 10.0  # seconds after which those are too that only an event can bring something new to
 _SEARCH = 10.0  # seconds after which new files of patterns are looked for without any event
+_FINISH = 1.0  # seconds for what sockets and pipes hold at the end
 _DRAIN = 6.0  # seconds for delivery at the end
 _CLOSE = 2.0  # seconds for the sinks to end after that
 _REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
@@ -49,7 +51,7 @@ class Service:
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self._reloads = {"done": 0, "refused": 0}
-        self._next_remarks = self._next_look = self._next_search = 0.0
+        self._next_remarks = self._next_look = self._next_full_look = self._next_search = 0.0
         self._began, self._started = time.monotonic(), time.time()
         _check(config, scores)
         raise_file_limit()
@@ -85,7 +87,8 @@ class Service:
         for source in opened:
             self._ledger.open(source.name)
             self._restore(source)
-        self._inputs.store(opened)
+        if starts := self._inputs.starts(opened):
+            self._store(lambda: self._state.commit(**starts))
 
     def _restore(self, source: Source) -> None:
         name, window = source.name, self._pipeline.bundle.manifest.window
@@ -96,7 +99,8 @@ class Service:
 
     def _forget(self, name: str) -> None:
         memories = [*self._pipeline.forget(name), memory_name(name)]
-        self._state.forget(name, memories, self._ledger.retire(name))
+        retired = self._ledger.retire(name)
+        self._store(lambda: self._state.forget(name, memories, retired))
         self._idle.pop(name, None)
 
     def stop(self, *_: object) -> None:
@@ -126,6 +130,7 @@ class Service:
                 notify("READY=1\nSTATUS=" + self._status())
                 self._loop()
                 notify("STOPPING=1")
+                self._finish()
             finally:
                 self._monitor.ready = False
                 undelivered = self._end()
@@ -141,33 +146,44 @@ class Service:
                 self._reload()
                 active = self._hurry()
             active |= self._wanted(woken)
-            active = {name for name in active if self._step(name, woken)}
+            if self._state.fault is not None:
+                raise self._state.fault
+            active = {name for name in self._in_order(active) if self._step(name, woken)}
             if not active and self._is_done():
-                return self._finish()
+                return
             woken = self._watcher.wait(0.0 if active else max(0.0, self._next_look - time.monotonic()))
+
+    def _in_order(self, names: set[str]) -> list[str]:
+        """As they are configured."""
+        return [name for name in self._inputs.sources if name in names]
 
     def _hurry(self) -> set[str]:
         """All sources are to be read; in a run that does not wait they learn it."""
         for source in self._inputs.sources.values() if self._once else ():
             source.hurry()
-        self._next_look = 0.0
+        self._next_look = self._next_full_look = 0.0
         return set(self._inputs.sources)
 
     def _wanted(self, woken: Woken | None) -> set[str]:
-        """The sources that may have something new: those with an event, and once in a while all."""
+        """The sources that may have something new: with an event, unsettled ones every second, in a while all."""
         self._search(woken)
-        sources = self._inputs.sources
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _LOOK
-            self._beat()
-            return set(sources)
-        if woken is None:
-            return set()
+        return self._due() if woken is None else self._due() | self._woken(woken)
+
+    def _woken(self, woken: Woken) -> set[str]:
         return {
             name
-            for name, source in sources.items()
+            for name, source in self._inputs.sources.items()
             if not woken.paths.isdisjoint(source.paths) or not woken.descriptors.isdisjoint(source.descriptors)
         }
+
+    def _due(self) -> set[str]:
+        now = time.monotonic()
+        if now < self._next_look:
+            return set()
+        self._beat()
+        self._next_look, every = now + _LOOK, now >= self._next_full_look
+        self._next_full_look = now + _FULL_LOOK if every else self._next_full_look
+        return {name for name, source in self._inputs.sources.items() if every or not source.settled}
 
     def _search(self, woken: Woken | None) -> None:
         """Looks for new files of patterns after an event in their directories, and once in a while."""
@@ -202,12 +218,13 @@ class Service:
         if block is not None:
             self._take(source, block)
         elif memory := self._ledger.look(source):
-            self._store(memory=[memory], also=self._inputs.marks(source))
+            marks = self._inputs.marks(source)
+            self._store(lambda: self._state.commit(memory=[memory], also=marks))
         return block is not None
 
     def _suspect(self, source: Source, grown: bool) -> None:
         """Tells the watcher of a file that had nothing new at the last look and now has, without any event."""
-        if grown and self._idle.get(source.name) == source.identity:
+        if grown and not source.descriptors and self._idle.get(source.name) == source.identity:
             for path in source.paths:
                 self._watcher.missed(path)
         self._idle[source.name] = "" if grown else source.identity
@@ -216,13 +233,19 @@ class Service:
         sources = self._inputs.sources.values()
         if all(source.ended for source in sources) and not self._inputs.has_patterns:
             return True
-        return self._once and all(source.ended or source.endless for source in sources)
+        return self._once and all(source.ended or source.durable for source in sources)
 
     def _finish(self) -> None:
-        """Takes unterminated last lines, unless a later run can see them completed."""
+        """Takes what would be gone: what sockets and pipes still hold, and last lines that no line feed ends.
+
+        But not where a later run can see them completed.
+        """
+        deadline = time.monotonic() + _FINISH
         for source in self._inputs.sources.values():
-            block = source.finish() if source.ended or self._config.state is None else None
-            if block is not None:
+            while not source.durable and time.monotonic() < deadline and (block := source.read()):
+                self._take(source, block)
+            waits = source.durable and (self._stopped or self._config.state is not None)
+            if not waits and (block := source.finish()):
                 self._take(source, block)
 
     def _take(self, source: Source, block: Block) -> None:
@@ -230,7 +253,8 @@ class Service:
         alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone(), source.fields)
         changes = self._pipeline.changes(scored)
         memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
-        self._store(None, changes.streams, changes.ended, memory, alerts, self._inputs.marks(source))
+        marks = self._inputs.marks(source)
+        self._store(lambda: self._state.commit(None, changes.streams, changes.ended, memory, alerts, marks))
         if self._scores is not None:
             self._scores.write(line_records(scored))
         self._tell_format(block)
@@ -240,12 +264,12 @@ class Service:
         self._bytes += len(block.data)
         self._alerts += len(alerts)
 
-    def _store(self, *change: object, **more: object) -> None:
-        """Commits a change, as soon as the state can be written: until then nothing more is read, and nothing lost."""
+    def _store(self, change: Callable[[], None]) -> None:
+        """Changes the state, as soon as it can be written: until then nothing more is read, and nothing lost."""
         told = ""
         while True:
             try:
-                self._state.commit(*change, **more)
+                change()
             except StateUnavailable as error:
                 if self._stopped or self._once:
                     raise
@@ -298,7 +322,7 @@ class Service:
             if source.name not in fresh:
                 self._restore(source)
         self._welcome(opened)
-        self._delivery.replace(setup.sinks)
+        self._store(lambda: self._delivery.replace(setup.sinks))
         self._watch()
 
     def _tell_format(self, block: Block) -> None:

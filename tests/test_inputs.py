@@ -1,5 +1,6 @@
 """Which files a configuration and its patterns name, and that each of their lines is read once."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Reader:
 
     def start(self) -> None:
         self.inputs = Inputs(self.state, self._forget, self.said.append)
-        self.inputs.store(self.inputs.configure(self.config))
+        self.state.commit(**self.inputs.starts(self.inputs.configure(self.config)))
         for source in self.inputs.sources.values():
             source.hurry()
 
@@ -37,7 +38,7 @@ class Reader:
 
     def look(self) -> None:
         opened = self.inputs.look()
-        self.inputs.store(opened)
+        self.state.commit(**self.inputs.starts(opened))
         for source in opened:
             source.hurry()
 
@@ -269,3 +270,71 @@ def test_a_configuration_that_cannot_be_had_changes_nothing(tmp_path, make):
     with pytest.raises(SourceError, match="is a directory"):
         reader.inputs.configure(AgentConfig(sources=[str(tmp_path / "new"), str(tmp_path)]))
     assert reader.read() == [b"a 1"]
+
+
+def create_as(inode: int, path: Path) -> None:
+    """Creates a file that gets an inode which has just become free."""
+    others = []
+    for number in range(2000):
+        path.touch()
+        if path.stat().st_ino == inode:
+            break
+        others.append(path.rename(path.with_name(f"other-{number}")))
+    else:
+        pytest.skip("this file system does not use an inode again soon")
+    for other in others:
+        other.unlink()
+
+
+def compress(log: Path) -> int:
+    """Rotates and compresses a log; the inode that is free then."""
+    packed, inode = log.with_name(f"{log.name}.1.gz"), log.stat().st_ino
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    os.utime(packed, ns=(log.stat().st_atime_ns, log.stat().st_mtime_ns))
+    held = log.rename(log.with_name("held"))
+    log.touch()
+    held.unlink()
+    return inode
+
+
+@pytest.mark.parametrize(("packed", "renamed"), [("a.log", "b.log"), ("b.log", "a.log")])
+def test_an_inode_that_another_log_got_meanwhile_confuses_nobody(tmp_path, make, packed, renamed):
+    """While the agent is away a log is compressed, and the next file of another one gets its inode."""
+    packed, renamed = tmp_path / packed, tmp_path / renamed
+    for log in (packed, renamed):
+        write(log, *(f"{log.name} {number}" for number in range(20)))
+    reader = make(tmp_path / "*.log")
+    assert len(reader.read()) == 40
+    reader.inputs.close()
+    for log in (packed, renamed):
+        write(log, f"{log.name} last of the old file")
+    renamed.rename(tmp_path / f"{renamed.name}.1")
+    create_as(compress(packed), renamed)
+    for log in (packed, renamed):
+        write(log, f"{log.name} first of the new file")
+    reader.start()
+    found = reader.read()
+    expected = [
+        f"{log.name} {which} file".encode()
+        for log in (packed, renamed)
+        for which in ("last of the old", "first of the new")
+    ]
+    assert sorted(found) == sorted(expected)
+    assert not sum(source.losses for source in reader.inputs.sources.values()), reader.said
+
+
+@pytest.mark.parametrize("folder", ["", "new"])
+def test_a_new_log_with_the_inode_of_an_old_one_is_no_rest_of_it(tmp_path, make, folder):
+    """Of the same pattern, or of another one that is looked at first."""
+    old, new = tmp_path / "a.log", tmp_path / folder / "b.log"
+    new.parent.mkdir(exist_ok=True)
+    write(old, *(f"old {number}" for number in range(20)))
+    reader = make(tmp_path / "new" / "*.log", tmp_path / "*.log")
+    assert len(reader.read()) == 20
+    reader.inputs.close()
+    write(old, "old, the last of the file")
+    create_as(compress(old), new)
+    write(new, "new")
+    reader.start()
+    assert sorted(reader.read()) == [b"new", b"old, the last of the file"]
+    assert not sum(source.losses for source in reader.inputs.sources.values()), reader.said

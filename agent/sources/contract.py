@@ -13,8 +13,9 @@ class Source:
     paths        files whose change may bring something new
     descriptors  what becomes readable when there is something new
     ended        whether nothing can ever come any more
+    settled      whether nothing new can come without an event, so that a look once in a while is enough
     is_open      whether it holds what it reads from
-    endless      whether a run that does not wait may end with more to come: of a file, but not of a pipe
+    durable      whether it keeps what is not read for a later run, as a file does and a pipe does not
 
     Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
     and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
@@ -27,8 +28,9 @@ class Source:
     paths: Collection[Path] = ()
     descriptors: Collection[int] = ()
     ended = False
-    endless = True
+    durable = True
     is_open = True
+    settled = False
     bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
 

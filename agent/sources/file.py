@@ -62,6 +62,10 @@ class FileSource(Source):
     def read(self, most: int = 1 << 20) -> Block | None:
         return None if self._is_idle() else self._count(self._read(most))
 
+    @property
+    def settled(self) -> bool:
+        return bool(self._idle)
+
     def _is_idle(self) -> bool:
         """Whether one stat tells that nothing changed since nothing was new: what a look at most files costs."""
         try:
@@ -87,6 +91,24 @@ class FileSource(Source):
     @property
     def is_open(self) -> bool:
         return self._file is not None
+
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """Device and inode of the open file, which no other file has; while it is a copy, of the path's file too."""
+        if self._file is None:
+            return set()
+        keys = {self._file.key}
+        with suppress(OSError):
+            status = os.stat(self.path) if self._file.copied else None
+            keys |= {(status.st_dev, status.st_ino)} if status else set()
+        return keys
+
+    def is_at(self, position: Position) -> bool:
+        """Whether a position is in the open file, told by its content too: an inode may have been used again."""
+        file = self._file
+        if file is None or file.copied or file.key != (position.device, position.inode):
+            return False
+        return not file.misfit(position)
 
     @property
     def identity(self) -> str:

@@ -78,7 +78,7 @@ def plain(name: str, reading: Reading) -> Reading:
 class LiveSource(Source):
     """A source whose lines are counted on from a place, since nothing tells where in it they stood."""
 
-    endless = False
+    durable = False
 
     def __init__(self, name: str, place: Place | None, say: Callable[[str], None], reading: Reading) -> None:
         self.name, self._say, self._reading = name, say, reading
