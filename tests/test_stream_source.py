@@ -212,7 +212,7 @@ def test_lines_do_not_depend_on_how_they_came(pieces: list[bytes], most: int) ->
     text = b"".join(pieces)
     *wanted, last = [line.lstrip(b"\0").removesuffix(b"\r") for line in text.split(b"\n")]
     assert lines == wanted + [last] * (text.split(b"\n")[-1].strip(b"\0") != b"")
-    assert source.bytes_taken == len(text) and source.ended and not source.endless
+    assert source.bytes_taken == len(text) and source.ended and not source.durable
 
 
 @pytest.fixture
