@@ -272,18 +272,19 @@ def test_a_configuration_that_cannot_be_had_changes_nothing(tmp_path, make):
     assert reader.read() == [b"a 1"]
 
 
-def create_as(inode: int, path: Path) -> None:
-    """Creates a file that gets an inode which has just become free."""
+def create_as(inode: int, path: Path, folder: Path) -> None:
+    """Creates a file that gets an inode which has just become free in a folder."""
     others = []
     for number in range(2000):
-        path.touch()
-        if path.stat().st_ino == inode:
+        others.append(folder / f"other-{number}")
+        others[-1].touch()
+        if others[-1].stat().st_ino == inode:
+            others.pop().rename(path)
             break
-        others.append(path.rename(path.with_name(f"other-{number}")))
-    else:
-        pytest.skip("this file system does not use an inode again soon")
     for other in others:
         other.unlink()
+    if not path.exists():
+        pytest.skip("this file system does not use an inode again soon")
 
 
 def compress(log: Path) -> int:
@@ -309,7 +310,7 @@ def test_an_inode_that_another_log_got_meanwhile_confuses_nobody(tmp_path, make,
     for log in (packed, renamed):
         write(log, f"{log.name} last of the old file")
     renamed.rename(tmp_path / f"{renamed.name}.1")
-    create_as(compress(packed), renamed)
+    create_as(compress(packed), renamed, tmp_path)
     for log in (packed, renamed):
         write(log, f"{log.name} first of the new file")
     reader.start()
@@ -333,7 +334,7 @@ def test_a_new_log_with_the_inode_of_an_old_one_is_no_rest_of_it(tmp_path, make,
     assert len(reader.read()) == 20
     reader.inputs.close()
     write(old, "old, the last of the file")
-    create_as(compress(old), new)
+    create_as(compress(old), new, tmp_path)
     write(new, "new")
     reader.start()
     assert sorted(reader.read()) == [b"new", b"old, the last of the file"]

@@ -98,6 +98,10 @@ class OpenFile:
         self.device, self.inode = position.device, position.inode
         return ""
 
+    def misfit(self, position: Position) -> str:
+        """What in its content speaks against a position in it; empty where nothing does."""
+        return position.misfit(self._pread)
+
     @property
     def position(self) -> Position:
         """Where to go on after the blocks handed out so far: at the start of the incomplete line or record."""
