@@ -98,12 +98,13 @@ class Logs:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it; every line is complete then. A second call does nothing."""
+        """Ends it; every line is complete then, and every log is there. A second call does nothing."""
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
         for log in self.every:
-            self._settle(log)
+            self._put(log, self._line(log) if log.old and not log.path.exists() else log.rest)
+            log.rest = b""
             self._close(log)
 
     def _run(self) -> None:
