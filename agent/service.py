@@ -24,9 +24,9 @@ from agent.scores import JsonLines, line_records
 from agent.setup import Setup, prepare
 from agent.snapshot import take_snapshot
 from agent.sources.contract import Source
-from agent.sources.watch import Watcher, Woken
 from agent.state import State
 from agent.telling import say, speaker
+from agent.watching import Watcher, Woken
 
 _LOOK = 1.0  # seconds after which sources that may have something new are looked at without any event
 _FULL_LOOK = 10.0  # seconds after which those are too that only an event can bring something new to

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import agent.outbox
 import agent.state
+import agent.state.outbox
 from agent.errors import ConfigError, SinkError, StateUnavailable
 from agent.state import FILE, State
 
@@ -85,7 +85,7 @@ def test_an_alert_is_queued_once(state, make_alert):
 
 
 def test_the_ids_that_are_remembered_are_bounded(state, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.outbox, "MAX_RECENT", 5)
+    monkeypatch.setattr(agent.state.outbox, "MAX_RECENT", 5)
     state.register_sinks(["a"])
     state.commit(alerts=[make_alert(n) for n in range(20)])
     assert state.backlog("a") == 20

@@ -14,12 +14,12 @@ import pytest
 from conftest import require_program, until
 
 import agent.delivery
-import agent.state_damage
+import agent.state.damage
 from agent.delivery import Delivery
 from agent.errors import ConfigError, SinkError, StateDamaged, StateUnavailable
 from agent.sources.position import Position
 from agent.state import FILE, LOCK, State
-from agent.state_lock import StateLock
+from agent.state.lock import StateLock
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 POSITION = msgspec.msgpack.encode(Position(1, 2, "3:abc", 700, 8))
@@ -214,7 +214,7 @@ def test_rows_that_cannot_be_read_are_damage(tmp_path, make_alert, change, why):
 
 
 def test_three_damaged_states_are_kept_and_none_is_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setattr("agent.state_damage.time.strftime", lambda form: "20260309T031245")
+    monkeypatch.setattr("agent.state.damage.time.strftime", lambda form: "20260309T031245")
     said: list[str] = []
     for number in range(5):
         (tmp_path / FILE).write_bytes(b"junk %d" % number)
@@ -232,7 +232,7 @@ def test_three_damaged_states_are_kept_and_none_is_overwritten(tmp_path, monkeyp
 
 
 def test_a_large_state_is_checked_only_after_an_unclean_end(tmp_path, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.state_damage, "CHECKED_ALWAYS", 1000)
+    monkeypatch.setattr(agent.state.damage, "CHECKED_ALWAYS", 1000)
     for how in (ended, left_by_kill):
         folder = how(tmp_path, make_alert)
         db = sqlite3.connect(folder / FILE)
@@ -402,7 +402,7 @@ def test_a_migration_that_breaks_off_changes_nothing_and_is_made_again(tmp_path,
     version_1(tmp_path / "old", [make_alert(1), make_alert(2)]).close()
     broken = {1: "CREATE TABLE lost (sink); CREATE TABLE extra (a); INSERT INTO nowhere VALUES (1);"}
     with monkeypatch.context() as patched:
-        patched.setattr("agent.state_schema._MIGRATIONS", broken)
+        patched.setattr("agent.state.schema._MIGRATIONS", broken)
         with pytest.raises(ConfigError, match="cannot be opened: no such table: nowhere"):
             State(tmp_path / "old")
     db = sqlite3.connect(tmp_path / "old" / FILE)

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 from watchdog.observers import inotify_c
 
-from agent.sources import inotify, mounts
-from agent.sources.coverage import POLL, RETRY
 from agent.sources.file import FileSource
-from agent.sources.mounts import Mount, Mounts, parse_mounts
-from agent.sources.watch import Watcher, Woken
+from agent.watching import Watcher, Woken, inotify, mounts
+from agent.watching.coverage import POLL, RETRY
+from agent.watching.mounts import Mount, Mounts, parse_mounts
 from tests.conftest import require_program
 
 LONG, SHORT = 30.0, 0.2  # seconds: an event must come within the one, none may come within the other
@@ -389,7 +388,7 @@ def test_limits_of_inotify_lead_to_polling_until_it_works(
 _AT_THE_LIMIT = """
 import os, sys
 from pathlib import Path
-from agent.sources.watch import Watcher
+from agent.watching import Watcher
 Path("/proc/sys/user/max_inotify_{kind}").write_text("{most}")
 said = []
 watcher = Watcher(said.append)

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from agent.sources.inotify import CONTENT, SELF
-from agent.sources.mounts import Mount, Mounts
-from agent.sources.suspicion import Suspicion
-from agent.sources.watches import Watches
-from agent.sources.way import Use, trace, trace_folder
+from agent.watching.inotify import CONTENT, SELF
+from agent.watching.mounts import Mount, Mounts
+from agent.watching.suspicion import Suspicion
+from agent.watching.watches import Watches
+from agent.watching.way import Use, trace, trace_folder
 
 POLL = 0.5  # seconds between two looks where no events can be had
 RETRY = 60.0  # seconds until all watches are set again, and those that failed are tried again

@@ -4,7 +4,7 @@ import errno
 import os
 from typing import NamedTuple
 
-from agent.sources.inotify import CONTENT, SELF, STRUCTURE
+from agent.watching.inotify import CONTENT, SELF, STRUCTURE
 
 ANY = b"/"  # stands for every name in a directory; no file can have it
 _MOST_LINKS = 40  # as the kernel allows (path_resolution(7))

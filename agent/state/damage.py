@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ConfigError
-from agent.state_lock import DAMAGED, OPEN, StateLock
-from agent.state_schema import APPLICATION, DAMAGES, SCHEMA_VERSION, tables
+from agent.state.lock import DAMAGED, OPEN, StateLock
+from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION, tables
 
 KEPT = 3  # damaged states
 CHECKED_ALWAYS = 64_000_000  # bytes: what is read in a second; a larger state is checked only after an unclean end

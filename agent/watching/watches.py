@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 
-from agent.sources.inotify import GONE, SELF, STRUCTURE, Inotify, Mask
-from agent.sources.way import ANY, Use
+from agent.watching.inotify import GONE, SELF, STRUCTURE, Inotify, Mask
+from agent.watching.way import ANY, Use
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from agent import outbox
 from agent.alerts import Alert
 from agent.errors import SinkError, StateDamaged, StateUnavailable
-from agent.state_file import FILE, open_memory, open_state, remedy
-from agent.state_lock import DAMAGED, LOCK, OPEN, StateLock
-from agent.state_schema import APPLICATION, DAMAGES, SCHEMA_VERSION
+from agent.state import outbox
+from agent.state.file import FILE, open_memory, open_state, remedy
+from agent.state.lock import DAMAGED, LOCK, OPEN, StateLock
+from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION
 
 __all__ = ["APPLICATION", "FILE", "LOCK", "MAX_OUTBOX", "SCHEMA_VERSION", "State"]
 MAX_OUTBOX = 100_000  # alerts

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.state_damage import find_damage, set_aside, sync_folder, tell_lost_log
-from agent.state_lock import StateLock
-from agent.state_schema import DAMAGES, create, migrate
+from agent.state.damage import find_damage, set_aside, sync_folder, tell_lost_log
+from agent.state.lock import StateLock
+from agent.state.schema import DAMAGES, create, migrate
 
 FILE = "oddline.sqlite3"
 _NEW = f"{FILE}.new"  # while its tables are made, so that an empty file is never one that was only begun

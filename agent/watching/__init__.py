@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.sources.coverage import POLL, Coverage, Key
+from agent.watching.coverage import POLL, Coverage, Key
 
 FOLDER_POLL = 5.0  # seconds between two looks into a folder where no events can be had: a glob is dearer than a read
 _NAP = 0.02  # seconds without a look at the events after they told only of files that nobody follows
