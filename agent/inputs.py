@@ -15,6 +15,7 @@ from agent.sources.file import FileSource
 from agent.sources.patterns import folders, is_pattern, is_url, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
+from agent.sources.rotated import logs_of
 from agent.state import State
 
 Key = tuple[int, int]  # device and inode
@@ -63,8 +64,9 @@ class Inputs:
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
             followed = frozenset(Path(name) for name in self.sources)
-            found = [(str(path), key) for path, key in matches(wanted.path, followed) if path not in followed]
-            opened += self._meet(found, wanted, reading)
+            new = [(path, key) for path, key in matches(wanted.path, followed) if path not in followed]
+            found = {self._name(path): key for path, key in new}
+            opened += self._meet([*found.items()], wanted, reading)
         self._drop_gone()
         return opened
 
@@ -118,6 +120,11 @@ class Inputs:
     def _mark(self, name: str) -> bytes | None:
         """Where an open source is now, whose last block is stored, else what the state holds."""
         return self.sources[name].mark if name in self.sources else self._state.mark(name)
+
+    def _name(self, path: Path) -> str:
+        """The log of which a file is a rotation, where the state knows that and it is not there at present."""
+        known = (str(log) for log in logs_of(path) if self._state.mark(str(log)) is not None)
+        return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
 
     def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
         """Opens files that a pattern names, those first that the state knows as they are."""

@@ -339,3 +339,22 @@ def test_a_new_log_with_the_inode_of_an_old_one_is_no_rest_of_it(tmp_path, make,
     reader.start()
     assert sorted(reader.read()) == [b"new", b"old, the last of the file"]
     assert not sum(source.losses for source in reader.inputs.sources.values()), reader.said
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_the_rest_of_a_log_that_was_renamed_and_has_no_successor_yet_is_read_once(tmp_path, make, comes_back):
+    """By a pattern that matches the rotated files too."""
+    log = tmp_path / "a.log"
+    write(log, *(f"old {number}" for number in range(20)))
+    reader = make(tmp_path / "*")
+    assert len(reader.read()) == 20
+    reader.inputs.close()
+    write(log, "the last of the old file")
+    log.rename(tmp_path / "a.log.1")
+    (tmp_path / "a.log.2").write_text("older\n")
+    reader.start()
+    assert reader.read() == [b"the last of the old file"]
+    if comes_back:
+        write(log, "the first of the new file")
+        assert reader.read() == [b"the first of the new file"]
+    assert {name for name, _ in reader.got} == {"a.log"}

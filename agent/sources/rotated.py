@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -61,8 +62,11 @@ def _place(suffix: str) -> tuple[str, int, str]:
 
 def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None:
     """The log beside a file of which that is a rotation by its name, where it is one of `known` or exists, or None."""
+    return next((log for log in logs_of(path) if log in known or log.exists()), None)
+
+
+def logs_of(path: Path) -> Iterator[Path]:
+    """The logs of which a file may be a rotation by its name, whether they exist or not."""
     for cut in (place for place in range(1, len(path.name)) if path.name[place] in ".-"):
-        log = path.with_name(path.name[:cut])
-        if _SUFFIX.fullmatch(path.name[cut:]) and (log in known or log.exists()):
-            return log
-    return None
+        if _SUFFIX.fullmatch(path.name[cut:]):
+            yield path.with_name(path.name[:cut])
