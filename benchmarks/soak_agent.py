@@ -17,6 +17,7 @@ from typing import NamedTuple
 _COMMAND = [sys.executable, "-c", "from agent.cli import main; main()"]
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 SEEN_AFTER = 10.0  # seconds without a kill after which the agent must have seen what was there before them
+_WAYS = {"SIGKILL": 8, "SIGTERM": 2, "SIGHUP": 2}  # how often each signal comes
 _STUCK = 60.0  # seconds that a start or an end may take
 
 
@@ -38,7 +39,7 @@ class Run(NamedTuple):
 
 
 class Agent:
-    """Runs `agent run --config` and, unless it is to be left alone, hits it at random times, drawn from a seed."""
+    """Runs `agent run --config`, and sends it signals at random times, SIGKILL about every so many seconds."""
 
     def __init__(self, work: Path, sources: list[str], every: float, seed: int) -> None:
         self.work, self.state, self.alerts, self.config = work, work / "state", work / "alerts", work / "agent.yaml"
@@ -93,7 +94,7 @@ class Agent:
                 self._hit(now)
 
     def _pause(self) -> float:
-        return self._draw.uniform(0.2, 1.8) * self._every
+        return self._draw.uniform(0.2, 1.8) * self._every * _WAYS["SIGKILL"] / sum(_WAYS.values())
 
     def _start(self) -> None:
         self._samples, self._used, self._ready, self._asked = [], 0.0, 0.0, 0.0
@@ -117,7 +118,7 @@ class Agent:
             self._kill(f"the agent was not ready {_STUCK:.0f} s after its start")
 
     def _hit(self, now: float) -> None:
-        way = self._draw.choices(["SIGKILL", "SIGTERM", "SIGHUP"], [8, 2, 2])[0]
+        way = self._draw.choices([*_WAYS], [*_WAYS.values()])[0]
         if way == "SIGHUP":
             self.events[way] += 1
             self._process.send_signal(signal.SIGHUP)

@@ -40,7 +40,7 @@ class Report:
 
     def equal(self, name: str, found: int, due: int) -> None:
         """A row of a number that must be `due`."""
-        self.add(name, f"{found:,} of {due:,}")
+        self.add(name, f"{found:,} of {due:,}" if due else found)
         if found != due:
             self.faults.append(f"{name}: {found:,} where {due:,} are due ({found - due:+,})")
 
@@ -80,6 +80,16 @@ def check_counts(report: Report, logs: Logs, status: dict[str, Any]) -> None:
     report.equal("bytes that the status calls unread", behind, 0)
 
 
+def check_metrics(report: Report, served: str, status: dict[str, Any]) -> None:
+    """What the agent served last at /metrics against what it kept."""
+    kept = {source["path"]: source["counts"] for source in status["sources"]}
+    for name in ("lines_read", "bytes_read", "alerts"):
+        found = dict(re.findall(rf'^oddline_{name}_total{{source="(.*)"}} (\d+)$', served, re.MULTILINE))
+        wrong = [path for path, counts in kept.items() if path in found and counts[name] != int(found[path])]
+        missing = [path for path in kept if Path(path).exists() and path not in found]
+        report.equal(f"logs of which the metric {name} is missing or another one", len(wrong + missing), 0)
+
+
 def check_alerts(report: Report, logs: Logs, agent: Agent, status: dict[str, Any], reference: Path | None) -> None:
     """Every alert once, repeated after a kill at most, and of the line that it names."""
     told, torn = read_alerts(agent.alerts)
@@ -107,7 +117,7 @@ def _check_lines(report: Report, logs: Logs, alerts: list[Told]) -> None:
     """An alert names the log, the byte and the line at which its line was written; no line has two alerts."""
     numbers = Counter(map(_number, alerts))
     report.equal("lines with two alerts", sum(count > 1 for count in numbers.values()), 0)
-    wrong = [alert for alert in alerts if str(logs.every[logs.owner[_number(alert)]].path) != alert.source]
+    wrong = [alert for alert in alerts if _source(logs, _number(alert)) != alert.source]
     report.equal("alerts that name another log", len(wrong), 0)
     odd = [alert for alert in alerts if _number(alert) in logs.odd]
     misplaced = [one for one in odd if logs.odd[_number(one)] != (one.offset, one.line)]
@@ -117,13 +127,20 @@ def _check_lines(report: Report, logs: Logs, alerts: list[Told]) -> None:
     report.add("odd lines with an alert", f"{len(odd):,} of {len(logs.odd):,}")
 
 
+def _source(logs: Logs, number: int) -> str:
+    """The log to which a line was written; empty for a number that no line has."""
+    return str(logs.every[logs.owner[number]].path) if 0 <= number < logs.lines else ""
+
+
 def _compare(report: Report, found: set[int], due: set[int]) -> None:
     report.equal("alerts that an agent also has which reads it all at one go", len(found & due), len(due))
     report.equal("alerts that it has not", len(found - due), 0)
 
 
 def _number(alert: Told) -> int:
-    return int(_NUMBER.search(alert.message)[1])
+    """The number of the line of an alert; -1 where it has none."""
+    found = _NUMBER.search(alert.message)
+    return int(found[1]) if found else -1
 
 
 def read_alerts(file: Path) -> tuple[list[tuple[int, Told]], int]:
@@ -146,7 +163,7 @@ def _killed_between(runs: list[Run], first: int, again: int) -> bool:
 def check_resources(report: Report, agent: Agent, lag: float) -> None:
     """Memory and file handles that stay as they are, and how fast the agent was."""
     samples = [sample for run in agent.runs for sample in run.samples]
-    report.add("peak of the resident memory", f"{max(one.resident for one in samples) / 1e6:.0f} MB")
+    report.add("peak of the resident memory", f"{max((one.resident for one in samples), default=0) / 1e6:.0f} MB")
     for rank, run in enumerate(sorted(agent.runs, key=_length, reverse=True)[:3]):
         warm = [one for one in run.samples if one.age >= WARM]
         if len(warm) >= 30:
@@ -161,7 +178,7 @@ def check_resources(report: Report, agent: Agent, lag: float) -> None:
     if quarter:
         before, after = statistics.median(settled[:quarter]), statistics.median(settled[-quarter:])
         report.most("open file handles, median of the last quarter", after, 1.1 * before + 10, f" after {before:.0f}")
-    report.add("share of one core", f"{100 * agent.cpu / agent.up:.1f} %")
+    report.add("share of one core", f"{100 * agent.cpu / max(agent.up, 1e-9):.1f} %")
     report.add("longest backlog, restarts included", f"{lag:.1f} s")
     report.add("slowest start after an end", f"{max(agent.starts, default=0.0):.1f} s")
 
