@@ -72,7 +72,7 @@ class Logs:
         self.rotations = 0
         self.fault = ""
         self._folder, self.kept, self._seen, self._draw = folder, kept, seen, random.Random(seed)
-        self._period = max(1.0, count / 100)  # seconds between two writes to one log
+        self._period = max(1.0, count / 70)  # seconds between two writes to one log
         self._batch, self._share = rate * self._period / count, ODD_A_MINUTE / 60 * count / rate
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._stopped = threading.Event()

@@ -171,6 +171,8 @@ def check_resources(report: Report, agent: Agent, lag: float) -> None:
             hours = (warm[-1].age - warm[0].age) / 3600
             name = f"memory over {warm[-1].age:.0f} s without a restart"
             report.add(name, f"{mean:.0f} MB, {slope:+.1f} MB/h, {slope * hours:+.2f} MB in all")
+            if rank == 0:
+                report.add("of it every 30 s, in MB", " ".join(f"{one.resident / 1e6:.1f}" for one in warm[::30]))
             if rank == 0 and slope * hours > GROWTH * mean:
                 report.faults.append(f"{name}: it grew by {slope * hours:.1f} MB")
     settled = [one.handles for one in samples if one.age >= SEEN_AFTER]
