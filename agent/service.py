@@ -32,7 +32,7 @@ _LOOK = 1.0  # seconds after which sources that may have something new are looke
 _FULL_LOOK = 10.0  # seconds after which those are too that only an event can bring something new to
 _SEARCH = 10.0  # seconds after which new files of patterns are looked for without any event
 _FINISH = 1.0  # seconds for what sockets and pipes hold at the end
-_DRAIN = 6.0  # seconds for delivery at the end
+_DRAIN = 5.0  # seconds for delivery at the end
 _CLOSE = 2.0  # seconds for the sinks to end after that
 _REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
 
