@@ -45,10 +45,10 @@ test: $(VENV)/.test
 	@$(WHEEL)
 	PYTHONSAFEPATH=1 $(BIN)/pytest tests
 
-# Every part runs, whatever the one before found; ODDLINE_SEED and SOAK_SEED repeat one. The script's folder is on its path.
+# Every part runs, whatever the one before found, and Ctrl-C ends one; ODDLINE_SEED and SOAK_SEED repeat one.
 soak: $(VENV)/.test
 	@$(WHEEL)
-	@code=0; export OMP_NUM_THREADS=1; \
+	@code=0; trap : INT; export OMP_NUM_THREADS=1; \
 	echo "== the agent on many logs, for $(SOAK_SECONDS) s"; \
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python benchmarks/soak.py || code=1; export PYTHONSAFEPATH=1; \
 	echo "== 10000 random histories of a log"; \
