@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import numpy.ma  # noqa: F401  np.unique loads it when it is first called, when perhaps no file can be opened
+import numpy.ma  # np.unique loads it when it is first called, when perhaps no file can be opened
 from numpy.typing import NDArray
 
 from agent.errors import BundleError

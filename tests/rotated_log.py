@@ -43,11 +43,14 @@ class RotatedLog:
     """A log and its rotations, app.log.1 the newest. Nothing that is done to it loses a line.
 
     name: under which it is read; where that is a link, `path` is the file that it leads to. lines: those that are
-    complete, of all files that the log has had.
+    complete, of all files that the log has had. is_new: it is not rotated before it was seen, since nobody who did not
+    know of it reads its rotated files.
     """
 
-    def __init__(self, name: Path, path: Path, texts: Iterator[bytes], draw: random.Random) -> None:
-        self.name, self.path = name, path
+    def __init__(
+        self, name: Path, path: Path, texts: Iterator[bytes], draw: random.Random, is_new: bool = False
+    ) -> None:
+        self.name, self.path, self._is_new = name, path, is_new
         self.lines: list[Line] = []
         self._texts, self._draw = texts, draw
         self._rest = b""  # what the present line still lacks
@@ -66,15 +69,10 @@ class RotatedLog:
     def see(self) -> None:
         """A reader has read all lines and keeps how far it is."""
         last = next((one for one in (self._now, *reversed(self._rotated)) if one.begun < len(self.lines)), self._now)
-        last.seen = True
+        last.seen, self._is_new = True, False
         for generation in self._rotated:
             if generation.begun < last.begun:
                 generation.seen = generation.done = True
-
-    @property
-    def is_seen(self) -> bool:
-        """Whether a reader is at the file that the log is now."""
-        return self._now.seen
 
     def write(self, count: int) -> None:
         """Writes so many lines, each at once; the first one completes what is incomplete."""
@@ -121,27 +119,40 @@ class RotatedLog:
             old.path = old.path.rename(f"{self.path}.{place + 1}{packed}")
         return Path(f"{self.path}.1")
 
-    def rename(self) -> None:
-        """The writer may write to the renamed file before it makes a new one."""
+    def rename(self) -> bool:
+        """The writer may write to the renamed file before it makes a new one; whether it could be done."""
+        if self._is_new:
+            return False
         self._now.path = self.path.rename(self._shift())
         if self._draw.random() < 0.3:
             self.write_some()
         self._leave(self._now.path)
+        return True
 
-    def rotate_often(self) -> None:
-        """Several rotations in a row, with a few lines between."""
+    def rotate_often(self) -> bool:
+        """Several rotations in a row, with a few lines between; whether it could be done."""
+        if self._is_new:
+            return False
         for _ in range(self._draw.randint(2, 4)):
             self.rename()
             self.write_some()
+        return True
 
     def copytruncate(self) -> bool:
         """Nothing is written between the copying and the truncation; whether it could be done."""
-        if not self._now.is_known:
+        if self._is_new or not self._now.is_known:
             return False
         copy = Path(shutil.copy(self.path, self._shift()))
         os.truncate(self.path, 0)
         self._leave(copy)
         return True
+
+    def move_to(self, path: Path) -> None:
+        """The log goes on at another path, and the rotated files at the present one are its own no more."""
+        if self._now.part:
+            self._complete(b"", 0)
+        self.path, self._rotated = path, []
+        self._begin()
 
     def compress(self) -> bool:
         """Compresses the oldest rotated file that is not compressed yet, as gzip does; whether there was one."""
