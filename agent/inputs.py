@@ -12,7 +12,7 @@ from agent.config import AgentConfig, FileInput
 from agent.errors import OddlineError
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
-from agent.sources.patterns import folders, is_pattern, is_url, matches
+from agent.sources.patterns import folders, is_named, is_pattern, is_url, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.sources.rotated import logs_of
@@ -38,6 +38,7 @@ class Inputs:
         self._aliases: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self._folders: set[Path] = set()
+        self._named: set[str] = set()  # by the configuration, and by one that was refused
 
     def configure(self, config: AgentConfig) -> list[Source]:
         """Opens what a configuration names and closes what it names no more; the sources that were opened.
@@ -48,6 +49,8 @@ class Inputs:
         wanted = [(one, reading_of(one, config)) for one in config.inputs()]
         single = {source_name(one.path): (one, how) for one, how in wanted if not is_pattern(one.path)}
         patterns = [(one, how) for one, how in wanted if is_pattern(one.path)]
+        named = {*(one.path for one, _ in patterns), *single, *map(os.path.realpath, single)}
+        self._named |= named  # before anything is opened
         opened = self._open_all({name: how for name, how in single.items() if self._wanted.get(name) != how})
         kept = {name for name, how in self._wanted.items() if how in patterns}
         for name in self.sources.keys() - single.keys() - kept:
@@ -55,7 +58,7 @@ class Inputs:
         for source in opened:
             self._close(source.name)
             self._keep(source, single[source.name])
-        self._patterns = patterns
+        self._patterns, self._named = patterns, named
         return opened + self.look()
 
     def look(self) -> list[Source]:
@@ -110,12 +113,17 @@ class Inputs:
                 old = self.sources.get(name)
                 if old is not None and not isinstance(old, FileSource):
                     self._close(name)  # a port or a program cannot be had twice
-                opened.append(open_source(name, self._mark(name), one.start or "end", reading, self._say))
+                mark, start = self._mark(name), one.start or "end"
+                opened.append(open_source(name, mark, start, reading, self._say, self._is_input))
         except OddlineError:
             for source in opened:
                 source.close()
             raise
         return opened
+
+    def _is_input(self, path: Path) -> bool:
+        """Whether a file is read as a log of its own, also where its name is like that of a rotation of another one."""
+        return str(path) in self._named or any(is_named(path, source) for source in self._named)
 
     def _mark(self, name: str) -> bytes | None:
         """Where an open source is now, whose last block is stored, else what the state holds."""
@@ -161,7 +169,7 @@ class Inputs:
     def _try(self, name: str, position: Position | None, start: str, reading: Reading) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
         try:
-            source = open_source(name, mark, start, reading, self._say)
+            source = open_source(name, mark, start, reading, self._say, self._is_input)
         except OddlineError as error:
             if self._refused.get(name) != str(error):
                 self._say(f"{error}; trying again")
@@ -202,8 +210,18 @@ def source_name(path: str) -> str:
     return path if path == "-" or is_url(path) else os.path.abspath(path)
 
 
-def open_source(name: str, mark: bytes | None, start: str, reading: Reading, say: Callable[[str], None]) -> Source:
-    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had."""
+def open_source(
+    name: str,
+    mark: bytes | None,
+    start: str,
+    reading: Reading,
+    say: Callable[[str], None],
+    taken: Callable[[Path], bool] = lambda path: False,
+) -> Source:
+    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
+
+    taken: which files are logs of their own, and no rotations of this one.
+    """
     if name.startswith("journal:"):
         from agent.sources.journal import JournalSource
 
@@ -220,7 +238,7 @@ def open_source(name: str, mark: bytes | None, start: str, reading: Reading, say
         from agent.sources.stream import Fifo
 
         return Fifo(Path(name), mark, say, reading)
-    return FileSource(Path(name), _position(mark, name, say), start, say, reading)
+    return FileSource(Path(name), _position(mark, name, say), start, say, reading, taken=taken)
 
 
 def _is_fifo(path: str) -> bool:

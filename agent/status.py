@@ -16,7 +16,7 @@ from agent.ledger import GONE, Counts, memory_name
 from agent.sinks.shown import shown
 from agent.snapshot import seconds_behind
 from agent.sources.position import Position
-from agent.sources.rotated import rotated_files
+from agent.sources.rotated import other_forms, own_form, rotated_files
 from agent.state import APPLICATION, FILE, LOCK, SCHEMA_VERSION
 
 _TRIES = 3  # the agent may start or end while its state is opened
@@ -197,7 +197,7 @@ def _unread(path: Path, position: Position) -> tuple[int | None, int]:
         size = backlog = status.st_size
         if (status.st_dev, status.st_ino) == (position.device, position.inode):
             return size, max(0, size - position.offset) if size >= position.offset else size
-    for other in rotated_files(path):
+    for other in rotated_files(path, [own_form(path), *other_forms(path)]):
         if (other.device, other.inode) == (position.device, position.inode):
             with suppress(OSError):
                 backlog += max(0, other.path.stat().st_size - position.offset)

@@ -191,6 +191,27 @@ def test_a_renamed_file_is_read_once_also_when_the_agent_is_killed_while_two_nam
     assert reader.read() == [b"three"]
 
 
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("named", [["*.log"], ["app.log", "app.1.log"]])
+def test_a_numbered_log_that_is_followed_too_is_no_rotation(tmp_path, make, away, named):
+    log, first, second = (tmp_path / f"app{number}.log" for number in ("", ".1", ".2"))
+    write(log, "one " * 100)
+    reader = make(*(tmp_path / name for name in named))
+    reader.read()
+    if away:
+        reader.inputs.close()
+    write(log, "two")
+    log.rename(second)
+    write(first, "three")
+    write(log, "four")
+    if away:
+        reader.start()
+    assert sorted(reader.read() + reader.read() + reader.read()) == [b"four", b"three", b"two"]
+    reader.restart()
+    assert reader.read() == []
+    assert not [word for word in reader.said if "lost" in word]
+
+
 def test_two_names_of_one_file_are_read_once_and_a_link_may_change_its_target(tmp_path, make):
     first, second, link = tmp_path / "app-1.log", tmp_path / "app-2.log", tmp_path / "current.log"
     write(first, "one")

@@ -13,7 +13,7 @@ import pytest
 
 from agent.sources.file import FileSource
 from agent.sources.position import Position
-from agent.sources.rotated import rotated_files
+from agent.sources.rotated import other_forms, rotated_files
 
 HEADER = b"".join(b"setting %02d of the service is as it was\n" % n for n in range(40))  # longer than the hashed head
 PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -219,3 +219,135 @@ def test_dates_tell_the_order_too(log: Path) -> None:
         log.with_name(name).write_bytes(b"")
     names = [rotated.path.name for rotated in rotated_files(log)]
     assert names == ["app.log-20251231", "app.log-20260301.xz", "app.log-20260302"]
+
+
+BODY = HEADER + b"one\n"
+
+
+@pytest.mark.parametrize("name", ["archive/app.log.1", "app.1.log", "app.log.1.old", "archive/app-20260101.log"])
+@pytest.mark.parametrize("kind", ["", ".gz"])
+def test_the_rest_is_read_elsewhere_where_the_content_is_that_of_the_log(log: Path, name: str, kind: str) -> None:
+    (log.parent / "archive").mkdir()
+    position = read_first(log, BODY)
+    append(log, b"two\n")
+    moved = log.rename(log.parent / name)
+    if kind:
+        pack(moved, kind)
+    log.write_bytes(b"three\n")
+    reader = Reader(log, position)
+    assert reader.lines() == [b"two", b"three"]
+    assert f"{name}{kind} first" in reader.said[0] and reader.source.losses == 0
+
+
+@pytest.mark.parametrize("name", ["other/app.log.1", "app.1.log", "app.log.1.old", "other/app.log.1.gz"])
+@pytest.mark.parametrize("same", [False, True], ids=["another inode", "the same inode"])
+def test_a_name_alone_makes_no_rotation_elsewhere(log: Path, name: str, same: bool) -> None:
+    other = log.parent / name
+    other.parent.mkdir(exist_ok=True)
+    position = read_first(log, BODY)
+    log.write_bytes(b"of another log, and as long as it may be\n" * 100)
+    if same:
+        log.rename(other)
+    else:
+        other.write_bytes(gzip.compress(log.read_bytes())[:-9] if name.endswith(".gz") else HEADER + b"own\n" * 99)
+    log.write_bytes(b"two\n")
+    os.utime(other, (log.stat().st_mtime + 100,) * 2)
+    reader = Reader(log, position)
+    assert reader.lines() == [b"two"]
+    assert len(reader.said) == 1 and "cannot be read on" in reader.said[0] and reader.source.losses == 1
+
+
+def test_a_short_content_proves_nothing_elsewhere(log: Path) -> None:
+    (log.parent / "other").mkdir()
+    position = read_first(log, b"started\n")
+    log.write_bytes(b"two\n")
+    (log.parent / "other/app.log.1").write_bytes(b"started\nof another log\n")
+    assert Reader(log, position).lines() == [b"two"]
+
+
+def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
+    position = read_first(log, BODY)
+    own = log.with_name("app.1.log")
+    log.rename(own)
+    log.write_bytes(b"two\n")
+    said: list[str] = []
+    source = FileSource(log, position, "start", said.append, grace=0, taken=lambda path: path == own)
+    block = source.read()
+    source.close()
+    assert block is not None and list(block.lines()) == [b"two"]
+
+
+def test_a_rotation_beside_the_log_goes_before_one_elsewhere(log: Path) -> None:
+    (log.parent / "backup").mkdir()
+    position = read_first(log, BODY)
+    append(log, b"two\n")
+    shutil.copy2(log, log.parent / "backup/app.log.1")
+    append(log, b"three\n")
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"four\n")
+    reader = Reader(log, position)
+    assert reader.lines() == [b"two", b"three", b"four"] and "backup" not in reader.said[0]
+
+
+def test_a_backup_elsewhere_is_not_looked_for_while_the_log_goes_on(log: Path) -> None:
+    (log.parent / "backup").mkdir()
+    position = read_first(log, BODY)
+    append(log, b"two\n")
+    shutil.copy2(log, log.parent / "backup/app.log.1")
+    append(log, b"three\n")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.said) == ([b"two", b"three"], [])
+
+
+@pytest.mark.parametrize("kind", ["", ".gz"])
+def test_generations_elsewhere_come_in_order_while_the_file_is_open(tmp_path: Path, kind: str) -> None:
+    """A folder that is not in that of the log is known from the open file, and only while that is not deleted."""
+    (tmp_path / "logs/old").mkdir(parents=True)
+    (tmp_path / "old").mkdir()
+    log = tmp_path / "logs/app.log"
+    old = tmp_path / ("logs/old" if kind else "old")
+    log.write_bytes(BODY)
+    reader = Reader(log)
+    reader.lines()
+    append(log, b"two\n")
+    log.rename(old / "app.log.3")
+    assert reader.lines() == [b"two"]
+    for number, content in ((2, b"three\n"), (1, b"four\n")):
+        (old / f"app.log.{number}").write_bytes(content)
+    log.write_bytes(b"five\n")
+    for number, name in enumerate((old / "app.log.3", old / "app.log.2", old / "app.log.1", log)):
+        os.utime(name, (1_800_000_000 + 10 * number,) * 2)
+    for name in sorted(old.iterdir()) if kind else ():
+        pack(name, kind)
+    assert reader.lines() == [b"three", b"four", b"five"]
+    assert reader.source.losses == 0 and reader.source.rotations == 3
+
+
+def test_the_folders_are_listed_once_for_a_file_that_is_gone(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Path] = []
+    monkeypatch.setattr("agent.sources.elsewhere.other_forms", lambda path: listed.append(path) or [])
+    log.write_bytes(BODY)
+    reader = Reader(log)
+    for _ in range(5):
+        append(log, b"more\n")
+        reader.lines()
+    assert listed == []
+    log.unlink()
+    for _ in range(5):
+        assert reader.lines() == []
+    assert listed == [log]
+    log.write_bytes(b"anew\n")
+    assert reader.lines() == [b"anew"] and listed == [log]
+
+
+def test_forms_are_told_by_name_within_the_folder_and_those_in_it(log: Path) -> None:
+    deep = log.parent / "old/deeper"
+    deep.mkdir(parents=True)
+    (log.parent / "link").symlink_to(deep)
+    (deep / "app.log.1").write_bytes(b"")
+    for name in ("app.log", "app.log.1", "app.1.log", "app.2.log.gz", "app.log.1.old.gz", "app.1.txt", "apple.1.log"):
+        log.with_name(name).write_bytes(b"")
+    (log.parent / "old/app.log-20260101").write_bytes(b"")
+    found = {(form.folder.name, form.before, form.after) for form in other_forms(log)}
+    here = log.parent.name
+    assert found == {(here, "app", ".log"), (here, "app.log", ".old"), ("old", "app.log", "")}

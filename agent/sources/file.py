@@ -34,7 +34,7 @@ class FileSource(Source):
     and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
-    for what may still belong to a record.
+    for what may still belong to a record. `taken` tells which files are read as logs of their own by their names.
     """
 
     def __init__(
@@ -46,11 +46,12 @@ class FileSource(Source):
         reading: Reading = PLAIN,
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
+        taken: Callable[[Path], bool] = lambda path: False,
     ) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
         self._say, self._told = say, ""
         self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations = Rotations(path, reading, say)
+        self._rotations = Rotations(path, reading, say, taken)
         self._closed = LeftOut()  # of files that were read before
         self._position = position
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path

@@ -173,6 +173,16 @@ class OpenFile:
         return os.fstat(self._descriptor).st_mtime_ns
 
     @property
+    def link(self) -> Path | None:
+        """The path that names the file now, wherever it was moved to; None where there is none or it is not known."""
+        try:
+            path = Path(os.readlink(f"/proc/self/fd/{self._descriptor}"))
+            status = os.stat(path)
+        except OSError:
+            return None
+        return path if self.key == (status.st_dev, status.st_ino) else None
+
+    @property
     def is_deleted(self) -> bool:
         """Whether no path names the file any more."""
         return os.fstat(self._descriptor).st_nlink == 0

@@ -3,6 +3,7 @@
 import glob
 import os
 import stat
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from agent.sources.rotated import rotation_of
@@ -30,6 +31,22 @@ def matches(pattern: str, followed: frozenset[Path] = frozenset()) -> list[tuple
     known = followed.union(paths)
     found = [(path, _key(path)) for path in paths if path.suffix not in _PACKED and rotation_of(path, known) is None]
     return [(path, key) for path, key in found if key is not None]
+
+
+def is_named(path: Path, pattern: str) -> bool:
+    """Whether a pattern would name a path, also through links in its fixed part; for `**` it may be said of others."""
+    if path.suffix in _PACKED or not is_pattern(pattern):
+        return False
+    parts = Path(os.path.abspath(pattern)).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    real = Path(*parts[:fixed]).resolve().parts + parts[fixed:]
+    return any(_is_match(path, one) for one in (parts, real))
+
+
+def _is_match(path: Path, parts: tuple[str, ...]) -> bool:
+    if "**" in parts:
+        return fnmatchcase(str(path), str(Path(*parts)).replace("**/", "*"))
+    return len(parts) == len(path.parts) and all(map(fnmatchcase, path.parts, parts))
 
 
 def folders(pattern: str) -> set[Path]:

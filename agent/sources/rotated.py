@@ -1,15 +1,31 @@
-"""Where a log went when it was rotated: `syslog.1`, `app.log-20240131`, `syslog.2.gz`."""
+"""Where a log went when it was rotated: `syslog.1`, `app.log-20240131`, `syslog.2.gz`, `old/app.1.log`."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 PACKED = (".gz", ".bz2", ".xz")
-_SUFFIX = re.compile(r"([.-]\d[\d._T-]*)(\.gz|\.bz2|\.xz)?")  # as logrotate numbers, dates and compresses them
+FOLDERS, ENTRIES = 32, 10_000  # subfolders and names in each that are looked through where a rotation is missing
+_PARTS = re.compile(  # as logrotate numbers, dates and compresses, and what its options put behind the number
+    r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz)$)\.[A-Za-z][\w-]*)?(?P<packed>\.gz|\.bz2|\.xz)?"
+)
 _NUMBER = re.compile(r"[.-](\d{1,4})")
+
+
+class Form(NamedTuple):
+    """Where the rotations of a log lie, and what stands before and after their number or date.
+
+    A log's own form is its folder and its name, with nothing after the number: app.log.1. logrotate's `olddir` makes
+    another folder of it, `extension` another place of the number (app.1.log), `addextension` another end (app.log.1.x).
+    """
+
+    folder: Path
+    before: str
+    after: str
 
 
 class Rotated(NamedTuple):
@@ -19,6 +35,7 @@ class Rotated(NamedTuple):
     device: int
     inode: int
     path: Path
+    form: Form
 
     @property
     def key(self) -> tuple[int, int]:
@@ -31,27 +48,80 @@ class Rotated(NamedTuple):
         return self.path.suffix in PACKED
 
 
-def rotated_files(path: Path) -> list[Rotated]:
-    """The rotations of a log in its own directory, the oldest at the front.
+def own_form(path: Path) -> Form:
+    """The form of a log whose rotations lie beside it with a number or a date behind its name."""
+    log = path.resolve()
+    return Form(log.parent, log.name, "")
 
-    Their names tell the order: the highest number is the oldest, as logrotate counts, and dates of one format sort as
-    text; where both occur, or several formats, the times of writing tell it. A compressed file is left out while the
-    one that it was made from is still there.
+
+def form_of(path: Path, rotated: Path) -> Form | None:
+    """The form in which a file is a rotation of a log by its name, in whatever folder; None where it is none."""
+    parts = _parts(path.resolve().name, rotated.name)
+    return parts and Form(rotated.parent, parts[0], parts[1]["end"] or "")
+
+
+def other_forms(path: Path) -> list[Form]:
+    """The forms other than its own in which files are named like rotations of a log, in its folder and those in it.
+
+    A name is no proof: they may belong to other logs. Folders are looked into that are no links and on the same device.
     """
     log = path.resolve()
-    found: dict[str, dict[str, Rotated]] = {}  # by suffix, then by what compressed it
-    with suppress(OSError), os.scandir(log.parent) as entries:  # what cannot be listed cannot be found
-        for entry in entries:
-            suffix = _SUFFIX.fullmatch(entry.name[len(log.name) :]) if entry.name.startswith(log.name) else None
-            if suffix is None:
-                continue
-            with suppress(FileNotFoundError):
-                status = entry.stat()
-                rotated = Rotated(status.st_mtime_ns, status.st_dev, status.st_ino, log.parent / entry.name)
-                found.setdefault(suffix[1], {})[suffix[2] or ""] = rotated
-    files = [(suffix, forms.get("") or max(forms.values())) for suffix, forms in found.items()]
-    by_name = len({_place(suffix)[0] for suffix in found}) == 1
+    names = [(folder, name) for folder in [log.parent, *_subfolders(log.parent)] for name in _names(folder)]
+    forms = dict.fromkeys(form_of(log, folder / name) for folder, name in names)
+    return [form for form in forms if form not in (None, own_form(log))]
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        device = os.stat(folder).st_dev
+        kept = (entry for entry in islice(entries, ENTRIES) if entry.is_dir(follow_symlinks=False))
+        for entry in islice(kept, FOLDERS):
+            if entry.stat(follow_symlinks=False).st_dev == device:
+                yield folder / entry.name
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry.name for entry in islice(entries, ENTRIES))
+
+
+def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
+    """The rotations of a log in the given forms, by default its own one, the oldest at the front.
+
+    Their names tell the order: the highest number is the oldest, as logrotate counts, and dates of one format sort as
+    text; where both occur, or several formats or forms, the times of writing tell it. A compressed file is left out
+    while the one that it was made from is still there.
+    """
+    log = path.resolve()
+    forms = set(forms or (own_form(log),))
+    found: dict[tuple[Form, str], dict[str, Rotated]] = {}  # by form and number, then by what compressed it
+    for folder in {form.folder for form in forms}:
+        with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed cannot be found
+            for entry in entries:
+                parts = _parts(log.name, entry.name)
+                form = parts and Form(folder, parts[0], parts[1]["end"] or "")
+                if parts and form in forms:
+                    with suppress(FileNotFoundError):
+                        rotated = _rotated(entry, form)
+                        found.setdefault((form, parts[1]["number"]), {})[parts[1]["packed"] or ""] = rotated
+    files = [(number, packed.get("") or max(packed.values())) for (_, number), packed in found.items()]
+    by_name = len({(form, _place(number)[0]) for form, number in found}) == 1
     return [file for _, file in sorted(files, key=lambda one: _place(one[0]) if by_name else (one[1].modified, one))]
+
+
+def _rotated(entry: "os.DirEntry[str]", form: Form) -> Rotated:
+    status = entry.stat()
+    return Rotated(status.st_mtime_ns, status.st_dev, status.st_ino, form.folder / entry.name, form)
+
+
+def _parts(log: str, name: str) -> tuple[str, re.Match[str]] | None:
+    """What a name has before its number as a rotation of a log, and the parts after that."""
+    if name.startswith(log):
+        parts = _PARTS.fullmatch(name, len(log))
+        return parts and (log, parts)
+    stem, end = os.path.splitext(log)
+    parts = _PARTS.fullmatch(name, len(stem)) if end and name.startswith(stem) else None
+    return (stem, parts) if parts and parts["end"] == end else None
 
 
 def _place(suffix: str) -> tuple[str, int, str]:
@@ -68,5 +138,6 @@ def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None
 def logs_of(path: Path) -> Iterator[Path]:
     """The logs of which a file may be a rotation by its name, whether they exist or not."""
     for cut in (place for place in range(1, len(path.name)) if path.name[place] in ".-"):
-        if _SUFFIX.fullmatch(path.name[cut:]):
+        parts = _PARTS.fullmatch(path.name, cut)
+        if parts and not parts["end"]:
             yield path.with_name(path.name[:cut])

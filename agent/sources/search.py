@@ -4,24 +4,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import SourceError
+from agent.sources.elsewhere import MOST, SAME_TIME, Elsewhere, open_rotated
 from agent.sources.opened import OpenFile
 from agent.sources.packed import PackedFile
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import Rotated, rotated_files
-
-MOST = 16  # rotated files that are looked into, the newest
-_SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
+from agent.sources.rotated import Rotated, own_form, rotated_files
 
 
 class Rotations:
     """The rotated files of one path: what follows a position or a file among them.
 
-    One that is damaged or cannot be read is told to `say` once, and left out.
+    Those beside the log are known by their names, those elsewhere once one of them was seen to be a part of the log.
+    One that is damaged or cannot be read is told to `say` once, and left out. `taken` tells which files are read as
+    logs of their own.
     """
 
-    def __init__(self, path: Path, reading: Reading, say: Callable[[str], None]) -> None:
-        self._path, self._reading, self._say = path, reading, say
+    def __init__(
+        self, path: Path, reading: Reading, say: Callable[[str], None], taken: Callable[[Path], bool] = lambda _: False
+    ) -> None:
+        self._path, self._reading, self._say, self._taken = path, reading, say, taken
+        self._elsewhere = Elsewhere(path, reading, taken)
         self._refused: set[tuple[int, int]] = set()
         self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
 
@@ -31,12 +34,14 @@ class Rotations:
         named: the file that the path names, where it fits the position too; one that merely holds a part of it is none.
         The positions of older agents, and those at the start of a file, are found by device and inode.
         """
-        files = rotated_files(self._path)
+        files = self._files()
         if not (position.tail and position.offset):
             files = [other for other in files if other.key == (position.device, position.inode)]
         found = self._find_content(files, position)
-        if found is None or named is None:
-            return found
+        if named is None:
+            return found or self._elsewhere.find(position)
+        if found is None:
+            return None
         found[0].close()
         place = next(place for place, other in enumerate(files) if other.path == found[1])
         if all(self._is_part(other, position, named) for other in files[place:]):
@@ -55,12 +60,19 @@ class Rotations:
 
     def find_copy(self, file: OpenFile) -> tuple[OpenFile, Path] | None:
         """The copy that was made of an open file before it was truncated, open where that is read on, and its path."""
-        files = [other for other in rotated_files(self._path) if other.key != file.key]
-        found = self._find_content(files, file.seen) if file.read_to else None
+        if not file.read_to:
+            return None
+        files = [other for other in self._files() if other.key != file.key]
+        found = self._find_content(files, file.seen) or self._elsewhere.find(file.seen)
         if found is not None and file.seen != file.position:
             found[0].close()
-            found = self._find_content([other for other in files if other.path == found[1]], file.position)
+            found = self._find_content([other for other in self._files() if other.path == found[1]], file.position)
         return found
+
+    def _files(self) -> list[Rotated]:
+        """The rotated files in all forms that are known, the oldest at the front."""
+        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
+        return [other for other in files if other.form == own or not self._taken(other.path)]
 
     def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
@@ -70,7 +82,7 @@ class Rotations:
         search.
         """
         same = [other for other in files if other.key == (position.device, position.inode) and not other.packed]
-        later = [other for other in files[-MOST:] if other.modified > position.modified - _SAME_TIME]
+        later = [other for other in files[-MOST:] if other.modified > position.modified - SAME_TIME]
         for rotated in later + same:
             if file := self._fitting(rotated, position):
                 return file, rotated.path
@@ -78,22 +90,28 @@ class Rotations:
 
     def after(self, file: OpenFile) -> list[Rotated]:
         """The rotated files that come after an open one, in order; several rotations may lie between two looks."""
-        files = rotated_files(self._path)[-MOST:]
-        place = next((place for place, other in enumerate(files) if other.key == file.key), None)
-        if place is None:
-            place = next((place for place, other in enumerate(files) if self._is_form(other, file)), None)
+        files, place = self._locate(file)
+        if place is None and self._elsewhere.learn(file):
+            files, place = self._locate(file)
         later = self.newer(file.modified) if place is None else files[place + 1 :]
         return [other for other in later if other.key not in self._refused]
 
+    def _locate(self, file: OpenFile) -> tuple[list[Rotated], int | None]:
+        """The newest rotated files, and the place of an open one, or of what was made from it, among them."""
+        files = self._files()[-MOST:]
+        place = next((place for place, other in enumerate(files) if other.key == file.key), None)
+        if place is None:
+            place = next((place for place, other in enumerate(files) if self._is_form(other, file)), None)
+        return files, place
+
     def newer(self, modified: int) -> list[Rotated]:
         """The rotated files that were last written after a time, in nanoseconds, in order."""
-        return [other for other in rotated_files(self._path) if other.modified > modified]
+        return [other for other in self._files() if other.modified > modified]
 
     def open(self, rotated: Rotated) -> OpenFile | None:
         """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
-        kind = PackedFile if rotated.packed else OpenFile
         try:
-            file = kind.open(rotated.path, str(self._path), self._reading)
+            file = open_rotated(rotated, str(self._path), self._reading)
         except FileNotFoundError:
             return None
         except SourceError as error:
@@ -145,10 +163,10 @@ class Rotations:
 
     def _compare(self, rotated: Rotated, file: OpenFile) -> bool:
         later = rotated.modified - file.modified
-        form = self.open(rotated) if later > -_SAME_TIME else None
+        form = self.open(rotated) if later > -SAME_TIME else None
         if form is None:
             return False
         try:
-            return form.begins_as(file) and (later < _SAME_TIME or form.ends_at(file.position))
+            return form.begins_as(file) and (later < SAME_TIME or form.ends_at(file.position))
         finally:
             form.close()
