@@ -84,7 +84,7 @@ class RotatedLog:
 
     def write_some(self) -> None:
         """A few lines, or none."""
-        self.write(self._draw.choice([0, 1, 1, 2, 3, 5, 8, 12]))
+        self.write(self._draw.choice([0, 1, 2, 3, 5, 8, 12, 20]))
 
     def write_part(self) -> None:
         """The beginning of a line, or more of it."""

@@ -236,6 +236,8 @@ class History:
             self.fill_disk: 1, self.move_sink: 1, self.free: 2,
         }  # fmt: skip
         self.agent.start()
+        for log in self.logs:
+            log.write(12)  # more than a window
         while len(self.events) < EVENTS:
             self.happen(*self.draw.choices([*likely], [*likely.values()]))
         for log in self.logs:
