@@ -229,6 +229,42 @@ def test_copies(writer: Writer, reader: Reader, rotate: Rotate, name: str, mode:
     assert len(reader.said) == 3 and all("was truncated" in sentence for sentence in reader.said)
 
 
+@pytest.mark.parametrize("name", [*DEBIAN, *ELSEWHERE, "far away"])
+def test_two_rotations_between_two_looks(
+    tmp_path: Path, writer: Writer, reader: Reader, rotate: Rotate, name: str
+) -> None:
+    """A folder that is not in that of the log is known from the open file, so not where it is compressed at once."""
+    (tmp_path / "far").mkdir()
+    far = {"far away": ("rotate 4", "create", f"olddir {tmp_path}/far", *_TOLD)}
+    for _ in range(2):
+        writer.write(40)
+        until(lambda: reader.has(writer.lines))
+        for _ in range(min(2, ROUNDS.get(name, 2))):
+            writer.write(40)
+            rotated(writer, rotate, (DEBIAN | ELSEWHERE | far)[name])
+            writer.write(5)
+            time.sleep(0.02)
+        until(lambda: reader.has(writer.lines))
+        if name in ROUNDS:
+            break
+    assert reader.source.losses == 0
+
+
+def test_what_was_rotated_far_away_unread_is_said_and_counted(
+    tmp_path: Path, writer: Writer, reader: Reader, rotate: Rotate
+) -> None:
+    """Of a folder that is not in the log's own one, nothing is known after a restart."""
+    (tmp_path / "far").mkdir()
+    writer.write(40)
+    reader.take()
+    writer.write(40)
+    rotated(writer, rotate, ("rotate 4", "create", f"olddir {tmp_path}/far", *_TOLD))
+    reader.restart()
+    until(lambda: reader.has(writer.lines[:40] + writer.lines[-10:]))
+    assert len(reader.said) == 1 and "another file" in reader.said[0]
+    assert reader.source.losses == 1
+
+
 def test_other_logs_of_the_folder_are_left_alone(writer: Writer, reader: Reader, rotate: Rotate) -> None:
     others = [writer.path.with_name(name) for name in ("app-error.log", "app.log.d.log", "1app.log")]
     for number in range(1, 4):
