@@ -267,8 +267,8 @@ def test_a_short_content_proves_nothing_elsewhere(log: Path) -> None:
 
 def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
     position = read_first(log, BODY)
-    own = log.with_name("app.1.log")
-    log.rename(own)
+    own = log.rename(log.with_name("app.1.log"))
+    append(own, b"of its own\n")
     log.write_bytes(b"two\n")
     said: list[str] = []
     source = FileSource(log, position, "start", said.append, grace=0, taken=lambda path: path == own)
@@ -311,7 +311,7 @@ def test_generations_elsewhere_come_in_order_while_the_file_is_open(tmp_path: Pa
     reader.lines()
     append(log, b"two\n")
     log.rename(old / "app.log.3")
-    assert reader.lines() == [b"two"]
+    read = [] if kind else reader.lines()  # compressed before the next look
     for number, content in ((2, b"three\n"), (1, b"four\n")):
         (old / f"app.log.{number}").write_bytes(content)
     log.write_bytes(b"five\n")
@@ -319,7 +319,7 @@ def test_generations_elsewhere_come_in_order_while_the_file_is_open(tmp_path: Pa
         os.utime(name, (1_800_000_000 + 10 * number,) * 2)
     for name in sorted(old.iterdir()) if kind else ():
         pack(name, kind)
-    assert reader.lines() == [b"three", b"four", b"five"]
+    assert read + reader.lines() == [b"two", b"three", b"four", b"five"]
     assert reader.source.losses == 0 and reader.source.rotations == 3
 
 
