@@ -9,7 +9,7 @@ import pytest
 from agent.config import AgentConfig, FileInput
 from agent.errors import SourceError
 from agent.inputs import Inputs
-from agent.sources.patterns import folders, is_pattern, matches
+from agent.sources.patterns import folders, is_named, is_pattern, matches
 from agent.state import State
 
 
@@ -379,3 +379,14 @@ def test_the_rest_of_a_log_that_was_renamed_and_has_no_successor_yet_is_read_onc
         write(log, "the first of the new file")
         assert reader.read() == [b"the first of the new file"]
     assert {name for name, _ in reader.got} == {"a.log"}
+
+
+def test_a_path_that_a_pattern_would_name_is_told_without_a_look_at_the_disk(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    log = tmp_path / "real/app.1.log"
+    for pattern in ("real/*.log", "link/*.log", "*/app.?.log", "**/*.log", "real/**/app*"):
+        assert is_named(log, f"{tmp_path}/{pattern}"), pattern
+    for pattern in ("*.log", "real/*/*.log", "real/*.txt", "other/**/*.log"):
+        assert not is_named(log, f"{tmp_path}/{pattern}"), pattern
+    assert not is_named(log.with_name("app.1.log.gz"), f"{tmp_path}/real/*")
