@@ -281,7 +281,9 @@ class FileSource(Source):
         except FileNotFoundError:
             file = None
         if position is not None:
-            return self._resume(file, position)
+            resumed = self._resume(file, position)
+            self._interrupted = resumed is None  # what the path names later is held against the position then
+            return resumed
         if file is None:
             self._tell_missing()
         elif start == "end":
