@@ -56,8 +56,12 @@ def own_form(path: Path) -> Form:
 
 def form_of(path: Path, rotated: Path) -> Form | None:
     """The form in which a file is a rotation of a log by its name, in whatever folder; None where it is none."""
-    parts = _parts(path.resolve().name, rotated.name)
-    return parts and Form(rotated.parent, parts[0], parts[1]["end"] or "")
+    return _form(path.resolve().name, rotated.parent, rotated.name)
+
+
+def _form(log: str, folder: Path, name: str) -> Form | None:
+    parts = _parts(log, name)
+    return parts and Form(folder, parts[0], parts[1]["end"] or "")
 
 
 def other_forms(path: Path) -> list[Form]:
@@ -66,8 +70,8 @@ def other_forms(path: Path) -> list[Form]:
     A name is no proof: they may belong to other logs. Folders are looked into that are no links and on the same device.
     """
     log = path.resolve()
-    names = [(folder, name) for folder in [log.parent, *_subfolders(log.parent)] for name in _names(folder)]
-    forms = dict.fromkeys(form_of(log, folder / name) for folder, name in names)
+    folders = [log.parent, *_subfolders(log.parent)]
+    forms = dict.fromkeys(_form(log.name, folder, name) for folder in folders for name in _names(folder))
     return [form for form in forms if form not in (None, own_form(log))]
 
 
