@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from agent.sources.file import FileSource
 from agent.sources.patterns import folders, is_named, is_pattern, is_url, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import logs_of
+from agent.sources.rotated import logs_of, rotated_files
 from agent.state import State
 
 Key = tuple[int, int]  # device and inode
@@ -59,7 +60,7 @@ class Inputs:
             self._close(source.name)
             self._keep(source, single[source.name])
         self._patterns, self._named = patterns, named
-        return opened + self.look()
+        return opened + self.look() + self._open_missing()
 
     def look(self) -> list[Source]:
         """Brings the files of the patterns up to date; the sources that were opened."""
@@ -76,11 +77,14 @@ class Inputs:
     def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
         """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
 
-        And that the patterns were looked at: what comes to them later is read from its start. Empty where all is known.
+        And when the patterns, and paths at which nothing was, were first looked at: what comes to them later is read
+        from its start. Empty where all is known.
         """
         marks = [(one.name, one.mark) for one in opened if one.mark and self._state.mark(one.name) is None]
-        looked = [_seen(wanted) for wanted, _ in self._patterns]
-        memory = [(name, b"") for name in looked if self._state.recall(name) is None]
+        empty = [self._wanted[one.name][0] for one in opened if not one.mark and isinstance(one, FileSource)]
+        looked = dict.fromkeys(_seen(wanted) for wanted in [*(one for one, _ in self._patterns), *empty])
+        now = str(time.time_ns()).encode()
+        memory = [(name, now) for name in looked if self._state.recall(name) is None]
         return {"memory": memory, "also": marks} if marks or memory else {}
 
     @property
@@ -113,8 +117,8 @@ class Inputs:
                 old = self.sources.get(name)
                 if old is not None and not isinstance(old, FileSource):
                     self._close(name)  # a port or a program cannot be had twice
-                mark, start = self._mark(name), one.start or "end"
-                opened.append(open_source(name, mark, start, reading, self._say, self._is_input))
+                mark, (start, since) = self._mark(name), self._begin(one, name)
+                opened.append(open_source(name, mark, start, reading, self._say, self._is_input, since))
         except OddlineError:
             for source in opened:
                 source.close()
@@ -134,42 +138,70 @@ class Inputs:
         known = (str(log) for log in logs_of(path) if self._state.mark(str(log)) is not None)
         return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
 
-    def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
-        """Opens files that a pattern names, those first that the state knows as they are."""
-        known = {name: _position(self._state.mark(name)) for name, _ in found}
-        start = "start" if self._state.recall(_seen(wanted)) is not None else wanted.start or "end"
-        away = {_key(at): name for name, at in known.items() if at and _key(at) != dict(found)[name]}
+    def _open_missing(self) -> list[Source]:
+        """Opens the files of patterns that were gone at the start, since their rest may be in a rotation."""
         opened = []
-        for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
-            holder = next((other.name for other in self.sources.values() if key in _keys(other)), None)
-            if holder is not None:
-                self._aliases[name] = holder
-                continue
-            self._aliases.pop(name, None)
-            position = self._where(known, name, key, away.get(key))
-            if source := self._try(name, position, start if known[name] is None else "start", reading):
-                self._keep(source, (wanted, reading))
-                opened.append(source)
+        for wanted, reading in self._patterns:
+            for name, position in self._missing(wanted).items():
+                if name in self.sources or self._is_held(position):
+                    continue
+                if source := self._try(name, position, "start", reading):
+                    self._keep(source, (wanted, reading))
+                    opened.append(source)
         return opened
 
-    def _where(self, known: dict[str, Position | None], name: str, key: Key, away: str | None) -> Position | None:
+    def _missing(self, wanted: FileInput) -> dict[str, Position]:
+        """What the state knows of files that a pattern named and that are not there."""
+        gone = [name for name in self._state.sources() if is_named(Path(name), wanted.path)]
+        marks = {name: _position(self._state.mark(name)) for name in gone if not os.path.lexists(name)}
+        return {name: position for name, position in marks.items() if position is not None}
+
+    def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
+        """Opens files that a pattern names, those first that the state knows as they are."""
+        if not found:
+            return []
+        known = {name: _position(self._state.mark(name)) for name, _ in found}
+        away = {_key(at): at for name, at in known.items() if at and _key(at) != dict(found)[name]}
+        away |= {_key(at): at for at in self._missing(wanted).values()}
+        opened, holders = [], {key: other.name for other in self.sources.values() for key in _keys(other)}
+        for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
+            if key in holders:
+                self._aliases[name] = holders[key]
+                continue
+            self._aliases.pop(name, None)
+            position = self._where(known[name], name, key, away.get(key))
+            start, since = self._begin(wanted, name) if known[name] is None else ("start", 0)
+            if source := self._try(name, position, start, reading, since):
+                self._keep(source, (wanted, reading))
+                opened.append(source)
+                holders |= dict.fromkeys(_keys(source), name)
+        return opened
+
+    def _begin(self, wanted: FileInput, name: str) -> tuple[str, int]:
+        """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
+
+        What came after the first look is read from its start, and what was rotated since then before it.
+        """
+        looked = self._state.recall(_seen(wanted))
+        return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
+
+    def _where(self, known: Position | None, name: str, key: Key, away: Position | None) -> Position | None:
         """The position from which a file is read that a pattern names.
 
-        away: another name whose position is in this file, because it was renamed while nobody looked. A position in a
+        away: a position under another name in this file, because it was renamed while nobody looked. A position in a
         file that another source reads is of no use. Neither is told by the inode alone, which may have been used again.
         """
-        position = known[name]
-        if position is None and away is not None:
-            return known[away] if _fits(name, known[away]) else None
-        return None if position and _key(position) != key and self._is_held(position) else position
+        if known is None and away is not None:
+            return away if _fits(name, away) else None
+        return None if known and _key(known) != key and self._is_held(known) else known
 
     def _is_held(self, position: Position) -> bool:
         return any(source.is_at(position) for source in self.sources.values() if isinstance(source, FileSource))
 
-    def _try(self, name: str, position: Position | None, start: str, reading: Reading) -> Source | None:
+    def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
         try:
-            source = open_source(name, mark, start, reading, self._say, self._is_input)
+            source = open_source(name, mark, start, reading, self._say, self._is_input, since)
         except OddlineError as error:
             if self._refused.get(name) != str(error):
                 self._say(f"{error}; trying again")
@@ -189,7 +221,7 @@ class Inputs:
             source.close()
 
     def _drop_gone(self) -> None:
-        """Forgets the files of patterns that were removed and read to their end."""
+        """Forgets the files of patterns that were removed with their rotations, and read to their end."""
         for name in self._gone():
             self._close(name)
             self._forget(name)
@@ -197,7 +229,8 @@ class Inputs:
 
     def _gone(self) -> list[str]:
         matched = [name for name, how in self._wanted.items() if how in self._patterns]
-        return [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
+        gone = [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
+        return [name for name in gone if not rotated_files(Path(name))]
 
 
 def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
@@ -217,10 +250,12 @@ def open_source(
     reading: Reading,
     say: Callable[[str], None],
     taken: Callable[[Path], bool] = lambda path: False,
+    since: int = 0,
 ) -> Source:
     """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
 
-    taken: which files are logs of their own, and no rotations of this one.
+    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a mark the
+    rotations of a file that were written after this time are read before it.
     """
     if name.startswith("journal:"):
         from agent.sources.journal import JournalSource
@@ -238,7 +273,7 @@ def open_source(
         from agent.sources.stream import Fifo
 
         return Fifo(Path(name), mark, say, reading)
-    return FileSource(Path(name), _position(mark, name, say), start, say, reading, taken=taken)
+    return FileSource(Path(name), _position(mark, name, say), start, say, reading, taken=taken, since=since)
 
 
 def _is_fifo(path: str) -> bool:
@@ -259,7 +294,7 @@ def _position(mark: bytes | None, name: str = "", say: Callable[[str], None] = l
 
 
 def _seen(wanted: FileInput) -> str:
-    """Under which name the state remembers that a pattern was looked at: what comes later is read from its start."""
+    """Under which name the state remembers when a pattern or an empty place was first looked at, in nanoseconds."""
     return f"pattern:{os.path.abspath(wanted.path)}"
 
 

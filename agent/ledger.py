@@ -63,6 +63,8 @@ class Ledger:
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}
         self._held = _held_by(pipeline)
+        if state.recall(memory_name(GONE)) is not None:
+            self.open(GONE)
 
     def use(self, pipeline: Pipeline) -> None:
         """Goes on with another pipeline."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.delivery import Delivery
-from agent.ledger import Counts, Ledger
+from agent.ledger import GONE, Counts, Ledger
 from agent.pipeline import Pipeline
 from agent.sinks.shown import shown
 from agent.sources.contract import Source
@@ -57,7 +57,7 @@ def take_snapshot(
     """How things stand now. Only the thread that reads the sources may ask."""
     now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
     return Snapshot(
-        {source.name: _view(source, ledger.counts[source.name], now, started) for source in sources},
+        _gone(ledger) | {source.name: _view(source, ledger.counts[source.name], now, started) for source in sources},
         {shown(name): _sink_view(state, name, name in failing) for name in delivery.names},
         len(pipeline.streams),
         len(pipeline.normalizer.texts),
@@ -71,6 +71,11 @@ def take_snapshot(
 def seconds_behind(counts: Counts, backlog: int, now: float, started: float) -> float:
     """For how long a source with a backlog was not read: since its last line, or the start where there was none."""
     return max(0.0, now - (counts.last_read or started)) if backlog else 0.0
+
+
+def _gone(ledger: Ledger) -> dict[str, SourceView]:
+    """The counts of files that are gone: without them the totals would fall."""
+    return {GONE: SourceView(ledger.counts[GONE], 0, 0.0)} if GONE in ledger.counts else {}
 
 
 def _view(source: Source, counts: Counts, now: float, started: float) -> SourceView:

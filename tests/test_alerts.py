@@ -79,7 +79,30 @@ def test_a_restarted_folder_goes_on():
 
 
 def test_folding_is_bounded():
-    folder = Folder(gap=100)
+    folder = Folder(gap=10_000)
     for number in range(3000):
         folder.count("log", f"text {number}", number, "t")
-    assert len(msgspec.msgpack.decode(folder.memory("log"))) == 1024
+    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 1024
+
+
+def test_rows_that_ended_are_forgotten():
+    folder = Folder(gap=100)
+    for number in range(0, 3000, 10):
+        folder.count("log", f"text {number}", number, "t")
+    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 11
+    folder.forget("log")
+    assert folder.count("log", "text 2990", 2991, "later") == (1, "later")
+
+
+def test_lines_are_counted_over_the_files_of_a_source():
+    """After a rotation the numbers begin again, which neither ends a row nor keeps it for ever."""
+    folder = Folder(gap=100)
+    assert folder.count("log", "text", 5000, "t1") == (1, "t1")
+    assert folder.count("log", "text", 3, "t2") is None
+    assert folder.count("log", "text", 110, "t3") == (1, "t3")
+
+
+def test_what_an_older_agent_kept_is_forgotten():
+    folder = Folder(gap=100)
+    folder.restore("log", msgspec.msgpack.encode({"text": (3, "t0", 7)}))
+    assert folder.count("log", "text", 8, "t1") == (1, "t1")

@@ -390,3 +390,86 @@ def test_a_path_that_a_pattern_would_name_is_told_without_a_look_at_the_disk(tmp
     for pattern in ("*.log", "real/*/*.log", "real/*.txt", "other/**/*.log"):
         assert not is_named(log, f"{tmp_path}/{pattern}"), pattern
     assert not is_named(log.with_name("app.1.log.gz"), f"{tmp_path}/real/*")
+
+
+def rotate(log: Path) -> None:
+    """As logrotate does, without a new file."""
+    for number in range(8, 0, -1):
+        if (old := log.with_name(f"{log.name}.{number}")).exists():
+            old.rename(log.with_name(f"{log.name}.{number + 1}"))
+    log.rename(log.with_name(f"{log.name}.1"))
+
+
+@pytest.mark.parametrize("pattern", ["*.log", "*", "a.log"])
+def test_what_is_new_and_was_rotated_before_it_was_opened_is_read_in_order(tmp_path, make, pattern):
+    folder, log = tmp_path / "logs", tmp_path / "logs" / "a.log"
+    folder.mkdir()
+    reader = make(folder / pattern, start="end")
+    assert reader.read() == []
+    for number in range(3):
+        write(log, f"first of {number}", f"second of {number}")
+        rotate(log)
+    write(log, "last")
+    wanted = [f"{place} of {number}".encode() for number in range(3) for place in ("first", "second")] + [b"last"]
+    assert reader.read() == wanted
+    reader.restart()
+    assert reader.read() == []
+
+
+def test_a_new_file_that_was_rotated_while_nobody_looked_is_read_after_a_restart(tmp_path, make):
+    folder, log = tmp_path / "logs", tmp_path / "logs" / "a.log"
+    folder.mkdir()
+    reader = make(folder / "*.log", folder / "single", start="end")
+    reader.inputs.close()
+    for name in ("a.log", "single"):
+        write(folder / name, f"one of {name}")
+        rotate(folder / name)
+        write(folder / name, f"two of {name}")
+    reader.start()
+    assert sorted(reader.read()) == [b"one of a.log", b"one of single", b"two of a.log", b"two of single"]
+
+
+@pytest.mark.parametrize("pattern", ["*.log", "*"])
+def test_the_rest_of_a_log_that_has_no_successor_is_read_and_forgotten_with_it(tmp_path, make, state, pattern):
+    folder, log = tmp_path / "logs", tmp_path / "logs" / "a.log"
+    folder.mkdir()
+    write(log, "one")
+    reader = make(folder / pattern)
+    assert reader.read() == [b"one"]
+    reader.inputs.close()
+    write(log, "two")
+    rotate(log)
+    reader.start()
+    assert reader.read() == [b"two"]
+    assert reader.read() == [] and state.mark(str(log)) is not None
+    reader.restart()
+    assert reader.read() == []
+    log.with_name("a.log.1").unlink()
+    reader.restart()
+    assert reader.read() == [] and state.mark(str(log)) is None
+
+
+def test_a_rename_within_the_pattern_without_a_successor_while_nobody_looks(tmp_path, make):
+    log = tmp_path / "app.log"
+    write(log, "one")
+    reader = make(tmp_path / "*.log")
+    reader.read()
+    reader.inputs.close()
+    write(log, "two")
+    log.rename(tmp_path / "old.log")
+    reader.start()
+    assert reader.read() == [b"two"]
+    write(log, "three")
+    write(tmp_path / "old.log", "late")
+    assert sorted(reader.read()) == [b"late", b"three"]
+
+
+def test_what_was_there_before_the_first_look_is_not_read_as_new(tmp_path, make):
+    folder, log = tmp_path / "logs", tmp_path / "logs" / "a.log"
+    folder.mkdir()
+    write(log, "old")
+    rotate(log)
+    os.utime(log.with_name("a.log.1"), (1, 1))
+    reader = make(folder / "*.log", start="end")
+    write(log, "new")
+    assert reader.read() == [b"new"]

@@ -35,6 +35,7 @@ class FileSource(Source):
     followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
     for what may still belong to a record. `taken` tells which files are read as logs of their own by their names.
+    since: a time in nanoseconds at which nothing was at the path: what was rotated after it is read first.
     """
 
     def __init__(
@@ -47,18 +48,19 @@ class FileSource(Source):
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
         taken: Callable[[Path], bool] = lambda path: False,
+        since: int = 0,
     ) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
         self._say, self._told = say, ""
         self._reading, self.grace, self._clock = reading, grace, clock
         self._rotations = Rotations(path, reading, say, taken)
         self._closed = LeftOut()  # of files that were read before
-        self._position = position
+        self._position, self._empty_since = position, since
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._left = self._interrupted = self._truncated = False
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
         self._file: OpenFile | None = None
-        self._file = self._open_first(position, start)
+        self._file = self._open_first(position, start, since)
 
     def read(self, most: int = 1 << 20) -> Block | None:
         return None if self._is_idle() else self._count(self._read(most))
@@ -147,12 +149,13 @@ class FileSource(Source):
     def _reopen(self) -> None:
         file = self._open(self.path)
         self.reopened += file is not None and self._position is not None
-        if file is not None and self._position is not None:
-            if self._interrupted:
-                file = self._resume(file, self._position)
-                self._interrupted = False
-            else:
-                file.resume(self._position)  # what comes back, such as with its disk, is not read again
+        if file is not None and self._position is None:
+            file = self._first_since(self._empty_since, file)
+        elif file is not None and self._interrupted:
+            file = self._resume(file, self._position)
+            self._interrupted = False
+        elif file is not None and file.resume(self._position):  # what comes back, such as with its disk, fits
+            file = self._first_since(self._position.modified, file)
         self._replace(file)
 
     def _read_file(self, file: OpenFile, most: int) -> Block | None:
@@ -275,7 +278,7 @@ class FileSource(Source):
             return file
         return None
 
-    def _open_first(self, position: Position | None, start: str) -> OpenFile | None:
+    def _open_first(self, position: Position | None, start: str, since: int) -> OpenFile | None:
         try:
             file = OpenFile.open(self.path, self.name, self._reading)
         except FileNotFoundError:
@@ -286,9 +289,23 @@ class FileSource(Source):
             return resumed
         if file is None:
             self._tell_missing()
-        elif start == "end":
+            self._empty_since = since or time.time_ns()
+            return None
+        if since:
+            return self._first_since(since, file)
+        if start == "end":
             file.begin_at_end()
         return file
+
+    def _first_since(self, since: int, named: OpenFile) -> OpenFile:
+        """The oldest rotation that was written after a time, before which the path was empty, else what it names."""
+        newer = [rotated for rotated in self._rotations.newer(since) if rotated.key != named.key]
+        opened = next((file for rotated in newer if (file := self._rotations.open(rotated))), None)
+        if opened is None:
+            return named
+        self._say(f"{self.path} was rotated before it was first read: reading its rotations first")
+        named.close()
+        return opened
 
     def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
