@@ -184,6 +184,53 @@ def test_entries_are_read_as_they_come_and_on_after_a_restart(
     assert (said, second.losses) == ([], 0)
 
 
+def reboot(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From now on journalctl takes this for another boot than the one that the journal is of."""
+    (folder / "boot_id").write_text("5b0e3c58-31a5-4a0e-9f0e-0d4f2a1c7b66\n")
+    mount = f"mount --bind {folder}/boot_id /proc/sys/kernel/random/boot_id"
+    script = f'#!/bin/sh\nexec unshare --mount sh -c \'{mount} && exec {shutil.which("journalctl")} "$@"\' sh "$@"\n'
+    (folder / "journalctl").write_text(script)
+    (folder / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_what_was_logged_before_a_reboot_is_read_after_it(
+    journald: Journald,
+    open_journal: Callable[..., JournalSource],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_program("unshare")
+    source = open_journal(journald.name)
+    journald.send("one", "two")
+    lines_of(source, b"two")
+    source.close()
+    journald.send("last words", "the end")
+    until(lambda: journald.kept() == 4)
+    reboot(monkeypatch, tmp_path)
+    assert messages(lines_of(open_journal(journald.name, source.mark), b"the end")) == [b"last words", b"the end"]
+    assert not said
+
+
+def test_a_journalctl_that_cannot_follow_over_boots_is_asked_again_and_again(
+    journald: Journald,
+    open_journal: Callable[..., JournalSource],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refusal = 'case " $* " in *" --merge "*) echo "Using --boot or --list-boots with --merge is not supported." >&2; exit 1;; esac'
+    (tmp_path / "journalctl").write_text(f'#!/bin/sh\n{refusal}\nexec {shutil.which("journalctl")} "$@"\n')
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    source = open_journal(journald.name)
+    for text in ("one", "two", "three"):
+        journald.send(text)
+        assert messages(lines_of(source, text.encode())) == [text.encode()]
+    assert not said and source.reopened == 0
+
+
 def test_a_mark_from_before_the_first_entry_loses_nothing(
     journald: Journald, open_journal: Callable[..., JournalSource]
 ) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from agent.errors import SourceError
 from agent.lines import Block, LineSplitter
 from agent.sources.entries import CURSOR, Entry, decode_entry, fields_of, is_left_out, line_of
-from agent.sources.journalctl import LEAVE, Journalctl, ask, command_of
+from agent.sources.journalctl import LEAVE, Journalctl, ask, cannot_merge, command_of, follow_options
 from agent.sources.place import LiveSource, Place, Seldom, plain, recall
 from agent.sources.reading import PLAIN, Reading
 
@@ -55,7 +55,7 @@ class JournalSource(LiveSource):
         self._skipped = 0  # bytes of an entry that is too large
         self._fresh = True  # nothing came yet since journalctl was started
         self._complaint = ""  # what it said last since then
-        self._hurried = False
+        self._hurried = self._polls = False
         self._start_at, self._pause = 0.0, _PAUSES[0]
         self._begin(start)
         self._context_at = self._cursor if place is None else ""
@@ -130,7 +130,7 @@ class JournalSource(LiveSource):
         """Starts journalctl where it does not run, after a pause where it has ended."""
         if self._process is None and self._clock() >= self._start_at:
             options = ["--quiet", *([f"--cursor={self._cursor}"] if self._cursor else [])]
-            options += [] if self._hurried else ["--follow", "--no-tail"]
+            options += [] if self._hurried or self._polls else follow_options(self._command)
             self._fresh, self._skipped, self._complaint = True, 0, ""
             self._rest.clear()
             try:
@@ -150,7 +150,9 @@ class JournalSource(LiveSource):
         code = self._process.end(LEAVE)
         errors = self._process.errors() or self._complaint
         self._stop()
-        if not self._hurried:
+        if not self._hurried and (cannot_merge(errors) or (self._polls and not code)):
+            self._polls, self._start_at = True, self._clock() + _PAUSES[0]
+        elif not self._hurried:
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             self.reopened += 1
             self._retry(f"journalctl {how}" + (f": {errors}" if errors else ""))

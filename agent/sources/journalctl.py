@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import unquote
 
 from agent.errors import ConfigError, SourceError
@@ -15,6 +16,8 @@ OPTIONS = (
     *("unit", "user-unit", "identifier", "priority", "facility"),
     *("namespace", "directory", "file", "root", "machine"),
 )
+_OTHER_FILES = ("--directory=", "--file=", "--root=", "--machine=")
+_NO_MERGE = "--merge is not supported"
 _ANSWER = 60.0  # seconds for a few entries
 LEAVE = 1.0  # seconds to end
 _MOST_ERRORS = 4096  # bytes that are kept of what it says on standard error
@@ -39,6 +42,24 @@ def command_of(name: str) -> list[str]:
     if program is None:
         raise SourceError(f"{name} cannot be read: journalctl is not installed; it comes with systemd")
     return [program, "--no-pager", "--output=json", "--all", f"--output-fields={WANTED}", *options]
+
+
+def follow_options(command: Sequence[str]) -> list[str]:
+    """What has a command go on for ever, over all boots, with the entries of this host.
+
+    From systemd 250 on --follow leaves out the boots before the present one, and with them what was logged between the
+    last look and a reboot; --merge keeps them in, but takes the journals of other hosts too, if there are any.
+    """
+    options = ["--follow", "--no-tail", "--merge"]
+    if not any(option.startswith(_OTHER_FILES) for option in command):
+        with suppress(OSError):
+            options.append("_MACHINE_ID=" + Path("/etc/machine-id").read_text("ascii").strip())
+    return options
+
+
+def cannot_merge(errors: str) -> bool:
+    """Whether this is what a journalctl of 250 to 253 says that still lacks the repair of --follow with --merge."""
+    return _NO_MERGE in errors
 
 
 def ask(name: str, command: Sequence[str], say: Callable[[str], None]) -> list[Entry]:
