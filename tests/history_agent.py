@@ -1,0 +1,399 @@
+"""The agent in one thread of this process, on a state that is real, with faults that come when they are told to."""
+
+import errno
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from agent import inputs, pipeline, service
+from agent.alerts import Alert
+from agent.bundle import Scale, Threshold, Window
+from agent.config import AgentConfig
+from agent.delivery import Delivery
+from agent.errors import ConfigError, SourceError, StateUnavailable
+from agent.guard import Guard
+from agent.lines import Block
+from agent.service import Service
+from agent.setup import Setup, build_pipeline
+from agent.sources.contract import Source
+from agent.sources.file import FileSource
+from agent.sources.position import Position
+from agent.state import FILE, State, outbox
+from agent.watching import Woken
+
+SINK = "history:"
+NOW = datetime(2026, 3, 9, 3, 12, 45, tzinfo=UTC)
+POINTS = ("read", "scored", "commit", "committing", "queue", "queued", "committed")
+
+
+class Killed(BaseException):
+    """kill -9."""
+
+
+class Faults:
+    """What goes wrong, from when it is set to when it is taken back, and where the agent is killed."""
+
+    def __init__(self) -> None:
+        self.kill_at, self.dying = "", False
+        self.acting = False  # whether it is the agent that does something
+        self.full = 0  # tries to write that fail
+        self.doubtful = False  # the next commit is stored, and seems not to be
+        self.files: int | None = None  # that can still be opened
+        self.seen = Counter[str]()
+
+    def reach(self, point: str) -> None:
+        if self.acting and self.kill_at == point:
+            self.kill_at, self.dying = "", True
+            raise Killed(point)
+
+    def take_file(self) -> None:
+        if not self.acting:
+            return
+        if self.files == 0:
+            self.seen["files"] += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if self.files is not None:
+            self.files -= 1
+
+
+class Journal:
+    """What was stored, in order: blocks with what names their file, None where a source was forgotten; and marks."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Block | None, str]] = []
+        self.marks: dict[str, Position] = {}
+        self.taking: tuple[str, Block, str] | None = None
+
+
+class Store(State):
+    """The state, which fails and dies where the faults say so, and notes what it stored."""
+
+    faults: Faults
+    journal: Journal
+
+    def commit(self, *change: Any, **more: Any) -> None:
+        faults = self.faults
+        faults.reach("commit")
+        super().commit(*change, **more)
+        marks = more.get("also", change[5] if len(change) > 5 else ())
+        self.journal.marks.update((name, msgspec.msgpack.decode(mark, type=Position)) for name, mark in marks)
+        if self.journal.taking is not None and len(change) > 3:
+            self.journal.entries.append(self.journal.taking)
+            self.journal.taking = None
+        faults.reach("committed")
+        if faults.doubtful and len(change) > 3:
+            faults.doubtful = False
+            faults.seen["doubtful"] += 1
+            raise StateUnavailable("the disk has not said whether it took it")
+
+    def forget(self, source: str, *change: Any) -> None:
+        super().forget(source, *change)
+        self.journal.entries.append((source, None, ""))
+        self.journal.marks.pop(source, None)
+
+    @contextmanager
+    def _change(self) -> Iterator[Any]:
+        with super()._change() as db:
+            yield db
+            if self.faults.full:
+                self.faults.full -= 1
+                self.faults.seen["full"] += 1
+                db.execute("PRAGMA max_page_count = 1")  # which means as many as there are
+                try:
+                    db.execute("INSERT INTO memory VALUES ('filler', zeroblob(1 << 20))")
+                finally:
+                    db.execute("PRAGMA max_page_count = 1073741823")
+            self.faults.reach("committing")
+
+    def close(self) -> None:
+        if self.faults.dying:
+            self.kill()
+        else:
+            super().close()
+
+    def kill(self) -> None:
+        """Leaves the folder as kill -9 does: the log of SQLite beside the file, and the word in the lock."""
+        if self._lock is None:
+            return
+        folder = Path(self.file).parent
+        names = [name for name in (FILE, f"{FILE}-wal") if (folder / name).exists()]
+        with suppress(Exception):
+            self._db.execute("ROLLBACK")
+        for name in names:
+            shutil.copyfile(folder / name, folder / f"{name}.killed")
+        self._db.close()
+        for name in names:
+            (folder / f"{name}.killed").rename(folder / name)
+        self._release(clean=False)
+
+
+class Checksum:
+    """Scores a window by a checksum of all its texts."""
+
+    cut_lines = 0
+
+    def __init__(self, bundle: Any, texts: Callable[[int], str], cache: bool) -> None:
+        self._texts = texts
+
+    def told(self, window: NDArray[np.int32]) -> list[str]:
+        return [self._texts(one) if one else "" for one in window.tolist()]
+
+    def score(self, windows: NDArray[np.int32], features: object = None) -> NDArray[np.float32]:
+        return np.array([crc32("\0".join(self.told(window)).encode()) / (1 << 32) for window in windows], np.float32)
+
+    def renumber(self, moved: NDArray[np.int32]) -> None: ...
+
+
+class Explainer:
+    """Tells the window."""
+
+    def __init__(self, scorer: Checksum, *rest: object) -> None:
+        self._scorer = scorer
+
+    def reason(self, text: str, window: NDArray[np.int32], *rest: object) -> dict[str, Any]:
+        return {"window": self._scorer.told(window)}
+
+
+MANIFEST = SimpleNamespace(
+    name="checksum", scorer="vectors", header="none", masks=["num"], stream=None, window=Window(4, pad=True), settings={},
+    state=[], relative=None, threshold=Threshold("fixed", value=0.5), scale=Scale(9, 0.5, 0.2, [0.0, 1.0], [0.0, 1.0]),
+)  # fmt: skip
+BUNDLE = SimpleNamespace(
+    path="checksum", id="checksum", manifest=MANIFEST, known=None, tokenizer=SimpleNamespace(max_tokens=99)
+)
+
+
+def make_pipeline(config: AgentConfig) -> pipeline.Pipeline:
+    """A pipeline whose scores tell windows of 4 lines apart."""
+    return build_pipeline(BUNDLE, config, Guard(b"history"))
+
+
+class Deaf:
+    """A watcher that is asked nothing: the turns are told what woke them."""
+
+    def __init__(self, say: object) -> None: ...
+
+    def watch(self, *paths: object) -> None: ...
+
+    def missed(self, path: Path) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Held(Delivery):
+    """A delivery whose threads do not run: who tests takes from the outbox."""
+
+    def start(self) -> None: ...
+
+
+class Agent(Service):
+    """A service whose loop is turned by hand."""
+
+    world: "World"
+
+    def turn(self, hears: bool) -> bool:
+        """One round of the loop, after an event of everything or none at all; whether there was a block."""
+        every = {path for source in self._inputs.sources.values() for path in source.paths}
+        woken = Woken(frozenset(every), folders=True) if hears else None
+        return bool([name for name in sorted(self._wanted(woken)) if self._step(name, woken)])
+
+    def _take(self, source: Source, block: Block) -> None:
+        self.world.faults.reach("read")
+        self.world.journal.taking = source.name, block, source.identity
+        super()._take(source, block)
+
+    def _beat(self) -> None: ...
+
+    def places(self) -> object:
+        """What changes when something was read."""
+        return {name: (source.mark, source.bytes_taken) for name, source in self._inputs.sources.items()}
+
+    def source(self, name: str) -> FileSource | None:
+        """The source of a name."""
+        return self._inputs.sources.get(name)
+
+    def end(self) -> None:
+        """What follows the loop, but for the delivery."""
+        self._delivery.stop(0)
+        self._close.close()
+
+    def reload(self) -> None:
+        self._reload()
+
+    def pending(self, most: int) -> list[Alert]:
+        """Takes alerts from the outbox as a sink does."""
+        rows = self._state.pending(SINK, most)
+        if rows:
+            self._state.delivered(SINK, rows[-1][0])
+        return [alert for _, alert in rows]
+
+
+class World:
+    """A state folder, the agent on it while it runs, its clock, and what it told."""
+
+    def __init__(self, state: Path, patch: pytest.MonkeyPatch) -> None:
+        self.config, self.now = AgentConfig(state=str(state)), 1000.0
+        self.faults, self.journal = Faults(), Journal()
+        self.said: list[str] = []
+        self.told: list[Alert] = []
+        self.size = 1 << 20  # bytes that are read at once
+        self.agent: Agent | None = None
+        self._patch(patch)
+
+    def _patch(self, patch: pytest.MonkeyPatch) -> None:
+        world, faults = self, self.faults
+
+        class Clocked(FileSource):
+            def __init__(self, *given: Any, **more: Any) -> None:
+                super().__init__(*given, **more, clock=lambda: world.now)
+
+            def read(self, most: int = 1 << 20) -> Block | None:
+                return super().read(min(most, world.size))
+
+        store = type("Store", (Store,), {"faults": faults, "journal": self.journal})
+        patch.setattr(inputs, "FileSource", Clocked)
+        patch.setattr(service, "State", store)
+        patch.setattr(service, "Watcher", Deaf)
+        patch.setattr(service, "Delivery", Held)
+        patch.setattr(service, "prepare", self._prepare)
+        patch.setattr(service, "raise_file_limit", lambda: None)
+        patch.setattr(service, "say", self.said.append)
+        patch.setattr(service, "speaker", lambda guard: self.said.append)
+        patch.setattr(service, "datetime", SimpleNamespace(now=lambda: NOW))
+        clock = SimpleNamespace(
+            monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
+        )
+        patch.setattr(service, "time", clock)
+        self._patch_files(patch)
+        self._patch_points(patch)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _patch_files(self, patch: pytest.MonkeyPatch) -> None:
+        faults, real_open, real_dup = self.faults, os.open, os.dup
+
+        def limited_open(path: Any, flags: int, *more: Any, **rest: Any) -> int:
+            if Path(path).suffix == ".log" or Path(path).name == "today":
+                faults.take_file()
+            return real_open(path, flags, *more, **rest)
+
+        def limited_dup(descriptor: int) -> int:
+            faults.take_file()
+            return real_dup(descriptor)
+
+        patch.setattr(os, "open", limited_open)
+        patch.setattr(os, "dup", limited_dup)
+
+    def _patch_points(self, patch: pytest.MonkeyPatch) -> None:
+        faults, changes, queue = self.faults, pipeline.Pipeline.changes, outbox.queue
+
+        def reaching_changes(*given: Any) -> Any:
+            faults.reach("scored")
+            return changes(*given)
+
+        def reaching_queue(*given: Any) -> bool:
+            faults.reach("queue")
+            done = queue(*given)
+            faults.reach("queued")
+            return done
+
+        patch.setattr(pipeline.Pipeline, "changes", reaching_changes)
+        patch.setattr(outbox, "queue", reaching_queue)
+        patch.setattr(pipeline, "check_bundle", lambda bundle: None)
+        patch.setitem(pipeline.SCORERS, "vectors", Checksum)
+        patch.setitem(pipeline.EXPLAINERS, "vectors", Explainer)
+
+    def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
+        return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
+
+    @contextmanager
+    def _acting(self, *refusals: type[Exception]) -> Iterator[None]:
+        """The agent does something, at which it may be killed or end."""
+        self.faults.acting = True
+        try:
+            yield
+        except (Killed, StateUnavailable, *refusals) as error:
+            self.faults.acting = False
+            self.faults.seen[type(error).__name__] += 1
+            self.kill()
+        finally:
+            self.faults.acting = False
+
+    def holds(self, name: str, path: Path) -> bool:
+        """Whether the agent has the file of this path open for the source of a name."""
+        source = None if self.agent is None else self.agent.source(name)
+        return source is not None and source._file is not None and source._file.key == _key(path)
+
+    def is_at(self, name: str, path: Path) -> bool:
+        """Whether the stored position of a source is in the file of a path."""
+        at = self.journal.marks.get(name)
+        return at is not None and (at.device, at.inode) == _key(path)
+
+    def start(self) -> None:
+        """Starts the agent unless it runs; it may be killed meanwhile, or refuse to start."""
+        if self.agent is None:
+            kind = type("Agent", (Agent,), {"world": self})
+            with self._acting(SourceError, ConfigError):
+                self.agent = kind(lambda: self.config)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.agent is not None:
+            self.agent.end()
+            self.agent = None
+
+    def kill(self) -> None:
+        """kill -9, whatever was going on."""
+        if self.agent is not None:
+            self.faults.dying = True
+            self.agent.end()
+            self.agent = None
+        self.faults.dying, self.faults.kill_at = False, ""
+        self.journal.taking = None
+
+    def turn(self, hears: bool, seconds: float) -> bool:
+        """One round of the loop, at which the agent may be killed; whether there was a block."""
+        if self.agent is None:
+            return False
+        self.now += seconds
+        with self._acting():
+            return self.agent.turn(hears)
+        return False
+
+    def settle(self) -> None:
+        """Time passes until nothing is new any more."""
+        quiet = 0
+        while self.agent is not None and quiet < 3:
+            before = self.agent.places()
+            quiet = 0 if self.turn(True, 1.5) or (self.agent and self.agent.places() != before) else quiet + 1
+
+    def reload(self, config: AgentConfig) -> None:
+        """SIGHUP."""
+        self.config = config
+        if self.agent is not None:
+            with self._acting():
+                self.agent.reload()
+
+    def deliver(self, most: int) -> None:
+        """A sink takes alerts."""
+        if self.agent is not None:
+            with suppress(StateUnavailable):
+                self.told += self.agent.pending(most)
+
+
+def _key(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

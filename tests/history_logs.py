@@ -1,0 +1,254 @@
+"""Logs as their writers and what rotates them leave them in a directory, with every line and what may become of it."""
+
+import bz2
+import gzip
+import itertools
+import lzma
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from history_agent import World
+
+WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+ALIKE = [b"server starting", *(b"setting %d of the server is %s" % (n, b"x" * 60) for n in range(20))]
+
+
+@dataclass
+class Line:
+    """A line that was written, where it begins in its file and its number there.
+
+    lost: nobody need have it. unseen: nobody can know either that it was there.
+    """
+
+    text: bytes
+    offset: int
+    number: int
+    lost: bool = False
+    unseen: bool = False
+
+    def may_be(self, text: bytes) -> bool:
+        """Whether this is what was read: of a lost line that can be its beginning."""
+        return self.text == text or (self.lost and self.text.startswith(text))
+
+
+@dataclass
+class Generation:
+    """What one file of a log got, in order, and the incomplete line at its end."""
+
+    lines: list[Line] = field(default_factory=list)
+    part: bytes = b""
+    size: int = 0
+
+    def add(self, text: bytes, lost: bool = False, ended: bool = True) -> None:
+        """Notes a line."""
+        self.lines.append(Line(text, self.size, len(self.lines) + 1, lost, lost))
+        self.size += len(text) + ended
+        self.part = b""
+
+    def close(self) -> None:
+        """Nothing completes the last line any more, so it is one."""
+        if self.part:
+            self.add(self.part, ended=False)
+
+    def lose(self, unseen: bool) -> None:
+        """Nobody can read the file any more; unseen: nor know that it was there."""
+        self.close()
+        for line in self.lines:
+            line.lost, line.unseen = True, line.unseen or unseen
+
+
+@dataclass
+class Writer:
+    """Makes lines of which each occurs once, and times of which each is later than the one before."""
+
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    tick: int = 1_700_000_000
+
+    def text(self) -> bytes:
+        """The next line: a word that comes again and a number that does not."""
+        number = next(self.numbers)
+        return b"%s %d" % (WORDS[number * number % 7 % len(WORDS)], number)
+
+    def touch(self, path: Path) -> None:
+        """Dates a file."""
+        self.tick += 10
+        os.utime(path, (self.tick, self.tick))
+
+
+def nothing() -> None:
+    """What happens in between: nothing."""
+
+
+class Log:
+    """A log and its rotations, app.log.1 the newest.
+
+    name: under which it is read, a link to `path` where it differs. alike: with how many lines all its files begin.
+    can_be_late: whether its writer may write to a renamed file; where files begin alike or are removed, the time of
+    writing may be all that tells two of them apart. orphans: the files that only an agent that holds them open can
+    read. late: whether the newest rotated file may still be written to.
+    """
+
+    def __init__(self, path: Path, writer: Writer, world: World, alike: int = 0, can_be_late: bool = False) -> None:
+        self.path = self.name = path
+        self._world = world
+        self._writer, self.alike, self.can_be_late = writer, alike, can_be_late
+        self.generations: list[Generation] = []
+        self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
+        self.orphans: list[Generation] = []
+        self.late = False
+        self.create()
+
+    @property
+    def here(self) -> bool:
+        """Whether the path names a file."""
+        return self.path.exists()
+
+    def create(self, known: int = 1 << 20) -> None:
+        """A new file."""
+        self.generation = Generation()
+        self.generations.append(self.generation)
+        self._put(self.path, b"")
+        self._begin(known)
+
+    def _begin(self, known: int) -> None:
+        """The first lines; where of `known` lines the file had no others, nothing tells them from those before."""
+        for text in ALIKE[: self.alike]:
+            self._put(self.path, text + b"\n")
+            self.generation.add(text, lost=known <= self.alike)
+
+    def _put(self, path: Path, data: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(data)
+        self._writer.touch(path)
+
+    def _append(self, path: Path, generation: Generation, count: int) -> None:
+        for _ in range(count):
+            text = self._writer.text()
+            self._put(path, text + b"\n")
+            generation.add(generation.part + text)
+
+    def write(self, count: int = 1) -> None:
+        """Lines, in the file that the path names or in a new one."""
+        if not self.here:
+            self.create(0)
+        self._append(self.path, self.generation, count)
+
+    def write_part(self) -> None:
+        """The beginning of a line, or more of it."""
+        if self.here:
+            text = self._writer.text()
+            self._put(self.path, text)
+            self.generation.part += text
+
+    def write_late(self) -> None:
+        """A line of a writer that has not noticed the rotation yet."""
+        if self.late and self.can_be_late and self.rotated and self.rotated[0][0].suffix not in PACKERS:
+            self._append(*self.rotated[0], 1)
+
+    def _shift(self) -> None:
+        """app.log.2 becomes app.log.3 and so on."""
+        for place in range(len(self.rotated), 0, -1):
+            old, generation = self.rotated[place - 1]
+            packed = old.suffix if old.suffix in PACKERS else ""
+            self.rotated[place - 1] = (
+                old.rename(self.path.with_name(f"{self.path.name}.{place + 1}{packed}")),
+                generation,
+            )
+
+    def rename(self, between: Callable[[], None] = nothing) -> None:
+        """A rotation that makes a new file."""
+        if self.here:
+            self._shift()
+            self.rotated.insert(0, (self.path.rename(self.path.with_name(f"{self.path.name}.1")), self.generation))
+            self.late = True
+            between()
+            self.create()
+
+    def copytruncate(
+        self, window: int, between: Callable[[], None] = nothing, after: Callable[[], None] = nothing
+    ) -> None:
+        """A rotation by copying; lines that are written between that and the truncation nobody need have."""
+        known = len(self.generation.lines)
+        self._shift()
+        copy = Path(shutil.copy(self.path, self.path.with_name(f"{self.path.name}.1")))
+        self._writer.touch(copy)
+        self.rotated.insert(0, (copy, self.generation))
+        if window and not self.generation.part:
+            before = len(self.generation.lines)
+            self._append(self.path, self.generation, window)
+            shutil.copystat(copy, self.path)  # the window is short
+            for line in self.generation.lines[before:]:
+                line.lost = line.unseen = True
+            between()
+        os.truncate(self.path, 0)
+        self._writer.touch(self.path)
+        self.late = False
+        self.generation.close()
+        self.generation = Generation()
+        self.generations.append(self.generation)
+        after()
+        self._begin(known)
+
+    def compress(self, kind: str, between: Callable[[], None] = nothing) -> None:
+        """The oldest rotated file that is not compressed."""
+        plain = [place for place, (path, _) in enumerate(self.rotated) if path.suffix not in PACKERS]
+        if plain:
+            path, generation = self.rotated[plain[-1]]
+            self.late = self.late and plain[-1] != 0
+            generation.close()
+            packed = path.with_name(path.name + kind)
+            packed.write_bytes(PACKERS[kind](path.read_bytes()))
+            os.utime(packed, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+            between()
+            path.unlink()
+            self.rotated[plain[-1]] = packed, generation
+
+    def drop_oldest(self) -> None:
+        """The oldest rotated file is removed."""
+        if self.rotated:
+            path, generation = self.rotated.pop()
+            self.late = self.late and bool(self.rotated)
+            self._leave(path, generation)
+            path.unlink()
+
+    def delete(self) -> None:
+        """The file is removed."""
+        if self.here:
+            self._leave(self.path, self.generation)
+            self.path.unlink()
+            self.late = False
+
+    def _leave(self, path: Path, generation: Generation) -> None:
+        """Only an agent that has the file open can still read it, and only one that knows of it can miss it."""
+        generation.close()
+        if self._world.holds(str(self.name), path):
+            self.orphans.append(generation)
+        else:
+            generation.lose(not self._world.is_at(str(self.name), path))
+
+    def swap(self, path: Path) -> None:
+        """The link that is read leads to a new file."""
+        if self.name == self.path:
+            self.path = self.path.rename(self.path.with_name("target.0"))
+        else:
+            self.name.unlink()
+        self._leave(self.path, self.generation)
+        self.path = path
+        self.create()
+        self.name.symlink_to(path.name)
+
+    def abandon(self, unseen: bool = False) -> None:
+        """No agent holds a file open any more."""
+        for generation in self.orphans:
+            generation.lose(unseen)
+        self.orphans.clear()
+
+    def forgive(self) -> None:
+        """Nobody asks for the log any more, so that what is lost of it cannot be counted."""
+        for generation in self.generations:
+            for line in generation.lines:
+                line.unseen = line.unseen or line.lost
