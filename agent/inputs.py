@@ -63,7 +63,14 @@ class Inputs:
         return opened + self.look() + self._open_missing()
 
     def look(self) -> list[Source]:
-        """Brings the files of the patterns up to date; the sources that were opened."""
+        """Brings the files of the patterns up to date; the sources that were opened.
+
+        One that is gone again before it could be read is among them, and is forgotten by the next look.
+        """
+        self._drop_gone()
+        return self._find()
+
+    def _find(self) -> list[Source]:
         opened: list[Source] = []
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
@@ -71,7 +78,6 @@ class Inputs:
             new = [(path, key) for path, key in matches(wanted.path, followed) if path not in followed]
             found = {self._name(path): key for path, key in new}
             opened += self._meet([*found.items()], wanted, reading)
-        self._drop_gone()
         return opened
 
     def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
