@@ -21,6 +21,8 @@ from agent.threshold import check_threshold
 T = TypeVar("T")
 _LEAST = {"fold_lines": 0, "max_line": 64, "max_streams": 1, "max_outbox": 1, "max_alert_burst": 1}
 
+_QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
+
 
 class FileInput(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
     """A log file to tail. from: where to begin when its position is not known yet; null as the configuration says.
@@ -133,7 +135,10 @@ def _explain(message: str, kind: type) -> str:
     if unknown:
         key = f"{path}.{unknown[1]}" if path else unknown[1]
         allowed = [field.encode_name for one in here for field in getattr(one, "fields", ())]
-        return f"{key}: unknown key; allowed here: {', '.join(allowed)}"
+        hint = f"; {_QUOTES}" if unknown[1] == "journal" else ""
+        return f"{key}: unknown key; allowed here: {', '.join(allowed)}{hint}"
+    if re.fullmatch(r"sinks\[.*\]", path) and "got `object`" in what:
+        return f"{path}: {what}; {_QUOTES}"
     values = [str(value) for one in here for value in getattr(one, "values", ())]
     return (f"{path}: " if path else "") + what + (f"; choose one of {', '.join(values)}" if values else "")
 

@@ -1,10 +1,9 @@
 """The running agent: sources, pipeline, state and delivery in one loop."""
 
-import os
-import signal
+import gc
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from agent.monitor import Monitor, watchdog_seconds
 from agent.notify import notify
 from agent.scores import JsonLines, line_records
 from agent.setup import Setup, prepare
+from agent.signals import Signals
 from agent.snapshot import take_snapshot
 from agent.sources.contract import Source
 from agent.state import State
@@ -43,10 +43,12 @@ class Service:
     load: reads the configuration, at the start and at each SIGHUP.
     """
 
-    def __init__(self, load: Callable[[], AgentConfig], scores: JsonLines | None = None) -> None:
-        self._load, self._scores = load, scores
+    def __init__(
+        self, load: Callable[[], AgentConfig], scores: JsonLines | None = None, signals: Signals | None = None
+    ) -> None:
+        self._load, self._scores, self._signals = load, scores, signals or Signals()
         self._config = config = load()
-        self._stopped = self._hung_up = self._once = False
+        self._once = False
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
@@ -72,6 +74,8 @@ class Service:
             self._delivery = Delivery(self._state, setup.sinks, self._say)
             self._watcher = Watcher(self._say)
             stack.callback(self._watcher.stop)
+            stack.callback(self._signals.sleep)
+            self._signals.wake = self._watcher.wake
             self._watch()
             self._close = stack.pop_all()
 
@@ -103,26 +107,10 @@ class Service:
         self._store(lambda: self._state.forget(name, memories, retired))
         self._idle.pop(name, None)
 
-    def stop(self, *_: object) -> None:
-        """Asks the loop to end after the block in hand; safe in a signal handler."""
-        self._stopped = True
-        self._watcher.wake()
-
-    def hang_up(self, *_: object) -> None:
-        """Asks the loop to read the configuration anew, or to end where the terminal is gone that it was started at."""
-        if self._terminal and not _has_terminal():
-            self._stopped = True
-        self._hung_up = True
-        self._watcher.wake()
-
     def run(self, once: bool = False) -> None:
-        """Reads, scores and delivers until `stop` or the end of all sources; with `once` until nothing is new."""
-        self._once, self._terminal = once, _has_terminal()
-        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.hang_up}
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
-            del handlers[signal.SIGHUP]
+        """Reads, scores and delivers until a signal or the end of all sources; with `once` until nothing is new."""
+        self._once = once
         with self._close:
-            previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
             try:
                 self._delivery.start()
                 self._publish()
@@ -134,15 +122,13 @@ class Service:
             finally:
                 self._monitor.ready = False
                 undelivered = self._end()
-                for number, handler in previous.items():
-                    signal.signal(number, handler)
         self._tell_end(undelivered)
 
     def _loop(self) -> None:
         active = self._hurry()
         woken: Woken | None = None
-        while not self._stopped:
-            if self._hung_up:
+        while not self._signals.stopped:
+            if self._signals.hung_up:
                 self._reload()
                 active = self._hurry()
             active |= self._wanted(woken)
@@ -209,7 +195,7 @@ class Service:
     def _step(self, name: str, woken: Woken | None) -> bool:
         """Takes the next block of a source; whether there was one."""
         source = self._inputs.sources.get(name)
-        if source is None or self._stopped:
+        if source is None or self._signals.stopped:
             return False
         self._monitor.look()
         taken = source.bytes_taken
@@ -244,7 +230,7 @@ class Service:
         for source in self._inputs.sources.values():
             while not source.durable and time.monotonic() < deadline and (block := source.read()):
                 self._take(source, block)
-            waits = source.durable and (self._stopped or self._config.state is not None)
+            waits = source.durable and (self._signals.stopped or self._config.state is not None)
             if not waits and (block := source.finish()):
                 self._take(source, block)
 
@@ -271,7 +257,7 @@ class Service:
             try:
                 change()
             except StateUnavailable as error:
-                if self._stopped or self._once:
+                if self._signals.stopped or self._once:
                     raise
                 told = self._tell_unavailable(error, told)
             else:
@@ -291,19 +277,20 @@ class Service:
 
     def _reload(self) -> None:
         """Reads the configuration and the bundle anew; where they are no good, what there is goes on."""
-        self._hung_up = False
+        self._signals.hung_up = False
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = self._load()
             self._refuse_change(config)
             _check(config, self._scores)
             self._use(prepare(config, self._guard))
-        except OddlineError as error:
+        except (OddlineError, OSError) as error:  # the second where no file can be opened, say
             self._reloads["refused"] += 1
             self._say(f"reload refused, going on as before: {error}")
         else:
             self._reloads["done"] += 1
             self._say(f"reloaded: bundle {self._pipeline.bundle.manifest.name}, {len(self._inputs.sources)} sources")
+        gc.collect()  # the pipeline before, with its models, refers to itself in places
         notify("READY=1\nSTATUS=" + self._status())
 
     def _refuse_change(self, config: AgentConfig) -> None:
@@ -385,14 +372,7 @@ def _check(config: AgentConfig, scores: JsonLines | None) -> None:
     refuse_loops(config, scores)
 
 
-def _has_terminal() -> bool:
-    """Whether there is a terminal that controls this process; it is gone after a hang-up."""
-    with suppress(OSError):
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
-        return True
-    return False
-
-
 def run_service(load: Callable[[], AgentConfig], once: bool = False, scores: JsonLines | None = None) -> None:
     """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
-    Service(load, scores).run(once)
+    with Signals() as signals:
+        Service(load, scores, signals).run(once)

@@ -45,6 +45,8 @@ def test_a_sigma_threshold_is_completed(tmp_path):
         ("stream: '('", r"is no regular expression"),
         ("max_line: 3", r"max_line: 3 is too small; the least is 64"),
         ("threshold: {kind: fixed}", r"fixed takes value"),
+        ("sinks:\n- console:", r"sinks\[0\]: .* wants quotes in YAML"),
+        ("sources:\n- journal:", r"sources\[0\]\.journal: unknown key; .* wants quotes in YAML"),
         ("- a list", r"Expected `object`, got `array`"),
         ("a: [1", r"is no YAML"),
     ],

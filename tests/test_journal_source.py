@@ -220,7 +220,7 @@ def test_a_journalctl_that_cannot_follow_over_boots_is_asked_again_and_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refusal = 'case " $* " in *" --merge "*) echo "Using --boot or --list-boots with --merge is not supported." >&2; exit 1;; esac'
+    refusal = 'case " $* " in *" --merge "*) echo "--boot with --merge is not supported." >&2; exit 1;; esac'
     (tmp_path / "journalctl").write_text(f'#!/bin/sh\n{refusal}\nexec {shutil.which("journalctl")} "$@"\n')
     (tmp_path / "journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -1,12 +1,14 @@
 """SIGHUP has a running agent read its configuration and bundle anew, or go on with the old ones, and loses nothing."""
 
 import fcntl
+import gc
 import json
 import os
 import shutil
 import signal
 import subprocess
 import termios
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import made_up_lines, run_agent, start_agent, until
+
+from agent.config import AgentConfig
+from agent.service import Service
 
 ODD = (40, 90, 130, 170, 210, 260)
 LINES = made_up_lines(300, odd=ODD)
@@ -188,6 +193,16 @@ def test_without_a_configuration_file_the_bundle_is_read_anew(bundle, tmp_path):
         assert process.wait(timeout=60) == 0
 
 
+def test_signals_during_the_start_are_kept(bundle, tmp_path):
+    """Neither ends the agent in the middle of it: SIGHUP is heeded when it is ready, SIGTERM then ends it cleanly."""
+    with tailing(tmp_path, bundle) as process:
+        assert "reading" not in (tmp_path / "said").read_text()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert "read 0 lines" in (tmp_path / "said").read_text()
+
+
 def test_the_end_of_its_terminal_ends_the_agent(bundle, tmp_path):
     main, terminal = os.openpty()
     with tailing(tmp_path, bundle, stdin=terminal, start_new_session=True, preexec_fn=_take_terminal) as process:
@@ -223,3 +238,18 @@ def catches_hangup(process: subprocess.Popen) -> bool:
 
 def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_reload_gives_back_the_memory_of_the_model_before(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.touch()
+    config = AgentConfig(sources=[str(log)], sinks=["console:"])
+    service = Service(lambda: config)
+    gc.disable()
+    try:
+        before = weakref.ref(service._pipeline)
+        service._reload()
+        assert before() is None
+    finally:
+        gc.enable()
+        service._close.close()

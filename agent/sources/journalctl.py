@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
+from uuid import UUID
 
 from agent.errors import ConfigError, SourceError
 from agent.sources.entries import WANTED, Entry, decode_entry
@@ -52,8 +53,8 @@ def follow_options(command: Sequence[str]) -> list[str]:
     """
     options = ["--follow", "--no-tail", "--merge"]
     if not any(option.startswith(_OTHER_FILES) for option in command):
-        with suppress(OSError):
-            options.append("_MACHINE_ID=" + Path("/etc/machine-id").read_text("ascii").strip())
+        with suppress(OSError, ValueError):
+            options.append(f"_MACHINE_ID={UUID(Path('/etc/machine-id').read_text('ascii').strip()).hex}")
     return options
 
 
