@@ -13,6 +13,7 @@ from agent.config import AgentConfig
 from agent.errors import ConfigError
 from agent.monitor import WATCHDOG, Monitor, watchdog_seconds
 from agent.service import Service
+from agent.signals import Signals
 from agent.snapshot import Snapshot
 from agent.sources.file import FileSource
 
@@ -156,14 +157,14 @@ def config(bundle, tmp_path) -> AgentConfig:
     )
 
 
-def beside(work: Callable[[], None], service: Service) -> threading.Thread:
-    """Runs `work` in a thread beside the service, which is stopped after it."""
+def beside(work: Callable[[], None], signals: Signals) -> threading.Thread:
+    """Runs `work` in a thread beside a service that is stopped after it."""
 
     def whole() -> None:
         try:
             work()
         finally:
-            service.stop()
+            signals.stop()
 
     thread = threading.Thread(target=whole)
     thread.start()
@@ -181,7 +182,8 @@ def test_an_agent_whose_loop_hangs_is_unhealthy_until_it_goes_on(config, monkeyp
         return read(source, most)
 
     monkeypatch.setattr(FileSource, "read", stuck)
-    service = Service(lambda: config)
+    signals = Signals()
+    service = Service(lambda: config, signals=signals)
 
     def watch() -> None:
         try:
@@ -196,7 +198,7 @@ def test_an_agent_whose_loop_hangs_is_unhealthy_until_it_goes_on(config, monkeyp
         until(lambda: ask(port, "/healthz")[0] == 200)
         seen.append(200)
 
-    watcher = beside(watch, service)
+    watcher = beside(watch, signals)
     service.run()
     watcher.join(30)
     assert seen == [200, 200, 200]

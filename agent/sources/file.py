@@ -174,6 +174,7 @@ class FileSource(Source):
             return self._read_copy(file, *found, most)
         if block := file.finish():
             return block
+        rewound = file.rewound()
         self.truncations += 1
         self.losses += 1
         self.bytes_lost += file.unread
@@ -182,7 +183,7 @@ class FileSource(Source):
             f"{self.path} was truncated or overwritten after {file.read_to} bytes were read; {lost} lost; "
             "reading it from its start"
         )
-        self._replace(file.rewound())
+        self._replace(rewound)
         return self._file and self._file.read(most)
 
     def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, most: int) -> Block | None:

@@ -100,7 +100,7 @@ def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
     forms = set(forms or (own_form(log),))
     found: dict[tuple[Form, str], dict[str, Rotated]] = {}  # by form and number, then by what compressed it
     for folder in {form.folder for form in forms}:
-        with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed cannot be found
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
             for entry in entries:
                 parts = _parts(log.name, entry.name)
                 form = parts and Form(folder, parts[0], parts[1]["end"] or "")
