@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent.alerts import escape
 from agent.guard import Guard
@@ -21,6 +22,11 @@ def speaker(guard: Guard) -> Callable[[str], None]:
 
 
 def _write(line: str) -> None:
-    """One write a line: `print` makes two, and lines of several threads would run into each other."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """One write a line: `print` makes two, and lines of several threads would run into each other.
+
+    Where standard error is closed, its disk full or its reader gone there is nobody to tell, and no reason to end.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
