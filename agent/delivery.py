@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from agent.alerts import Alert
-from agent.errors import AlertRefused, ConfigError, StateUnavailable
+from agent.errors import AlertRefused, ConfigError, SinkError, StateUnavailable
 from agent.sinks import Sink
 from agent.sinks.shown import shown
 from agent.state import State
@@ -40,13 +40,13 @@ class Delivery:
     def replace(self, sinks: Sequence[Sink]) -> None:
         """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits.
 
-        Where the state cannot be written, a StateUnavailable, the sinks stay as they were.
+        Where the state cannot be written, now or ever, the sinks stay as they were.
         """
         before = [courier.sink for courier in self._couriers]
         self.stop()
         try:
             self._take(sinks)
-        except StateUnavailable:
+        except SinkError:
             self._couriers = [_Courier(self._state, sink, self._warn) for sink in before]
             raise
         finally:
