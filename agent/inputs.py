@@ -86,7 +86,11 @@ class Inputs:
         And when the patterns, and paths at which nothing was, were first looked at: what comes to them later is read
         from its start. Empty where all is known.
         """
-        marks = [(one.name, one.mark) for one in opened if one.mark and self._state.mark(one.name) is None]
+        aliased = {
+            self.sources[name].name: self.sources[name] for name in self._aliases.values() if name in self.sources
+        }
+        named = [pair for one in [*opened, *aliased.values()] for pair in self.marks(one)]
+        marks = [(name, mark) for name, mark in named if self._state.mark(name) is None]
         empty = [self._wanted[one.name][0] for one in opened if not one.mark and isinstance(one, FileSource)]
         looked = dict.fromkeys(_seen(wanted) for wanted in [*(one for one, _ in self._patterns), *empty])
         now = str(time.time_ns()).encode()
@@ -158,17 +162,21 @@ class Inputs:
 
     def _missing(self, wanted: FileInput) -> dict[str, Position]:
         """What the state knows of files that a pattern named and that are not there."""
-        gone = [name for name in self._state.sources() if is_named(Path(name), wanted.path)]
-        marks = {name: _position(self._state.mark(name)) for name in gone if not os.path.lexists(name)}
-        return {name: position for name, position in marks.items() if position is not None}
+        marks = {name: mark for name, mark in self._state.marks().items() if is_named(Path(name), wanted.path)}
+        return {name: at for name, mark in marks.items() if not os.path.lexists(name) and (at := _position(mark))}
+
+    def _away(self) -> dict[Key, Position]:
+        """The positions in files that are no longer under their names, and in those that sources have just left."""
+        known = {name: _position(mark) for name, mark in self._state.marks().items()}
+        away = {_key(at): at for name, at in known.items() if at and _path_key(name) != _key(at)}
+        left = [one.left for one in self.sources.values() if isinstance(one, FileSource)]
+        return away | {_key(at): at for positions in left for at in positions}
 
     def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
         """Opens files that a pattern names, those first that the state knows as they are."""
         if not found:
             return []
-        known = {name: _position(self._state.mark(name)) for name, _ in found}
-        away = {_key(at): at for name, at in known.items() if at and _key(at) != dict(found)[name]}
-        away |= {_key(at): at for at in self._missing(wanted).values()}
+        known, away = {name: _position(self._state.mark(name)) for name, _ in found}, self._away()
         opened, holders = [], {key: other.name for other in self.sources.values() for key in _keys(other)}
         for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
             if key in holders:

@@ -417,7 +417,7 @@ def test_what_is_new_and_was_rotated_before_it_was_opened_is_read_in_order(tmp_p
 
 
 def test_a_new_file_that_was_rotated_while_nobody_looked_is_read_after_a_restart(tmp_path, make):
-    folder, log = tmp_path / "logs", tmp_path / "logs" / "a.log"
+    folder = tmp_path / "logs"
     folder.mkdir()
     reader = make(folder / "*.log", folder / "single", start="end")
     reader.inputs.close()
@@ -473,3 +473,40 @@ def test_what_was_there_before_the_first_look_is_not_read_as_new(tmp_path, make)
     reader = make(folder / "*.log", start="end")
     write(log, "new")
     assert reader.read() == [b"new"]
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("look", [False, True])
+def test_a_rename_within_the_pattern_with_nothing_unread_reads_nothing_again(tmp_path, make, single, look):
+    log, old = tmp_path / "app.log", tmp_path / "app.2.log"
+    write(log, "one")
+    reader = make(*([log] if single else []), tmp_path / "*.log")
+    reader.read()
+    log.rename(old)
+    if look:
+        assert reader.read() == []
+    write(log, "two")
+    if not look:  # it moves on before anybody sees the new name
+        (source,) = reader.inputs.sources.values()
+        assert list(source.read().lines()) == [b"two"]
+        reader.state.commit(also=reader.inputs.marks(source))
+        assert reader.read() == []
+    else:
+        assert reader.read() == [b"two"]
+    reader.restart()
+    assert reader.read() == []
+    write(old, "late")
+    assert reader.read() == [b"late"]
+
+
+def test_a_log_and_a_pattern_that_names_it_too_read_a_renamed_file_once(tmp_path, make):
+    log = tmp_path / "app.log"
+    write(log, "one")
+    reader = make(log, tmp_path / "*.log")
+    reader.read()
+    reader.inputs.close()
+    write(log, "two")
+    log.rename(tmp_path / "app.2.log")
+    write(log, "three")
+    reader.start()
+    assert sorted(reader.read()) == [b"three", b"two"]

@@ -5,6 +5,7 @@ What is to be read is decided by stat and read alone; events of the file system 
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from agent.sources.resume import resume
 from agent.sources.search import Rotations
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
+_LEFT = 4  # files
 _SETTLED = 2_000_000_000  # nanoseconds after which a write can no longer have the same time as another one
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
 
@@ -56,6 +58,7 @@ class FileSource(Source):
         self._rotations = Rotations(path, reading, say, taken)
         self._closed = LeftOut()  # of files that were read before
         self._position, self._empty_since = position, since
+        self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._left = self._interrupted = self._truncated = False
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
@@ -261,6 +264,7 @@ class FileSource(Source):
     def _replace(self, file: OpenFile | None) -> None:
         if self._file is not None:
             self._position = self._file.position
+            self.left.append(self._position)
             self._closed = self._left_out()
             self._note()
             self._file.close()

@@ -140,10 +140,11 @@ class State:
             row = db.execute("SELECT position FROM positions WHERE source = ?", (os.fsencode(source),)).fetchone()
         return None if row is None else row[0]
 
-    def sources(self) -> list[str]:
-        """The sources of which a mark is stored."""
+    def marks(self) -> dict[str, bytes]:
+        """How far every source was read that is known."""
         with self._transaction() as db:
-            return [os.fsdecode(name) for (name,) in db.execute("SELECT source FROM positions").fetchall()]
+            rows = db.execute("SELECT source, position FROM positions").fetchall()
+        return {os.fsdecode(name): mark for name, mark in rows}
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         """The key and blob of every stream of a source, the one written longest ago first."""
