@@ -53,7 +53,7 @@ class Service:
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self._reloads = {"done": 0, "refused": 0}
-        self._next_remarks = self._next_look = self._next_full_look = self._next_search = 0.0
+        self._next_sign = self._next_remarks = self._next_look = self._next_full_look = self._next_search = 0.0
         self._began, self._started = time.monotonic(), time.time()
         _check(config, scores)
         raise_file_limit()
@@ -192,12 +192,19 @@ class Service:
         self._tell_remarks()
         notify("WATCHDOG=1\nSTATUS=" + self._status())
 
+    def _show_life(self) -> None:
+        """Tells that the loop goes round, also while a round of many sources takes long."""
+        self._monitor.look()
+        if time.monotonic() >= self._next_sign:
+            self._next_sign = time.monotonic() + _LOOK
+            notify("WATCHDOG=1")
+
     def _step(self, name: str, woken: Woken | None) -> bool:
         """Takes the next block of a source; whether there was one."""
         source = self._inputs.sources.get(name)
         if source is None or self._signals.stopped:
             return False
-        self._monitor.look()
+        self._show_life()
         taken = source.bytes_taken
         block = source.read()
         self._suspect(source, woken is None and source.bytes_taken > taken)
