@@ -38,6 +38,7 @@ class Inputs:
         self._patterns: list[tuple[FileInput, Reading]] = []
         self._aliases: dict[str, str] = {}
         self._refused: dict[str, str] = {}
+        self._reopened: list[str] = []
         self._folders: set[Path] = set()
         self._named: set[str] = set()  # by the configuration, and by one that was refused
 
@@ -122,18 +123,37 @@ class Inputs:
 
     def _open_all(self, wanted: dict[str, tuple[FileInput, Reading]]) -> list[Source]:
         opened: list[Source] = []
+        closed: dict[str, tuple[FileInput, Reading]] = {}
         try:
             for name, (one, reading) in wanted.items():
                 old = self.sources.get(name)
-                if old is not None and not isinstance(old, FileSource):
+                if old is not None and not isinstance(old, FileSource) and not _is_fifo(name):
+                    closed[name] = self._wanted[name]
                     self._close(name)  # a port or a program cannot be had twice
                 mark, (start, since) = self._mark(name), self._begin(one, name)
                 opened.append(open_source(name, mark, start, reading, self._say, self._is_input, since))
-        except OddlineError:
+        except (OddlineError, OSError):
             for source in opened:
                 source.close()
+            self._reopen(closed)
             raise
         return opened
+
+    def _reopen(self, closed: dict[str, tuple[FileInput, Reading]]) -> None:
+        """Goes on with sources that were closed for a configuration that is refused."""
+        for name, (wanted, reading) in closed.items():
+            try:
+                source = open_source(name, self._mark(name), "start", reading, self._say, self._is_input)
+            except (OddlineError, OSError) as error:
+                self._say(f"{error}; nothing more is read of it until a reload can open it")
+            else:
+                self._keep(source, (wanted, reading))
+                self._reopened.append(name)
+
+    def take_reopened(self) -> list[str]:
+        """The names of sources that are others since a configuration was refused; each is told once."""
+        names, self._reopened = self._reopened, []
+        return names
 
     def _is_input(self, path: Path) -> bool:
         """Whether a file is read as a log of its own, also where its name is like that of a rotation of another one."""

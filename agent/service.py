@@ -292,6 +292,8 @@ class Service:
             _check(config, self._scores)
             self._use(prepare(config, self._guard))
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say
+            for name in self._inputs.take_reopened():
+                self._ledger.open(name)
             self._reloads["refused"] += 1
             self._say(f"reload refused, going on as before: {error}")
         else:

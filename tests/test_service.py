@@ -2,18 +2,26 @@
 
 import json
 import os
+import signal
+import socket
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import run_agent, start_agent
+import yaml
+from conftest import run_agent, start_agent, until
 
 import agent.inputs
+import agent.service
 from agent.config import AgentConfig, FileInput
 from agent.delivery import Delivery
 from agent.errors import StateDamaged
+from agent.lines import Block
 from agent.service import Service
 from agent.sinks import open_sink
+from agent.sources.file import FileSource
 from agent.sources.patterns import matches
 from agent.state import State
 
@@ -66,3 +74,45 @@ def test_a_state_that_is_gone_for_good_is_told_when_the_sinks_are_to_change(tmp_
         delivery.replace(sinks[1:])
     delivery.stop()
     state.close()
+
+
+def lines_read(state: Path) -> int:
+    done = run_agent("status", "--state", state, "--json")
+    return 0 if done.returncode else json.loads(done.stdout)["totals"]["lines_read"]
+
+
+def test_a_refused_reload_leaves_a_socket_open_and_counts_on(tmp_path):
+    path, state, config, said = (tmp_path / name for name in ("log", "state", "agent.yaml", "said"))
+    content = {"sources": [f"listen:unix:{path}"], "sinks": [f"jsonl:{tmp_path}/alerts"], "state": str(state)}
+    config.write_text(yaml.safe_dump(content))
+    with said.open("wb") as stderr, start_agent("run", "--config", config, stderr=stderr) as process:
+        until(path.exists)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            [sender.sendto(b"<13>one line", str(path)) for _ in range(3)]
+            until(lambda: lines_read(state) == 3)
+            content["sources"] = [{"path": f"listen:unix:{path}", "encoding": "latin-1"}]
+            config.write_text(yaml.safe_dump(content))
+            process.send_signal(signal.SIGHUP)
+            until(lambda: "reload refused" in said.read_text())
+            [sender.sendto(b"<13>one line", str(path)) for _ in range(2)]
+            until(lambda: lines_read(state) > 3)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0 and lines_read(state) == 5
+
+
+def test_a_long_round_shows_life(tmp_path, monkeypatch):
+    signs, slow = [], FileSource.read
+
+    def read(source: FileSource, most: int = 1 << 20) -> Block | None:
+        clock[0] += 20
+        return slow(source, most)
+
+    clock = [time.monotonic()]
+    logs = [tmp_path / f"{number}.log" for number in range(4)]
+    for log in logs:
+        log.write_text("one line\n")
+    monkeypatch.setattr(FileSource, "read", read)
+    monkeypatch.setattr(agent.service.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(agent.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
+    Service(lambda: configured(tmp_path, *map(str, logs))).run(once=True)
+    assert max(later - sign for sign, later in pairwise(signs)) <= 20
