@@ -260,6 +260,7 @@ class Inputs:
             self._close(name)
             self._forget(name)
         self._aliases = {alias: name for alias, name in self._aliases.items() if os.path.lexists(alias)}
+        self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
 
     def _gone(self) -> list[str]:
         matched = [name for name, how in self._wanted.items() if how in self._patterns]

@@ -106,6 +106,7 @@ class Service:
         retired = self._ledger.retire(name)
         self._store(lambda: self._state.forget(name, memories, retired))
         self._idle.pop(name, None)
+        self._told.discard(name)
 
     def run(self, once: bool = False) -> None:
         """Reads, scores and delivers until a signal or the end of all sources; with `once` until nothing is new."""

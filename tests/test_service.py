@@ -15,9 +15,10 @@ from conftest import run_agent, start_agent, until
 
 import agent.inputs
 import agent.service
-from agent.config import AgentConfig, FileInput
+import agent.sources.file
+from agent.config import AgentConfig, FileInput, check_config
 from agent.delivery import Delivery
-from agent.errors import StateDamaged
+from agent.errors import ConfigError, StateDamaged
 from agent.lines import Block
 from agent.service import Service
 from agent.sinks import open_sink
@@ -116,3 +117,31 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     monkeypatch.setattr(agent.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
     Service(lambda: configured(tmp_path, *map(str, logs))).run(once=True)
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
+
+
+@pytest.mark.parametrize("path", ["/tmp/a\0b", "/tmp/a\ud800b"])
+def test_what_no_path_can_be_is_refused(path):
+    with pytest.raises(ConfigError, match=r"sources\[0\].*no path can have"):
+        check_config(AgentConfig(sources=[path]), "agent.yaml")
+
+
+def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
+    for number in range(3):
+        log = tmp_path / f"{number}.log"
+        log.write_text(f"line {number}\n")
+        service._search(None)
+        service._watch()
+        service._next_search = 0.0
+        assert service._step(str(log), None) and not service._step(str(log), None)
+        service._watcher.missed(log)
+        log.unlink()
+        while service._inputs.sources:
+            [service._step(name, None) for name in list(service._inputs.sources)]
+            service._search(None)
+            service._next_search = 0.0
+        service._watch()
+    assert not service._told and not service._idle
+    assert not service._watcher._coverage.suspicion._noted
+    service._close.close()

@@ -57,6 +57,7 @@ class Coverage:
             self._watches.forget(key)
             del self._mount_of[key]
             self._troubles.pop(key, None)
+            self.suspicion.clear([key[0]])
         self._tell()
         self._choose()
 
