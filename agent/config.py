@@ -1,5 +1,6 @@
 """The agent's configuration: YAML into checked types."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -93,6 +94,9 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
 
 
 def _check_source(source: str | FileInput, where: str) -> None:
+    path = source if isinstance(source, str) else source.path
+    if "\0" in path or not _is_encodable(path):
+        raise ConfigError(f"{where}: {path!r} has a character that no path can have; leave it out")
     if isinstance(source, str):
         return
     try:
@@ -101,6 +105,14 @@ def _check_source(source: str | FileInput, where: str) -> None:
             check_multiline(source.multiline)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load_yaml(path: Path, kind: type[T]) -> T:
