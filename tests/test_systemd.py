@@ -49,6 +49,11 @@ def test_the_state_folder_is_the_one_that_systemd_makes():
     assert load_config(CONFIG).state == f"/var/lib/{name}"
 
 
+def test_a_stop_is_told_to_the_agent_alone():
+    """Else journalctl ends first, and the agent says so and starts it anew."""
+    assert re.search(r"(?m)^KillMode=mixed$", UNIT.read_text())
+
+
 def test_the_configuration_explains_every_key():
     written = set(re.findall(r"(?m)^(\w+):", CONFIG.read_text()))
     assert written == {field.encode_name for field in msgspec.structs.fields(AgentConfig)}
