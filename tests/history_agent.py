@@ -167,9 +167,18 @@ class Explainer:
 
 
 MANIFEST = SimpleNamespace(
-    name="checksum", scorer="vectors", header="none", masks=["num"], stream=None, window=Window(4, pad=True), settings={},
-    state=[], relative=None, threshold=Threshold("fixed", value=0.5), scale=Scale(9, 0.5, 0.2, [0.0, 1.0], [0.0, 1.0]),
-)  # fmt: skip
+    name="checksum",
+    scorer="vectors",
+    header="none",
+    masks=["num"],
+    stream=None,
+    window=Window(4, pad=True),
+    settings={},
+    state=[],
+    relative=None,
+    threshold=Threshold("fixed", value=0.5),
+    scale=Scale(9, 0.5, 0.2, [0.0, 1.0], [0.0, 1.0]),
+)
 BUNDLE = SimpleNamespace(
     path="checksum", id="checksum", manifest=MANIFEST, known=None, tokenizer=SimpleNamespace(max_tokens=99)
 )
@@ -188,6 +197,8 @@ class Deaf:
     def watch(self, *paths: object) -> None: ...
 
     def missed(self, path: Path) -> None: ...
+
+    def wake(self) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -269,6 +280,7 @@ class World:
         patch.setattr(service, "Delivery", Held)
         patch.setattr(service, "prepare", self._prepare)
         patch.setattr(service, "raise_file_limit", lambda: None)
+        patch.setattr(service, "gc", SimpleNamespace(collect=lambda: None), raising=False)
         patch.setattr(service, "say", self.said.append)
         patch.setattr(service, "speaker", lambda guard: self.said.append)
         patch.setattr(service, "datetime", SimpleNamespace(now=lambda: NOW))
@@ -318,6 +330,13 @@ class World:
 
     def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
+
+    def knows(self, name: str, path: Path) -> bool:
+        """Whether lines of what is in the file of a path now are stored as read of a source."""
+        at, content = self.journal.marks.get(name), path.read_bytes()
+        if at is None or not at.offset or not self.is_at(name, path):
+            return False
+        return not at.misfit(lambda most, start: content[start : start + most])
 
     @contextmanager
     def _acting(self, *refusals: type[Exception]) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from history_agent import World
 
+GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
 WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 ALIKE = [b"server starting", *(b"setting %d of the server is %s" % (n, b"x" * 60) for n in range(20))]
@@ -88,8 +89,8 @@ class Log:
 
     name: under which it is read, a link to `path` where it differs. alike: with how many lines all its files begin.
     can_be_late: whether its writer may write to a renamed file; where files begin alike or are removed, the time of
-    writing may be all that tells two of them apart. orphans: the files that only an agent that holds them open can
-    read. late: whether the newest rotated file may still be written to.
+    writing may be all that tells two of them apart. late: whether the newest
+    rotated file may still be written to, for the grace of an agent.
     """
 
     def __init__(self, path: Path, writer: Writer, world: World, alike: int = 0, can_be_late: bool = False) -> None:
@@ -98,8 +99,9 @@ class Log:
         self._writer, self.alike, self.can_be_late = writer, alike, can_be_late
         self.generations: list[Generation] = []
         self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
-        self.orphans: list[Generation] = []
+        self._orphans: list[tuple[Generation, bool]] = []  # which only an agent that has them open can read
         self.late = False
+        self._since = 0.0
         self.create()
 
     @property
@@ -146,7 +148,8 @@ class Log:
 
     def write_late(self) -> None:
         """A line of a writer that has not noticed the rotation yet."""
-        if self.late and self.can_be_late and self.rotated and self.rotated[0][0].suffix not in PACKERS:
+        in_time = self._world.now - self._since < GRACE
+        if self.late and in_time and self.can_be_late and self.rotated[0][0].suffix not in PACKERS:
             self._append(*self.rotated[0], 1)
 
     def _shift(self) -> None:
@@ -164,7 +167,7 @@ class Log:
         if self.here:
             self._shift()
             self.rotated.insert(0, (self.path.rename(self.path.with_name(f"{self.path.name}.1")), self.generation))
-            self.late = True
+            self.late, self._since = True, self._world.now
             between()
             self.create()
 
@@ -223,12 +226,13 @@ class Log:
             self.late = False
 
     def _leave(self, path: Path, generation: Generation) -> None:
-        """Only an agent that has the file open can still read it, and only one that knows of it can miss it."""
+        """Only an agent that has the file open can still read it, and only one that read of it can miss it."""
         generation.close()
+        unseen = not self._world.knows(str(self.name), path)
         if self._world.holds(str(self.name), path):
-            self.orphans.append(generation)
+            self._orphans.append((generation, unseen))
         else:
-            generation.lose(not self._world.is_at(str(self.name), path))
+            generation.lose(unseen)
 
     def swap(self, path: Path) -> None:
         """The link that is read leads to a new file."""
@@ -241,11 +245,11 @@ class Log:
         self.create()
         self.name.symlink_to(path.name)
 
-    def abandon(self, unseen: bool = False) -> None:
+    def abandon(self) -> None:
         """No agent holds a file open any more."""
-        for generation in self.orphans:
+        for generation, unseen in self._orphans:
             generation.lose(unseen)
-        self.orphans.clear()
+        self._orphans.clear()
 
     def forgive(self) -> None:
         """Nobody asks for the log any more, so that what is lost of it cannot be counted."""

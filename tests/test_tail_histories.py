@@ -103,21 +103,16 @@ class Histories(RuleBasedStateMachine):
             self.world.turn(hears, seconds)
         self.notice()
 
-    def forgo_late(self) -> None:
-        """The grace of rotated files is over."""
-        for log in self.logs:
-            log.late = False
-
     def notice(self) -> None:
         """What only an agent that runs can read is gone where none does."""
         if self.world.agent is None:
             self.abandon()
 
     def abandon(self) -> None:
-        for log in self.logs:
+        for log in [*self.logs, *self.gone]:
             log.abandon()
         for log in self.gone:
-            log.abandon(unseen=True)
+            log.forgive()
 
     def place(self, log: Log):
         return self.world.journal.marks.get(str(log.name))
@@ -231,12 +226,10 @@ class Histories(RuleBasedStateMachine):
     @rule(times=FEW)
     def no_events(self, times: int) -> None:
         self.turn(times, False, 4.0)
-        self.forgo_late()
 
     @rule()
     def settle(self) -> None:
         self.world.settle()
-        self.forgo_late()
         self.notice()
 
     @precondition(runs)
