@@ -8,8 +8,8 @@ _WANTED = 65_536  # descriptors: a thousand logs, each with a rotated one, and c
 
 def raise_file_limit() -> None:
     """Lets the process open as many files as the hard limit allows, which is more than the usual 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # a sandbox may refuse it; then what there is has to do
+    with suppress(OSError, ValueError):  # a sandbox may refuse it; then what there is has to do
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

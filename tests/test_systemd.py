@@ -1,6 +1,7 @@
 """The unit and the configuration that a host gets are understood by systemd and by the agent."""
 
 import re
+import resource
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from conftest import require_program
 
 from agent.config import AgentConfig, load_config
+from agent.limits import raise_file_limit
 from agent.sinks import open_sink
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +71,17 @@ def test_what_the_configuration_does_not_choose_is_the_default():
 def test_the_sinks_of_the_configuration_can_be_opened():
     for url in load_config(CONFIG).sinks:
         open_sink(url, "web1", str).close()
+
+
+@pytest.mark.parametrize("call", ["getrlimit", "setrlimit"])
+def test_a_sandbox_that_refuses_to_tell_or_raise_limits_does_not_end_the_agent(call, monkeypatch):
+    calls = []
+
+    def refuse(*_):
+        calls.append(call)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, call, refuse)
+    raise_file_limit()
+    assert calls == [call]
