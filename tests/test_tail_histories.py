@@ -142,8 +142,12 @@ class Histories(RuleBasedStateMachine):
     def write_part(self, log: int) -> None:
         self.log(log).write_part()
 
-    @rule()
-    def write_late(self) -> None:
+    @rule(anew=st.booleans(), looks=st.integers(0, 2))
+    def write_late(self, anew: bool, looks: int) -> None:
+        """The writer has not noticed the rotation yet, which the agent may have."""
+        if anew:
+            self.app.rename()
+            self.turn(looks, True, 0.0)
         self.app.write_late()
 
     @rule(log=LOGS, look=st.booleans())
