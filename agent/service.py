@@ -40,15 +40,20 @@ _REMARKS = 3600.0  # seconds between two tellings of lines that were not read wh
 class Service:
     """Reads the sources of a configuration until it is stopped, or with `once` until their present end.
 
-    load: reads the configuration, at the start and at each SIGHUP.
+    load: reads the configuration, at the start and at each SIGHUP. A state that cannot be written is waited for, but
+    with `once` it is a StateUnavailable.
     """
 
     def __init__(
-        self, load: Callable[[], AgentConfig], scores: JsonLines | None = None, signals: Signals | None = None
+        self,
+        load: Callable[[], AgentConfig],
+        once: bool = False,
+        scores: JsonLines | None = None,
+        signals: Signals | None = None,
     ) -> None:
         self._load, self._scores, self._signals = load, scores, signals or Signals()
         self._config = config = load()
-        self._once = False
+        self._once = once
         self._lines = self._bytes = self._alerts = 0
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
@@ -108,9 +113,8 @@ class Service:
         self._idle.pop(name, None)
         self._told.discard(name)
 
-    def run(self, once: bool = False) -> None:
+    def run(self) -> None:
         """Reads, scores and delivers until a signal or the end of all sources; with `once` until nothing is new."""
-        self._once = once
         with self._close:
             try:
                 self._delivery.start()
@@ -385,4 +389,4 @@ def _check(config: AgentConfig, scores: JsonLines | None) -> None:
 def run_service(load: Callable[[], AgentConfig], once: bool = False, scores: JsonLines | None = None) -> None:
     """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
     with Signals() as signals:
-        Service(load, scores, signals).run(once)
+        Service(load, once, scores, signals).run()

@@ -217,4 +217,4 @@ def test_an_agent_that_cannot_start_gives_its_port_back(config):
 def test_no_port_is_opened_unless_asked_for(config, tmp_path, monkeypatch):
     config.metrics = None
     monkeypatch.setattr("agent.monitor.serve", lambda *_: pytest.fail("a port was opened"))
-    Service(lambda: config).run(once=True)
+    Service(lambda: config, once=True).run()

@@ -18,7 +18,7 @@ import agent.service
 import agent.sources.file
 from agent.config import AgentConfig, FileInput, check_config
 from agent.delivery import Delivery
-from agent.errors import ConfigError, StateDamaged
+from agent.errors import ConfigError, StateDamaged, StateUnavailable
 from agent.lines import Block
 from agent.service import Service
 from agent.sinks import open_sink
@@ -41,8 +41,38 @@ def test_a_file_that_is_removed_while_it_is_found_ends_nothing(tmp_path, monkeyp
 
     (tmp_path / "short.log").touch()
     monkeypatch.setattr(agent.inputs, "matches", found_too_late)
-    Service(lambda: configured(tmp_path, f"{tmp_path}/*.log")).run(once=True)
+    Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"), once=True).run()
     assert "read 0 lines" in capfd.readouterr().err
+
+
+def unavailable(*_: object, **__: object) -> None:
+    raise StateUnavailable("state x cannot be used: database or disk is full; free space on its disk")
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_run_does_not_wait(
+    tmp_path, monkeypatch, capfd, once
+):
+    (tmp_path / "one.log").write_text("one line\n")
+    tries, commit = [], State.commit
+
+    def full_at_first(state: State, *changes: object, **more: object) -> None:
+        tries.append(1)
+        if len(tries) < 4:
+            unavailable()
+        commit(state, *changes, **more)
+
+    monkeypatch.setattr(State, "commit", full_at_first)
+    monkeypatch.setattr(agent.service.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Service, "_secret", lambda service: b"k" * 32)
+    config = configured(tmp_path, str(tmp_path / "one.log"))
+    if once:
+        with pytest.raises(StateUnavailable, match="disk is full"):
+            Service(lambda: config, once)
+    else:
+        Service(lambda: config, once)._close.close()
+        assert capfd.readouterr().err.count("nothing more is read until it can be written") == 1
+    assert len(tries) == (1 if once else 4)
 
 
 @pytest.mark.parametrize("ends", ["full", "gone", "closed"])
@@ -115,7 +145,7 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     monkeypatch.setattr(FileSource, "read", read)
     monkeypatch.setattr(agent.service.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(agent.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
-    Service(lambda: configured(tmp_path, *map(str, logs))).run(once=True)
+    Service(lambda: configured(tmp_path, *map(str, logs)), once=True).run()
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
 
