@@ -11,6 +11,7 @@ import msgspec
 
 from agent.config import AgentConfig, FileInput
 from agent.errors import OddlineError
+from agent.limits import free_descriptors
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.patterns import folders, is_named, is_pattern, is_url, matches
@@ -20,12 +21,13 @@ from agent.sources.rotated import logs_of, rotated_files
 from agent.state import State
 
 Key = tuple[int, int]  # device and inode
+_RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
 
 
 class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
 
-    forget: called with the name of each file of a pattern that was removed and is read to its end.
+    forget: called with each name of a pattern that is gone, its file read to its end or read under another name.
 
     A file that has two names, because it was renamed within a pattern or is linked, is read once, under the name under
     which it was met first; how far it is read is stored under both, so that whichever name is left goes on there.
@@ -40,6 +42,8 @@ class Inputs:
         self._refused: dict[str, str] = {}
         self._reopened: list[str] = []
         self._folders: set[Path] = set()
+        self._spare = 0  # files that may still be opened by the present look
+        self._full = False  # whether it was told that no more may be
         self._named: set[str] = set()  # by the configuration, and by one that was refused
 
     def configure(self, config: AgentConfig) -> list[Source]:
@@ -61,7 +65,20 @@ class Inputs:
             self._close(source.name)
             self._keep(source, single[source.name])
         self._patterns, self._named = patterns, named
-        return opened + self.look() + self._open_missing()
+        opened += self.look() + self._open_missing()
+        self._tell_odd(set(single))
+        return opened
+
+    def _tell_odd(self, single: set[str]) -> None:
+        """Says of patterns that name nothing, and of a file that is configured under two names."""
+        for wanted, _ in self._patterns:
+            if not any(how[0] is wanted for how in self._wanted.values()):
+                self._say(f"{wanted.path} names no file yet: waiting for one")
+        first: dict[Key, str] = {}
+        for name in sorted(single):
+            for key in _keys(self.sources[name]):
+                if first.setdefault(key, name) != name:
+                    self._say(f"{first[key]} and {name} are one file, which is read once for each: name it once")
 
     def look(self) -> list[Source]:
         """Brings the files of the patterns up to date; the sources that were opened.
@@ -73,6 +90,7 @@ class Inputs:
 
     def _find(self) -> list[Source]:
         opened: list[Source] = []
+        self._spare = free_descriptors() - _RESERVE
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
             followed = frozenset(Path(name) for name in self.sources)
@@ -203,6 +221,8 @@ class Inputs:
                 self._aliases[name] = holders[key]
                 continue
             self._aliases.pop(name, None)
+            if self._is_full(wanted):
+                break
             position = self._where(known[name], name, key, away.get(key))
             start, since = self._begin(wanted, name) if known[name] is None else ("start", 0)
             if source := self._try(name, position, start, reading, since):
@@ -210,6 +230,14 @@ class Inputs:
                 opened.append(source)
                 holders |= dict.fromkeys(_keys(source), name)
         return opened
+
+    def _is_full(self, wanted: FileInput) -> bool:
+        """Whether no more files can be opened without taking the descriptors that delivery and rotations need."""
+        self._spare -= 1
+        if self._spare < 0 and not self._full:
+            self._say(f"more files than may be open (ulimit -n, LimitNOFILE) match {wanted.path}: the others wait")
+        self._full = self._full or self._spare < 0
+        return self._spare < 0
 
     def _begin(self, wanted: FileInput, name: str) -> tuple[str, int]:
         """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
@@ -259,7 +287,9 @@ class Inputs:
         for name in self._gone():
             self._close(name)
             self._forget(name)
-        self._aliases = {alias: name for alias, name in self._aliases.items() if os.path.lexists(alias)}
+        for alias in [alias for alias in self._aliases if not os.path.lexists(alias)]:
+            del self._aliases[alias]
+            self._forget(alias)
         self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
 
     def _gone(self) -> list[str]:

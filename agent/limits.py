@@ -1,5 +1,6 @@
 """What this process may have of the host."""
 
+import os
 import resource
 from contextlib import suppress
 
@@ -13,3 +14,13 @@ def raise_file_limit() -> None:
         wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def free_descriptors() -> int:
+    """How many more files the process may open now; very many where nobody tells."""
+    try:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return _WANTED
+    return _WANTED if soft == resource.RLIM_INFINITY else soft - used

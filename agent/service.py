@@ -32,6 +32,7 @@ _LOOK = 1.0  # seconds after which sources that may have something new are looke
 _FULL_LOOK = 10.0  # seconds after which those are too that only an event can bring something new to
 _SEARCH = 10.0  # seconds after which new files of patterns are looked for without any event
 _FINISH = 1.0  # seconds for what sockets and pipes hold at the end
+_SHARE = 9  # times as long as a search takes, none follows it: where many files come, it takes a tenth of a core
 _DRAIN = 5.0  # seconds for delivery at the end
 _CLOSE = 2.0  # seconds for the sinks to end after that
 _REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
@@ -58,7 +59,9 @@ class Service:
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self._reloads = {"done": 0, "refused": 0}
-        self._next_sign = self._next_remarks = self._next_look = self._next_full_look = self._next_search = 0.0
+        self._next_sign = self._next_remarks = self._next_look = self._next_full_look = self._next_search = (
+            self._next_early_search
+        ) = 0.0
         self._began, self._started = time.monotonic(), time.time()
         _check(config, scores)
         raise_file_limit()
@@ -67,6 +70,10 @@ class Service:
             stack.callback(self._state.close)
             self._guard = Guard(self._secret())
             self._say = speaker(self._guard)
+            self._watcher = Watcher(self._say)
+            stack.callback(self._watcher.stop)
+            stack.callback(self._signals.sleep)
+            self._signals.wake = self._watcher.wake
             self._monitor = Monitor(config.metrics, config.metrics_file, self._say, watchdog_seconds())
             stack.callback(lambda: self._monitor.close())
             setup = prepare(config, self._guard)
@@ -77,10 +84,6 @@ class Service:
             opened = self._inputs.configure(config)
             self._welcome(opened)
             self._delivery = Delivery(self._state, setup.sinks, self._say)
-            self._watcher = Watcher(self._say)
-            stack.callback(self._watcher.stop)
-            stack.callback(self._signals.sleep)
-            self._signals.wake = self._watcher.wake
             self._watch()
             self._close = stack.pop_all()
 
@@ -107,8 +110,9 @@ class Service:
             self._pipeline.prime(before)
 
     def _forget(self, name: str) -> None:
+        """Forgets a name that is gone: of a source, or of another one's file."""
         memories = [*self._pipeline.forget(name), memory_name(name)]
-        retired = self._ledger.retire(name)
+        retired = [self._ledger.retire(name)] if name in self._ledger.counts else []
         self._store(lambda: self._state.forget(name, memories, retired))
         self._idle.pop(name, None)
         self._told.discard(name)
@@ -178,12 +182,16 @@ class Service:
 
     def _search(self, woken: Woken | None) -> None:
         """Looks for new files of patterns after an event in their directories, and once in a while."""
-        due = time.monotonic() >= self._next_search
-        if self._inputs.has_patterns and (due or (woken is not None and woken.folders)):
-            self._next_search = time.monotonic() + _SEARCH
-            opened = self._inputs.look()
-            self._welcome(opened)
-            self._next_look = 0.0 if opened else self._next_look
+        now = time.monotonic()
+        if woken is not None and woken.folders:
+            self._next_search = min(self._next_search, self._next_early_search)
+        if not self._inputs.has_patterns or now < self._next_search:
+            return
+        opened = self._inputs.look()
+        self._welcome(opened)
+        self._next_look = 0.0 if opened else self._next_look
+        ended = time.monotonic()
+        self._next_search, self._next_early_search = ended + _SEARCH, ended + _SHARE * (ended - now)
 
     def _watch(self) -> None:
         sources = self._inputs.sources

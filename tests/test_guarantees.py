@@ -18,7 +18,9 @@ def test_the_tests_of_a_promise_exist(file, names):
 
 def test_every_promise_names_a_test():
     promises = [row for row in TEXT.partition("## Beside others")[0].splitlines() if row.startswith("| ")]
-    assert len([row for row in promises if "`test_" in row]) == len([row for row in promises if row not in ("| Promise | Held by |", "| --- | --- |")])
+    assert len([row for row in promises if "`test_" in row]) == len(
+        [row for row in promises if row not in ("| Promise | Held by |", "| --- | --- |")]
+    )
     assert len(NAMED) > 40
 
 

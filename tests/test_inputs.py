@@ -30,7 +30,7 @@ class Reader:
 
     def _forget(self, name: str) -> None:
         self.gone.append(name)
-        self.state.forget(name, [], ("gone", b""))
+        self.state.forget(name)
 
     def restart(self) -> None:
         self.inputs.close()
@@ -510,3 +510,64 @@ def test_a_log_and_a_pattern_that_names_it_too_read_a_renamed_file_once(tmp_path
     write(log, "three")
     reader.start()
     assert sorted(reader.read()) == [b"three", b"two"]
+
+
+def test_a_new_file_under_the_name_of_a_link_that_was_removed(tmp_path, make, state):
+    first, link = tmp_path / "a.log", tmp_path / "b.log"
+    write(first, "same")
+    link.symlink_to(first.name)
+    reader = make(tmp_path / "*.log")
+    assert reader.read() == [b"same"]
+    write(first, "more")
+    assert reader.read() == [b"more"] and state.mark(str(link)) is not None
+    link.unlink()
+    assert reader.read() == [] and state.mark(str(link)) is None
+    write(link, "same", "other")
+    assert reader.read() == [b"same", b"other"]
+    assert not [word for word in reader.said if "cannot" in word]
+
+
+def test_a_file_that_was_moved_out_of_the_pattern_is_let_go_after_an_hour(tmp_path, make):
+    log, archive = tmp_path / "a.log", tmp_path / "archive"
+    archive.mkdir()
+    write(log, "one")
+    reader = make(tmp_path / "*.log")
+    reader.read()
+    clock = 0.0
+    (source,) = reader.inputs.sources.values()
+    source._clock = lambda: clock
+    log.rename(archive / "a.log")
+    write(archive / "a.log", "late")
+    assert reader.read() == [b"late"]
+    clock = 3500.0
+    reader.read()
+    assert reader.inputs.sources and not reader.gone
+    clock = 8000.0
+    reader.read()
+    reader.read()
+    assert reader.gone == [str(log)] and not reader.inputs.sources
+
+
+def test_a_pattern_that_names_nothing_and_a_file_with_two_names_are_told(tmp_path, make):
+    log = tmp_path / "a"
+    write(log, "one")
+    (tmp_path / "b").symlink_to("a")
+    reader = make(tmp_path / "none" / "*.log", log, tmp_path / "b")
+    assert [word for word in reader.said if "names no file yet" in word and "*.log" in word]
+    assert [word for word in reader.said if f"{tmp_path}/a and {tmp_path}/b are one file" in word]
+
+
+def test_more_files_than_may_be_open_wait_and_leave_some_for_the_rest(tmp_path, make, monkeypatch):
+    for number in range(10):
+        write(tmp_path / f"{number}.log", f"of {number}")
+    free = 64 + 4
+    monkeypatch.setattr("agent.inputs.free_descriptors", lambda: free)
+    reader = make(tmp_path / "*.log")
+    free = 64
+    assert reader.read() == [b"of 0", b"of 1", b"of 2", b"of 3"]
+    assert len([word for word in reader.said if "more files than may be open" in word]) == 1
+    free = 1000
+    reader.read()
+    assert len(reader.inputs.sources) == 10 and sorted(line for _, line in reader.got) == [
+        f"of {number}".encode() for number in range(10)
+    ]

@@ -27,6 +27,7 @@ GRACE = 1.0  # seconds without growth after which a file that was rotated away c
 _LEFT = 4  # files
 _SETTLED = 2_000_000_000  # nanoseconds after which a write can no longer have the same time as another one
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
+RELEASE_MOVED = 3600.0  # the same of a file that was moved away, or cannot be seen any more
 
 
 class FileSource(Source):
@@ -239,8 +240,8 @@ class FileSource(Source):
         return file.flush() if self._quiet_for(self._reading.multiline.timeout if self.grace else 0) else None
 
     def _release(self, file: OpenFile) -> Block | None:
-        """Closes a deleted file that has not grown for long, after its incomplete last line."""
-        if not (file.is_deleted and self._quiet_for(RELEASE)):
+        """Closes a file that is gone from its path and has not grown for long, after its incomplete last line."""
+        if not self._quiet_for(RELEASE if file.is_deleted else RELEASE_MOVED):
             return None
         block = file.finish()
         if block is None:

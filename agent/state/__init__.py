@@ -202,14 +202,15 @@ class State:
         if lost:
             self.on_drop({os.fsdecode(name): count for name, count in lost.items()})
 
-    def forget(self, source: str, memories: Iterable[str], memory: tuple[str, bytes]) -> None:
-        """Deletes what is stored of a source and some named memories, and stores another one."""
+    def forget(self, source: str, memories: Iterable[str] = (), memory: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Deletes what is stored of a source and some named memories, and stores others."""
         with self._change() as db:
             name = os.fsencode(source)
             db.execute("DELETE FROM positions WHERE source = ?", (name,))
             db.execute("DELETE FROM streams WHERE source = ?", (name,))
             db.executemany("DELETE FROM memory WHERE name = ?", [(os.fsencode(one),) for one in memories])
-            db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (os.fsencode(memory[0]), memory[1]))
+            rows = [(os.fsencode(name), blob) for name, blob in memory]
+            db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
 
     def register_sinks(self, names: Iterable[str]) -> dict[str, int]:
         """Says which sinks there are; a new one gets what is queued from now on.
