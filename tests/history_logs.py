@@ -89,7 +89,8 @@ class Log:
 
     name: under which it is read, a link to `path` where it differs. alike: with how many lines all its files begin.
     can_be_late: whether its writer may write to a renamed file; where files begin alike or are removed, the time of
-    writing may be all that tells two of them apart. late: whether the newest
+    writing may be all that tells two of them apart. matched: whether only a pattern names it, so that it may go at any
+    time and nobody misses what it got last. late: whether the newest
     rotated file may still be written to, for the grace of an agent.
     """
 
@@ -97,6 +98,7 @@ class Log:
         self.path = self.name = path
         self._world = world
         self._writer, self.alike, self.can_be_late = writer, alike, can_be_late
+        self.matched = False
         self.generations: list[Generation] = []
         self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
         self._orphans: list[tuple[Generation, bool]] = []  # which only an agent that has them open can read
@@ -228,7 +230,7 @@ class Log:
     def _leave(self, path: Path, generation: Generation) -> None:
         """Only an agent that has the file open can still read it, and only one that read of it can miss it."""
         generation.close()
-        unseen = not self._world.knows(str(self.name), path)
+        unseen = self.matched or not self._world.knows(str(self.name), path)
         if self._world.holds(str(self.name), path):
             self._orphans.append((generation, unseen))
         else:

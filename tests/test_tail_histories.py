@@ -81,6 +81,7 @@ class Histories(RuleBasedStateMachine):
         self.world.config = msgspec.structs.replace(config, state=str(self.folder / "state"))
         for log in self.logs:
             log.write()
+        self.web[0].matched = True
         self.world.start()
         self.world.settle()  # an agent that was never there knows of nothing
 
@@ -197,6 +198,7 @@ class Histories(RuleBasedStateMachine):
         if len(self.web) < 4:
             self.names += 1
             log = Log(self.folder / "web" / f"shop-{chr(96 + self.names)}.log", self.writer, self.world)
+            log.matched = True
             self.web.append(log)
             log.write()
 
