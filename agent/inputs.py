@@ -19,6 +19,7 @@ from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.sources.rotated import logs_of, rotated_files
 from agent.state import State
+from agent.state.patient import PatientReads
 
 Key = tuple[int, int]  # device and inode
 _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
@@ -33,7 +34,7 @@ class Inputs:
     which it was met first; how far it is read is stored under both, so that whichever name is left goes on there.
     """
 
-    def __init__(self, state: State, forget: Callable[[str], None], say: Callable[[str], None]) -> None:
+    def __init__(self, state: State | PatientReads, forget: Callable[[str], None], say: Callable[[str], None]) -> None:
         self.sources: dict[str, Source] = {}
         self._state, self._forget, self._say = state, forget, say
         self._wanted: dict[str, tuple[FileInput, Reading]] = {}

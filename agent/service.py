@@ -19,12 +19,14 @@ from agent.lines import Block
 from agent.loops import refuse_loops
 from agent.monitor import Monitor, watchdog_seconds
 from agent.notify import notify
+from agent.patience import Patience
 from agent.scores import JsonLines, line_records
 from agent.setup import Setup, prepare
 from agent.signals import Signals
 from agent.snapshot import take_snapshot
 from agent.sources.contract import Source
 from agent.state import State
+from agent.state.patient import PatientReads
 from agent.telling import say, speaker
 from agent.watching import Watcher, Woken
 
@@ -76,10 +78,12 @@ class Service:
             self._signals.wake = self._watcher.wake
             self._monitor = Monitor(config.metrics, config.metrics_file, self._say, watchdog_seconds())
             stack.callback(lambda: self._monitor.close())
+            self._store = Patience(self._monitor, self._say, lambda: self._signals.stopped or self._once)
+            self._reads = PatientReads(self._state, self._store)
             setup = prepare(config, self._guard)
             self._pipeline = setup.pipeline
-            self._ledger = Ledger(self._state, self._pipeline)
-            self._inputs = Inputs(self._state, self._forget, self._say)
+            self._ledger = Ledger(self._reads, self._pipeline)
+            self._inputs = Inputs(self._reads, self._forget, self._say)
             stack.callback(self._inputs.close)
             opened = self._inputs.configure(config)
             self._welcome(opened)
@@ -104,7 +108,7 @@ class Service:
 
     def _restore(self, source: Source) -> None:
         name, window = source.name, self._pipeline.bundle.manifest.window
-        if self._pipeline.restore(name, self._state.streams(name), self._state.recall) or window.pad:
+        if self._pipeline.restore(name, self._reads.streams(name), self._reads.recall) or window.pad:
             return
         if (before := source.context(window.size - 1)) is not None:
             self._pipeline.prime(before)
@@ -270,31 +274,6 @@ class Service:
         self._bytes += len(block.data)
         self._alerts += len(alerts)
 
-    def _store(self, change: Callable[[], None]) -> None:
-        """Changes the state, as soon as it can be written: until then nothing more is read, and nothing lost."""
-        told = ""
-        while True:
-            try:
-                change()
-            except StateUnavailable as error:
-                if self._signals.stopped or self._once:
-                    raise
-                told = self._tell_unavailable(error, told)
-            else:
-                break
-        if told:
-            self._monitor.ready = True
-            self._say("the state can be written again; reading on")
-
-    def _tell_unavailable(self, error: StateUnavailable, told: str) -> str:
-        self._monitor.ready = False
-        self._monitor.look()
-        if str(error) != told:
-            self._say(f"{error}; nothing more is read until it can be written, trying again every second")
-        notify("WATCHDOG=1")
-        time.sleep(_LOOK)  # ended by a signal at most a second late
-        return str(error)
-
     def _reload(self) -> None:
         """Reads the configuration and the bundle anew; where they are no good, what there is goes on."""
         self._signals.hung_up = False
@@ -304,6 +283,8 @@ class Service:
             self._refuse_change(config)
             _check(config, self._scores)
             self._use(prepare(config, self._guard))
+        except StateUnavailable:  # that is waited for no more, since the run ends
+            raise
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say
             for name in self._inputs.take_reopened():
                 self._ledger.open(name)
@@ -342,7 +323,7 @@ class Service:
     def _publish(self, last: bool = False) -> None:
         """Tells the monitor, where anybody asked for it, how things stand."""
         if self._monitor.wanted:
-            parts = [*self._inputs.sources.values()], self._ledger, self._delivery, self._state, self._pipeline
+            parts = [*self._inputs.sources.values()], self._ledger, self._delivery, self._reads, self._pipeline
             self._monitor.publish(take_snapshot(*parts, self._started, self._reloads), last)
 
     def _tell_remarks(self) -> None:
@@ -353,12 +334,14 @@ class Service:
                 self._say(remark)
 
     def _status(self) -> str:
-        waiting = sum(self._state.backlog(name) for name in self._delivery.names)
+        waiting = sum(self._reads.backlog(name) for name in self._delivery.names)
         return f"{self._lines} lines read, {self._alerts} alerts, {waiting} to deliver"
 
     def _end(self) -> dict[str, int]:
-        undelivered = self._delivery.drain(_DRAIN)
-        self._delivery.stop(_CLOSE)
+        try:
+            undelivered = self._delivery.drain(_DRAIN)
+        finally:
+            self._delivery.stop(_CLOSE)
         self._publish(last=True)
         return undelivered
 

@@ -14,6 +14,7 @@ import yaml
 from conftest import run_agent, start_agent, until
 
 import agent.inputs
+import agent.patience
 import agent.service
 import agent.sources.file
 from agent.config import AgentConfig, FileInput, check_config
@@ -21,6 +22,7 @@ from agent.delivery import Delivery
 from agent.errors import ConfigError, StateDamaged, StateUnavailable
 from agent.lines import Block
 from agent.service import Service
+from agent.signals import Signals
 from agent.sinks import open_sink
 from agent.sources.file import FileSource
 from agent.sources.patterns import matches
@@ -63,7 +65,7 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
         commit(state, *changes, **more)
 
     monkeypatch.setattr(State, "commit", full_at_first)
-    monkeypatch.setattr(agent.service.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(agent.patience.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(Service, "_secret", lambda service: b"k" * 32)
     config = configured(tmp_path, str(tmp_path / "one.log"))
     if once:
@@ -73,6 +75,38 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
         Service(lambda: config, once)._close.close()
         assert capfd.readouterr().err.count("nothing more is read until it can be written") == 1
     assert len(tries) == (1 if once else 4)
+
+
+READS = ("mark", "marks", "streams", "recall", "backlog", "lost", "delivered_count")
+
+
+@pytest.mark.parametrize("reading", READS)
+def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(tmp_path, monkeypatch, capfd, reading):
+    """Every other reading fails, of the loop as well as of the threads that deliver."""
+    signals, calls, real, sleep = Signals(), [], getattr(State, reading), time.sleep
+    config = configured(tmp_path, f"{tmp_path}/*.log")
+    config.state, config.metrics_file = str(tmp_path / "state"), str(tmp_path / "metrics")
+    service = Service(lambda: config, signals=signals)
+
+    def failing(state: State, *names: str) -> object:
+        calls.append(1)
+        return unavailable() if len(calls) % 2 else real(state, *names)
+
+    def stop_when_read() -> None:
+        signals.stopped = service._lines == 3
+
+    notes = []
+    monkeypatch.setattr(State, reading, failing)
+    monkeypatch.setattr(agent.patience.time, "sleep", lambda _: notes.append(service._monitor.ready) or sleep(0.01))
+    for number in range(3):
+        (tmp_path / f"{number}.log").write_text("one line\n")
+    monkeypatch.setattr(service, "_beat", lambda beat=service._beat: (beat(), stop_when_read()))
+    monkeypatch.setattr(service, "_end", lambda end=service._end: (monkeypatch.undo(), end())[-1])
+    service.run()
+    said = capfd.readouterr().err
+    assert calls and "read 3 lines" in said and set(service._ledger.counts) == set(service._inputs.sources)
+    if notes or reading != "backlog":  # which the threads ask for more often
+        assert not any(notes) and said.count("nothing more is read") == said.count("can be written again") > 0
 
 
 @pytest.mark.parametrize("ends", ["full", "gone", "closed"])
