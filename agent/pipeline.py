@@ -311,7 +311,9 @@ class Pipeline:
         return count
 
     def forget(self, source: str) -> list[str]:
-        """Forgets the named memories of a source that is gone; their names."""
+        """Forgets the streams and the named memories of a source that is gone; the names of the latter."""
+        for stream in self.streams.forget(source):
+            self._contexts.forget(stream)
         parts = self._parts(source)
         for part in parts.values():
             part.forget(source)

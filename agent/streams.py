@@ -138,14 +138,22 @@ class Streams:
     def _evict(self) -> None:
         slots = np.fromiter(self._slots.values(), np.int64)
         oldest = slots[np.argsort(self._last[slots], kind="stable")[: max(1, self.most // 8)]]
-        for slot in oldest.tolist():
-            self.ended.append(self.key(slot))
-            del self._slots[self.key(slot)]
+        self.ended += self._drop(oldest)
+
+    def _drop(self, slots: NDArray[np.int64]) -> list[tuple[str, bytes]]:
+        keys = [self.key(slot) for slot in slots.tolist()]
+        for key in keys:
+            slot = self._slots.pop(key)
             self._keys[slot] = None
             self._free.append(slot)
-        self._ids[oldest], self._features[oldest], self._counts[oldest] = PADDING, 0, 0
+        self._ids[slots], self._features[slots], self._counts[slots] = PADDING, 0, 0
         for one in self.carried:
-            one[oldest] = 0
+            one[slots] = 0
+        return keys
+
+    def forget(self, source: str) -> list[tuple[str, bytes]]:
+        """Drops the streams of a source that is gone; which they were."""
+        return self._drop(np.array([slot for (name, _), slot in self._slots.items() if name == source], np.int64))
 
     def by_age(self) -> list[int]:
         """The slots of all streams, in the order of their last lines."""

@@ -331,6 +331,10 @@ class World:
     def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
 
+    def can_tell(self, name: str, path: Path) -> bool:
+        """Whether a copy of the file of a path is known for one: not where it is met and nothing of it is read."""
+        return not self.is_at(name, path) or self.journal.marks[name].offset > 0
+
     def knows(self, name: str, path: Path) -> bool:
         """Whether lines of what is in the file of a path now are stored as read of a source."""
         at, content = self.journal.marks.get(name), path.read_bytes()

@@ -205,6 +205,8 @@ class Log:
             path, generation = self.rotated[plain[-1]]
             self.late = self.late and plain[-1] != 0
             generation.close()
+            if not self._world.can_tell(str(self.name), path):
+                generation.lose(unseen=False)
             packed = path.with_name(path.name + kind)
             packed.write_bytes(PACKERS[kind](path.read_bytes()))
             os.utime(packed, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))

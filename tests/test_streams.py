@@ -93,3 +93,17 @@ def test_keys():
     assert StreamKey(None).keys(block) == [b"", b"", b""]
     with pytest.raises(ConfigError, match=r"'\(' is no regular expression"):
         StreamKey("(")
+
+
+def test_a_source_that_is_gone_leaves_nothing_to_one_that_comes_under_its_name():
+    streams = Streams(3)
+    ids = np.array([7, 8], np.int32)
+    for source in ("gone", "kept"):
+        for _ in streams.push(source, [b"", b"key"], ids):
+            pass
+    assert sorted(streams.forget("gone")) == [("gone", b""), ("gone", b"key")]
+    ((_, windowed),) = streams.push("gone", [b""], ids[:1])
+    assert windowed.ids.tolist() == [[0, 0, 7]] and windowed.counts.tolist() == [1]
+    ((_, windowed),) = streams.push("kept", [b""], ids[:1])
+    assert windowed.ids.tolist() == [[0, 7, 7]]
+    assert streams.forget("never there") == []
