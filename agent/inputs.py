@@ -89,6 +89,26 @@ class Inputs:
         self._drop_gone()
         return self._find()
 
+    def open_pipes(self) -> list[Source]:
+        """Opens the named pipes that were made where no file was; the sources that were opened.
+
+        Such a pipe goes on in the place of the file, from which it has no mark.
+        """
+        found = [one.name for one in self.sources.values() if isinstance(one, FileSource) and not one.is_open]
+        return [pipe for name in found if _is_fifo(name) and (pipe := self._open_pipe(name))]
+
+    def _open_pipe(self, name: str) -> Source | None:
+        wanted, reading = self._wanted[name]
+        mark = self._state.mark(name)
+        mark = mark if _position(mark) is None else None
+        try:
+            pipe = open_source(name, mark, "start", reading, self._say)
+        except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
+            return None
+        self._close(name)
+        self._keep(pipe, (wanted, reading))
+        return pipe
+
     def _find(self) -> list[Source]:
         opened: list[Source] = []
         self._spare = free_descriptors() - _RESERVE

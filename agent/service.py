@@ -103,6 +103,8 @@ class Service:
         for source in opened:
             self._ledger.open(source.name)
             self._restore(source)
+            if self._once:
+                source.hurry()
         if starts := self._inputs.starts(opened):
             self._store(lambda: self._state.commit(**starts))
 
@@ -165,6 +167,7 @@ class Service:
 
     def _wanted(self, woken: Woken | None) -> set[str]:
         """The sources that may have something new: with an event, unsettled ones every second, in a while all."""
+        self._open_pipes()
         self._search(woken)
         return self._due() if woken is None else self._due() | self._woken(woken)
 
@@ -183,6 +186,11 @@ class Service:
         self._next_look, every = now + _LOOK, now >= self._next_full_look
         self._next_full_look = now + _FULL_LOOK if every else self._next_full_look
         return {name for name, source in self._inputs.sources.items() if every or not source.settled}
+
+    def _open_pipes(self) -> None:
+        if opened := self._inputs.open_pipes():
+            self._welcome(opened)
+            self._next_look = 0.0
 
     def _search(self, woken: Woken | None) -> None:
         """Looks for new files of patterns after an event in their directories, and once in a while."""

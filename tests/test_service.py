@@ -183,6 +183,30 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
 
+@pytest.mark.parametrize("before", [b"", b"of a file\n"])
+def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, before):
+    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    log, config = tmp_path / "app.log", configured(tmp_path, str(tmp_path / "app.log"))
+    config.state = str(tmp_path / "state")
+    if before:
+        log.write_bytes(before)
+    for number in range(2):  # the second goes on where a pipe is known and nothing is there
+        signals = Signals()
+        service = Service(lambda: config, signals=signals)
+        while service._inputs.sources[str(log)].is_open:
+            service._step(str(log), None)
+            log.unlink(missing_ok=True)
+        os.mkfifo(log)
+        service._wanted(None)
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_NONBLOCK), "wb") as writer:
+            writer.write(b"one line\nother line\n")
+        signals.stop()
+        service.run()
+        assert service._ledger.counts[str(log)].lines_read == bool(before) + 2 * (number + 1)
+        log.unlink()
+    assert "a FIFO, which" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["/tmp/a\0b", "/tmp/a\ud800b"])
 def test_what_no_path_can_be_is_refused(path):
     with pytest.raises(ConfigError, match=r"sources\[0\].*no path can have"):
