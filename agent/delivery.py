@@ -28,6 +28,7 @@ class Delivery:
     def __init__(self, state: State, sinks: Sequence[Sink], warn: Callable[[str], None]) -> None:
         self._state = state
         self._warn = warn
+        self._couriers: list[_Courier] = []
         self._take(sinks)
         state.on_drop = self._note_dropped
 
@@ -35,7 +36,12 @@ class Delivery:
         self.names = check_names(sinks)
         for name, count in self._state.register_sinks(self.names).items():
             self._warn(f"sink {shown(name)} is configured no more; the alerts that it lacks ({count}) are given up")
-        self._couriers = [_Courier(self._state, sink, self._warn) for sink in sinks]
+        self._send_through(sinks)
+
+    def _send_through(self, sinks: Sequence[Sink]) -> None:
+        """Gives each sink a courier, which lets one before it that is still busy at the sink end first."""
+        busy = {courier.sink.name: courier.busy for courier in self._couriers}
+        self._couriers = [_Courier(self._state, sink, self._warn, busy.get(sink.name)) for sink in sinks]
 
     def replace(self, sinks: Sequence[Sink]) -> None:
         """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits.
@@ -47,7 +53,7 @@ class Delivery:
         try:
             self._take(sinks)
         except SinkError:
-            self._couriers = [_Courier(self._state, sink, self._warn) for sink in before]
+            self._send_through(before)
             raise
         finally:
             self.start()
@@ -109,13 +115,16 @@ def check_names(sinks: Sequence[Sink]) -> list[str]:
 
 
 class _Courier:
-    """Brings the alerts of the outbox to one sink, in a thread of its own."""
+    """Brings the alerts of the outbox to one sink, in a thread of its own, once the thread `before` has ended."""
 
-    def __init__(self, state: State, sink: Sink, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: State, sink: Sink, warn: Callable[[str], None], before: threading.Thread | None = None
+    ) -> None:
         self.sink, self.shown = sink, shown(sink.name)
         self.hurried = False
         self.stopped = False
         self.thread = threading.Thread(target=self._run, name=f"oddline {self.shown}", daemon=True)
+        self._before = before
         self._state = state
         self._warn = warn
         self._taken = 0  # the number of the last alert that the sink took, whether or not the state could note it
@@ -136,7 +145,14 @@ class _Courier:
             )
         self._dropped += count
 
+    @property
+    def busy(self) -> threading.Thread | None:
+        """The thread that has an alert in hand for the sink though it was stopped: before this courier, or its own."""
+        return next((thread for thread in (self._before, self.thread) if thread and thread.is_alive()), None)
+
     def _run(self) -> None:
+        while self._before is not None and self._before.is_alive() and not self.stopped:
+            self._before.join(_HURRIED_DELAY)
         while not self.stopped:
             try:
                 self._state.wait(self._is_due)

@@ -187,6 +187,26 @@ def test_a_sink_that_never_returns_is_told_and_left(state, deliver, make_alert):
     assert state.backlog("a") == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_alert_in_hand_while_the_sinks_are_made_anew_is_told_once(state, deliver, make_alert, monkeypatch, times):
+    delivery, (busy, other), _ = deliver("busy", "other")
+    stop = delivery.stop
+    monkeypatch.setattr(delivery, "stop", lambda timeout=0.0: stop(timeout))
+    busy.gate.clear()
+    state.commit(alerts=[make_alert(1)])
+    until(lambda: busy.tries and other.taken == [1])
+    for _ in range(times):
+        anew = [FakeSink("busy"), FakeSink("other")]
+        delivery.replace(anew)
+    state.commit(alerts=[make_alert(2)])
+    until(lambda: anew[1].taken == [2])
+    assert not anew[0].tries
+    busy.gate.set()
+    until(lambda: not delivery.drain(1.0))
+    assert busy.taken == [1] and anew[0].taken == [2]
+    stop()
+
+
 def test_stopping_before_the_start_closes_the_sinks(state):
     sink = FakeSink("a")
     Delivery(state, [sink], print).stop()
