@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
@@ -58,6 +59,7 @@ class Service:
         self._config = config = load()
         self._once = once
         self._lines = self._bytes = self._alerts = 0
+        self._carried: Counter[str] = Counter()  # what the pipelines before the last reload counted
         self._told: set[str] = set()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self._reloads = {"done": 0, "refused": 0}
@@ -312,6 +314,9 @@ class Service:
     def _use(self, setup: Setup) -> None:
         """Goes on with another configuration. All that was read is stored, so the windows are taken from the state."""
         opened = self._inputs.configure(setup.config)
+        self._carried.update(self._counted())
+        for remark in self._pipeline.remarks():
+            self._say(remark)
         self._config, self._pipeline = setup.config, setup.pipeline
         self._state.max_outbox = setup.config.max_outbox
         self._ledger.use(setup.pipeline)
@@ -366,15 +371,19 @@ class Service:
                 raise SinkError(f"alerts not delivered: {kept}")
             self._say(f"alerts not delivered yet: {kept}")
 
-    def _summary(self) -> str:
-        seconds = time.monotonic() - self._began
-        told = {
+    def _counted(self) -> dict[str, int]:
+        """What the present pipeline did with lines, as the summary at the end says it."""
+        return {
             "repeats folded": self._pipeline.folder.folded,
-            "lines cut": sum(source.cut_lines for source in self._inputs.sources.values()),
             "own alerts left out": self._pipeline.own_lines,
             "alerts about sealed lines of others held back": self._pipeline.suppressed,
             "alerts held back": self._pipeline.breaker.held_back,
         }
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self._began
+        cut = {"lines cut": sum(source.cut_lines for source in self._inputs.sources.values())}
+        told = {what: count + self._carried[what] for what, count in (self._counted() | cut).items()}
         counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
         return f"read {self._lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: {', '.join(counts)}"
 

@@ -183,6 +183,23 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
 
+def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, capfd):
+    log = tmp_path / "app.log"
+    log.write_text("one line\n")
+    service = Service(lambda: configured(tmp_path, str(log)), once=True)
+    for _ in range(2):
+        pipeline = service._pipeline
+        pipeline.folder.folded, pipeline.own_lines, pipeline.suppressed, pipeline.breaker.held_back = 1, 2, 3, 4
+        monkeypatch.setattr(pipeline, "remarks", lambda: ["5 lines were not read whole"])
+        service._reload()
+    with service._close:
+        service._tell_end(service._end())
+    said = capfd.readouterr().err
+    counted = "2 repeats folded, 4 own alerts left out, 6 alerts about sealed lines of others held back, "
+    assert counted + "8 alerts held back" in said.splitlines()[-1]
+    assert said.count("5 lines were not read whole") == 2
+
+
 @pytest.mark.parametrize("before", [b"", b"of a file\n"])
 def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, before):
     monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
