@@ -89,18 +89,20 @@ def tail(
     }
     wanted = {"sources": paths} | {key: value for key, value in given.items() if value is not None}
 
+    sinks = _default_sinks()  # chosen once: what waits for /dev/log is not given up where that is away at a reload
+
     def load() -> AgentConfig:
-        return _merge(config, wanted)
+        return _merge(config, wanted, sinks)
 
     _run(load, once, scores)
 
 
-def _merge(file: Path | None, wanted: dict[str, Any]) -> "AgentConfig":
-    """The configuration in a file, if there is one, with what the command line says instead."""
+def _merge(file: Path | None, wanted: dict[str, Any], sinks: list[str]) -> "AgentConfig":
+    """The configuration in a file, if there is one, with what the command line says instead; else with `sinks`."""
     from agent.config import AgentConfig, check_config, convert, load_config
 
     merged = msgspec.to_builtins(AgentConfig() if file is None else load_config(file)) | wanted
-    merged["sinks"] = merged["sinks"] or _default_sinks()
+    merged["sinks"] = merged["sinks"] or sinks
     return check_config(convert(merged, AgentConfig, "command line"), "command line")
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from conftest import run_agent, start_agent, until
 
+import agent.cli
 import agent.inputs
 import agent.patience
 import agent.service
@@ -181,6 +182,14 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     monkeypatch.setattr(agent.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
     Service(lambda: configured(tmp_path, *map(str, logs)), once=True).run()
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
+
+
+def test_the_sinks_that_nobody_named_stay_through_a_reload(tmp_path, monkeypatch):
+    loaded, chosen = [], iter([["console:", "unix:/dev/log"], ["console:"]])
+    monkeypatch.setattr(agent.cli, "_default_sinks", lambda: next(chosen))
+    monkeypatch.setattr(agent.cli, "_run", lambda load, once, scores: loaded.extend(load() for _ in range(2)))
+    agent.cli.tail([str(tmp_path / "app.log")])
+    assert [config.sinks for config in loaded] == [["console:", "unix:/dev/log"]] * 2
 
 
 def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, capfd):
