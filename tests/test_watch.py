@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import require_program
 from watchdog.observers import inotify_c
 
 from agent.sources.file import FileSource
 from agent.watching import Watcher, Woken, inotify, mounts
 from agent.watching.coverage import POLL, RETRY
 from agent.watching.mounts import Mount, Mounts, parse_mounts
-from tests.conftest import require_program
 
 LONG, SHORT = 30.0, 0.2  # seconds: an event must come within the one, none may come within the other
 
