@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
@@ -27,7 +28,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone."""
     try:
         code = app(prog_name=name, standalone_mode=False) or 0
-        sys.stdout.flush()
+        _flush()
     except OddlineError as error:
         code = _refuse(str(error), error.exit_code)
     except (BrokenPipeError, SystemExit):  # typer makes the second of the first, and of nothing else
@@ -37,7 +38,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     except Exception as error:
         code = _other(error)
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:  # else Python would try again at its very end, and complain
         drop_output()
     sys.exit(code if isinstance(code, int) else 0)
@@ -58,6 +59,14 @@ def _other(error: Exception) -> int:
     )
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # as where it was closed
+        sys.stdout.flush()
+
+
 def _refuse(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    """Tells the reason, where standard error takes it; the exit code stays."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return code

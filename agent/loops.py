@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from agent.config import AgentConfig
-from agent.errors import ConfigError
+from agent.errors import ConfigError, SinkError, SourceError
 from agent.scores import JsonLines
 from agent.sources.patterns import is_pattern, is_url, matches
 
@@ -14,7 +14,10 @@ _Identity = tuple[int, int] | str | None
 
 
 def refuse_loops(config: AgentConfig, scores: JsonLines | None) -> None:
-    """A ConfigError where a file that is tailed is also written to directly, or a socket that is read is a sink."""
+    """A ConfigError where a file that is tailed is also written to directly, or a socket that is read is a sink.
+
+    A SourceError or SinkError where standard input is to be read, or standard output written, and is closed.
+    """
     tailed = _tailed(config)
     for url in config.sinks:
         kind, _, target = url.partition(":")
@@ -23,6 +26,8 @@ def refuse_loops(config: AgentConfig, scores: JsonLines | None) -> None:
         if kind == "unix" and f"listen:unix:{target}" in {wanted.path for wanted in config.inputs()}:
             raise ConfigError(f"{url} is a socket that is read: the agent would read its own alerts; choose another")
     to_output = {"console:", "jsonl:-"} & set(config.sinks)
+    if to_output and sys.stdout is None:
+        raise SinkError("standard output is closed; redirect it to a file or to /dev/null, or name another sink")
     if to_output and _identity(sys.stdout.fileno()) in tailed:
         raise ConfigError(
             "standard output goes to a file that is tailed: the agent would read its own alerts; redirect it elsewhere"
@@ -36,6 +41,8 @@ def refuse_loops(config: AgentConfig, scores: JsonLines | None) -> None:
 def _tailed(config: AgentConfig) -> set[_Identity]:
     named = {wanted.path for wanted in config.inputs()}
     found = {key for path in named if is_pattern(path) for _, key in matches(path)}
+    if "-" in named and sys.stdin is None:  # its descriptor may be another file's by now
+        raise SourceError("standard input is closed; pipe the log into the command")
     if "-" in named and stat.S_ISREG(os.fstat(0).st_mode):
         found.add(_identity(0))
     return (found | {_identity(path) for path in named if path != "-" and not is_url(path)}) - {None}

@@ -124,6 +124,8 @@ def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
 
     A file appears when it is whole; with `live` it is appended to block by block.
     """
+    if target == "-" and sys.stdout is None:
+        raise SinkError("standard output is closed; redirect it to a file, or name a file")
     if target == "-":
         yield JsonLines(sys.stdout.buffer, "standard output")
         return

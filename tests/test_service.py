@@ -192,6 +192,29 @@ def test_the_sinks_that_nobody_named_stay_through_a_reload(tmp_path, monkeypatch
     assert [config.sinks for config in loaded] == [["console:", "unix:/dev/log"]] * 2
 
 
+@pytest.mark.parametrize(
+    "closed, arguments, code, reason",
+    [
+        (0, ("tail", "-", "--once", "--sink", "jsonl:/dev/null"), 4, "standard input is closed"),
+        (1, ("tail", "/dev/null/log", "--once", "--sink", "console:"), 5, "standard output is closed"),
+        (1, ("score", "/dev/null"), 5, "standard output is closed"),
+        (1, ("config", "/nowhere.yaml"), 2, "/nowhere.yaml"),
+        (2, ("config", "/nowhere.yaml"), 2, ""),
+    ],
+)
+def test_a_closed_descriptor_is_one_clear_line(closed, arguments, code, reason):
+    with start_agent(*arguments, preexec_fn=lambda: os.close(closed)) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code and stdout == b""
+    assert stderr.decode().count("\n") == bool(reason) and reason in stderr.decode() and b"fault" not in stderr
+
+
+def test_a_refusal_that_nobody_can_be_told_keeps_its_exit_code():
+    with open("/dev/full", "wb") as full, start_agent("config", "/nowhere.yaml", stderr=full) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 2
+
+
 def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, capfd):
     log = tmp_path / "app.log"
     log.write_text("one line\n")
