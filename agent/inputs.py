@@ -29,14 +29,21 @@ class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
 
     forget: called with each name of a pattern that is gone, its file read to its end or read under another name.
+    leave: closes a source that is read no more; told whether another goes on with what it holds, as at a named pipe.
 
     A file that has two names, because it was renamed within a pattern or is linked, is read once, under the name under
     which it was met first; how far it is read is stored under both, so that whichever name is left goes on there.
     """
 
-    def __init__(self, state: State | PatientReads, forget: Callable[[str], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        state: State | PatientReads,
+        forget: Callable[[str], None],
+        say: Callable[[str], None],
+        leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
+    ) -> None:
         self.sources: dict[str, Source] = {}
-        self._state, self._forget, self._say = state, forget, say
+        self._state, self._forget, self._say, self._leave = state, forget, say, leave
         self._wanted: dict[str, tuple[FileInput, Reading]] = {}
         self._patterns: list[tuple[FileInput, Reading]] = []
         self._aliases: dict[str, str] = {}
@@ -63,7 +70,7 @@ class Inputs:
         for name in self.sources.keys() - single.keys() - kept:
             self._close(name)
         for source in opened:
-            self._close(source.name)
+            self._close(source.name, goes_on=True)
             self._keep(source, single[source.name])
         self._patterns, self._named = patterns, named
         opened += self.look() + self._open_missing()
@@ -297,11 +304,11 @@ class Inputs:
         self.sources[source.name] = source
         self._wanted[source.name] = wanted
 
-    def _close(self, name: str) -> None:
+    def _close(self, name: str, goes_on: bool = False) -> None:
         source = self.sources.pop(name, None)
         self._wanted.pop(name, None)
         if source is not None:
-            source.close()
+            self._leave(source, goes_on)
 
     def _drop_gone(self) -> None:
         """Forgets the files of patterns that were removed with their rotations, and read to their end."""

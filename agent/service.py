@@ -85,7 +85,7 @@ class Service:
             setup = prepare(config, self._guard)
             self._pipeline = setup.pipeline
             self._ledger = Ledger(self._reads, self._pipeline)
-            self._inputs = Inputs(self._reads, self._forget, self._say)
+            self._inputs = Inputs(self._reads, self._forget, self._say, self._leave)
             stack.callback(self._inputs.close)
             opened = self._inputs.configure(config)
             self._welcome(opened)
@@ -262,11 +262,24 @@ class Service:
         """
         deadline = time.monotonic() + _FINISH
         for source in self._inputs.sources.values():
-            while not source.durable and time.monotonic() < deadline and (block := source.read()):
-                self._take(source, block)
+            self._empty(source, deadline)
             waits = source.durable and (self._signals.stopped or self._config.state is not None)
             if not waits and (block := source.finish()):
                 self._take(source, block)
+
+    def _empty(self, source: Source, deadline: float) -> None:
+        """Takes what a source holds that keeps nothing for later."""
+        while not source.durable and time.monotonic() < deadline and (block := source.read()):
+            self._take(source, block)
+
+    def _leave(self, source: Source, goes_on: bool) -> None:
+        """Closes a source, after what it still holds where no other goes on with that, and counts what is lost."""
+        known = source.name in self._ledger.counts
+        if known and not goes_on:
+            self._empty(source, time.monotonic() + _FINISH)
+        source.close()
+        if known and (memory := self._ledger.look(source)):
+            self._store(lambda: self._state.commit(memory=[memory]))
 
     def _take(self, source: Source, block: Block) -> None:
         scored = self._pipeline.score(block)

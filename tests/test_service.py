@@ -215,6 +215,30 @@ def test_a_refusal_that_nobody_can_be_told_keeps_its_exit_code():
     assert process.returncode == 2
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_what_a_pipe_holds_at_a_reload_is_read_and_what_is_lost_is_counted(tmp_path, stays):
+    pipe, other = tmp_path / "pipe", tmp_path / "other.log"
+    os.mkfifo(pipe)
+    other.touch()
+    kept = [FileInput(str(pipe), encoding="latin-1")] if stays else []
+    configs = iter([configured(tmp_path, str(pipe)), configured(tmp_path, str(other), *kept)])
+    service = Service(lambda: next(configs))
+    service._delivery.start()
+    with service._close, os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as writer:
+        writer.write(b"one line\nbegun")
+        service._step(str(pipe), None)
+        if not stays:
+            writer.write(b" and ended\nbegun")
+        service._reload()
+        if stays:
+            writer.write(b"other line\n")
+            service._step(str(pipe), None)
+        counts = service._ledger.counts[str(pipe)]
+        assert (counts.lines_read, counts.losses, counts.bytes_lost) == (2, 1, len("begun"))
+        assert (str(pipe) in service._inputs.sources) == stays
+        service._end()
+
+
 def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, capfd):
     log = tmp_path / "app.log"
     log.write_text("one line\n")
