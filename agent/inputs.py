@@ -1,7 +1,6 @@
 """The sources of a running agent: which are open, which files a pattern names now, and which names share a file."""
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +13,8 @@ from agent.errors import OddlineError
 from agent.limits import free_descriptors
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
-from agent.sources.patterns import folders, is_named, is_pattern, is_url, matches
+from agent.sources.opening import is_fifo, open_source, read_position, source_name
+from agent.sources.patterns import folders, is_named, is_pattern, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.sources.rotated import logs_of, rotated_files
@@ -102,12 +102,12 @@ class Inputs:
         Such a pipe goes on in the place of the file, from which it has no mark.
         """
         found = [one.name for one in self.sources.values() if isinstance(one, FileSource) and not one.is_open]
-        return [pipe for name in found if _is_fifo(name) and (pipe := self._open_pipe(name))]
+        return [pipe for name in found if is_fifo(name) and (pipe := self._open_pipe(name))]
 
     def _open_pipe(self, name: str) -> Source | None:
         wanted, reading = self._wanted[name]
         mark = self._state.mark(name)
-        mark = mark if _position(mark) is None else None
+        mark = mark if read_position(mark) is None else None
         try:
             pipe = open_source(name, mark, "start", reading, self._say)
         except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
@@ -173,7 +173,7 @@ class Inputs:
         try:
             for name, (one, reading) in wanted.items():
                 old = self.sources.get(name)
-                if old is not None and not isinstance(old, FileSource) and not _is_fifo(name):
+                if old is not None and not isinstance(old, FileSource) and not is_fifo(name):
                     closed[name] = self._wanted[name]
                     self._close(name)  # a port or a program cannot be had twice
                 mark, (start, since) = self._mark(name), self._begin(one, name)
@@ -229,11 +229,11 @@ class Inputs:
     def _missing(self, wanted: FileInput) -> dict[str, Position]:
         """What the state knows of files that a pattern named and that are not there."""
         marks = {name: mark for name, mark in self._state.marks().items() if is_named(Path(name), wanted.path)}
-        return {name: at for name, mark in marks.items() if not os.path.lexists(name) and (at := _position(mark))}
+        return {name: at for name, mark in marks.items() if not os.path.lexists(name) and (at := read_position(mark))}
 
     def _away(self) -> dict[Key, Position]:
         """The positions in files that are no longer under their names, and in those that sources have just left."""
-        known = {name: _position(mark) for name, mark in self._state.marks().items()}
+        known = {name: read_position(mark) for name, mark in self._state.marks().items()}
         away = {_key(at): at for name, at in known.items() if at and _path_key(name) != _key(at)}
         left = [one.left for one in self.sources.values() if isinstance(one, FileSource)]
         return away | {_key(at): at for positions in left for at in positions}
@@ -242,7 +242,7 @@ class Inputs:
         """Opens files that a pattern names, those first that the state knows as they are."""
         if not found:
             return []
-        known, away = {name: _position(self._state.mark(name)) for name, _ in found}, self._away()
+        known, away = {name: read_position(self._state.mark(name)) for name, _ in found}, self._away()
         opened, holders = [], {key: other.name for other in self.sources.values() for key in _keys(other)}
         for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
             if key in holders:
@@ -329,61 +329,6 @@ class Inputs:
 def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
     """How the lines of an input are read."""
     return Reading(config.max_line, wanted.encoding, wanted.multiline)
-
-
-def source_name(path: str) -> str:
-    """How a source is named that is configured as a path or a URL: a path in full."""
-    return path if path == "-" or is_url(path) else os.path.abspath(path)
-
-
-def open_source(
-    name: str,
-    mark: bytes | None,
-    start: str,
-    reading: Reading,
-    say: Callable[[str], None],
-    taken: Callable[[Path], bool] = lambda path: False,
-    since: int = 0,
-) -> Source:
-    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
-
-    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a mark the
-    rotations of a file that were written after this time are read before it.
-    """
-    if name.startswith("journal:"):
-        from agent.sources.journal import JournalSource
-
-        return JournalSource(name, mark, start, say, reading)
-    if name.startswith("listen:"):
-        from agent.sources.listen import open_listener
-
-        return open_listener(name, mark, say, reading)
-    if name == "-":
-        from agent.sources.stream import StandardInput
-
-        return StandardInput(mark, say, reading)
-    if _is_fifo(name):
-        from agent.sources.stream import Fifo
-
-        return Fifo(Path(name), mark, say, reading)
-    return FileSource(Path(name), _position(mark, name, say), start, say, reading, taken=taken, since=since)
-
-
-def _is_fifo(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _position(mark: bytes | None, name: str = "", say: Callable[[str], None] = lambda message: None) -> Position | None:
-    if mark is None:
-        return None
-    try:
-        return msgspec.msgpack.decode(mark, type=Position)
-    except msgspec.DecodeError as error:
-        say(f"where {name} was read to cannot be understood ({error}): reading it as if it were new")
-        return None
 
 
 def _seen(wanted: FileInput) -> str:
