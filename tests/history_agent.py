@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent import inputs, pipeline, service
+from agent import inputs, patience, pipeline, service
 from agent.alerts import Alert
 from agent.bundle import Scale, Threshold, Window
 from agent.config import AgentConfig
@@ -287,7 +287,8 @@ class World:
         clock = SimpleNamespace(
             monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
         )
-        patch.setattr(service, "time", clock)
+        for module in (service, patience):
+            patch.setattr(module, "time", clock)
         self._patch_files(patch)
         self._patch_points(patch)
 
