@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent import inputs, patience, pipeline, service
+from agent import patience, pipeline, service
 from agent.alerts import Alert
 from agent.bundle import Scale, Threshold, Window
 from agent.config import AgentConfig
@@ -266,15 +266,17 @@ class World:
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         world, faults = self, self.faults
 
-        class Clocked(FileSource):
-            def __init__(self, *given: Any, **more: Any) -> None:
-                super().__init__(*given, **more, clock=lambda: world.now)
+        begin, read = FileSource.__init__, FileSource.read
 
-            def read(self, most: int = 1 << 20) -> Block | None:
-                return super().read(min(most, world.size))
+        def clocked(source: FileSource, *given: Any, **more: Any) -> None:
+            begin(source, *given, **more, clock=lambda: world.now)
+
+        def in_pieces(source: FileSource, most: int = 1 << 20) -> Block | None:
+            return read(source, min(most, world.size))
 
         store = type("Store", (Store,), {"faults": faults, "journal": self.journal})
-        patch.setattr(inputs, "FileSource", Clocked)
+        patch.setattr(FileSource, "__init__", clocked)
+        patch.setattr(FileSource, "read", in_pieces)
         patch.setattr(service, "State", store)
         patch.setattr(service, "Watcher", Deaf)
         patch.setattr(service, "Delivery", Held)
