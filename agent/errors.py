@@ -31,9 +31,10 @@ class BundleError(OddlineError):
 
 
 class SourceError(OddlineError):
-    """A log that cannot be read."""
+    """A log that cannot be read; `errno` is what the system said, or 0."""
 
     exit_code = 4
+    errno = 0
 
 
 class SinkError(OddlineError):

@@ -1,6 +1,7 @@
 """The rest of a log is found by its content where it was rotated, copied or compressed, and read from there."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.errors import SourceError
 from agent.sources.file import FileSource
 from agent.sources.position import Position
 from agent.sources.rotated import other_forms, rotated_files
@@ -351,3 +353,38 @@ def test_forms_are_told_by_name_within_the_folder_and_those_in_it(log: Path) -> 
     found = {(form.folder.name, form.before, form.after) for form in other_forms(log)}
     here = log.parent.name
     assert found == {(here, "app", ".log"), (here, "app.log", ".old"), ("old", "app.log", "")}
+
+
+def no_descriptor(*_: object, **named: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize("kind", ["", ".gz"])
+@pytest.mark.parametrize("away", [False, True])
+def test_a_rotation_that_cannot_be_opened_for_the_moment_is_not_left_out(log, monkeypatch, kind, away):
+    """No file may be opened for a while: what is refused then is no bad file."""
+    append(log, HEADER + b"one\n")
+    reader = Reader(log)
+    reader.lines()
+    append(log, b"two\n")
+    position = reader.leave() if away else None
+    log.rename(log.with_name("app.log.2"))
+    append(log, b"three\n")
+    log.rename(log.with_name("app.log.1"))
+    append(log, b"four\n")
+    set_times(log, "app.log.2", "app.log.1", "app.log")
+    if kind:
+        pack(log.with_name("app.log.1"), kind)
+    with monkeypatch.context() as few:
+        few.setattr(os, "open", no_descriptor)
+        few.setattr(Path, "open", no_descriptor)
+        if away:
+            with pytest.raises(SourceError, match="Too many"):
+                Reader(log, position)
+        else:
+            assert reader.lines() == [b"two"] and reader.lines() == []
+    if away:
+        reader = Reader(log, position)
+    expected = [b"two"] if away else []
+    assert reader.lines() == [*expected, b"three", b"four"]
+    assert not reader.source.losses

@@ -30,13 +30,19 @@ def read_log(path: Path, chunk: int = 1 << 20) -> Iterator[bytes]:
 
 def cannot_read(name: str | Path, error: OSError) -> SourceError:
     """The SourceError for what the system says of a file."""
+    told = SourceError(f"{name} {_why(error)}")
+    told.errno = error.errno or 0
+    return told
+
+
+def _why(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return SourceError(f"{name} does not exist; check its name")
+        return "does not exist; check its name"
     if isinstance(error, IsADirectoryError):
-        return SourceError(f"{name} is a directory; name the log files in it")
+        return "is a directory; name the log files in it"
     if isinstance(error, PermissionError):
-        return SourceError(f"{name} cannot be read: no permission; run as a user or in a group that may (often adm)")
-    return SourceError(f"{name} cannot be read: {error.strerror or error}")
+        return "cannot be read: no permission; run as a user or in a group that may (often adm)"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def _open(path: Path) -> AbstractContextManager[BinaryIO]:

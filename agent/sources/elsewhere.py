@@ -1,5 +1,7 @@
 """Rotations of a log in another folder or under another kind of name, of which none is believed for its name."""
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +14,21 @@ from agent.sources.reading import Reading
 from agent.sources.rotated import Form, Rotated, form_of, other_forms, rotated_files
 
 MOST = 16  # rotated files of a form that are looked into, the newest
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # faults of the moment and not of the file
 SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
 
 
 def open_rotated(rotated: Rotated, source: str, reading: Reading) -> OpenFile:
-    """A rotated file from its start; a SourceError says why it is no good, and FileNotFoundError is the caller's."""
-    return (PackedFile if rotated.packed else OpenFile).open(rotated.path, source, reading)
+    """A rotated file from its start; a SourceError says why it is no good.
+
+    FileNotFoundError, and an OSError where the system has not enough of something at present, are the caller's.
+    """
+    try:
+        return (PackedFile if rotated.packed else OpenFile).open(rotated.path, source, reading)
+    except SourceError as error:
+        if error.errno in _PASSING:
+            raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None
+        raise
 
 
 class Elsewhere:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.patterns import is_url
@@ -53,7 +54,10 @@ def open_source(
         from agent.sources.stream import Fifo
 
         return Fifo(Path(name), mark, say, reading)
-    return FileSource(Path(name), read_position(mark, name, say), start, say, reading, taken=taken, since=since)
+    try:
+        return FileSource(Path(name), read_position(mark, name, say), start, say, reading, taken=taken, since=since)
+    except OSError as error:
+        raise cannot_read(name, error) from None
 
 
 def is_fifo(path: str) -> bool:
