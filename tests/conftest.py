@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded
 
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import agent
 from agent.alerts import Alert
 from agent.cli import main
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the agents would inherit that it is ignored
 _AGENT = [sys.executable, "-c", "from agent.cli import main; main()"]
 _STEPS = (  # 0: any number, 1: the number of the request, 2: a small number
     "sshd[{0}]: Accepted publickey for deploy from 192.0.2.{2} port {0} ssh2",

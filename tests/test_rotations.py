@@ -388,3 +388,17 @@ def test_a_rotation_that_cannot_be_opened_for_the_moment_is_not_left_out(log, mo
     expected = [b"two"] if away else []
     assert reader.lines() == [*expected, b"three", b"four"]
     assert not reader.source.losses
+
+
+def test_any_number_of_generations_between_two_looks_come_in_order(log):
+    append(log, b"generation 0\n")
+    reader = Reader(log)
+    assert reader.lines() == [b"generation 0"]
+    for number in range(1, 40):
+        for old in range(number, 0, -1):
+            if (rotated := log.with_name(f"app.log.{old}")).exists():
+                rotated.rename(log.with_name(f"app.log.{old + 1}"))
+        log.rename(log.with_name("app.log.1"))
+        append(log, b"generation %d\n" % number)
+    assert reader.lines() == [b"generation %d" % number for number in range(1, 40)]
+    assert not reader.source.losses

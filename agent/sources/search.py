@@ -97,11 +97,12 @@ class Rotations:
         return [other for other in later if other.key not in self._refused]
 
     def _locate(self, file: OpenFile) -> tuple[list[Rotated], int | None]:
-        """The newest rotated files, and the place of an open one, or of what was made from it, among them."""
-        files = self._files()[-MOST:]
+        """The rotated files, and the place of an open one, or of what was made from it, among them."""
+        files = self._files()
         place = next((place for place, other in enumerate(files) if other.key == file.key), None)
         if place is None:
-            place = next((place for place, other in enumerate(files) if self._is_form(other, file)), None)
+            newest = range(max(0, len(files) - MOST), len(files))
+            place = next((place for place in newest if self._is_form(files[place], file)), None)
         return files, place
 
     def newer(self, modified: int) -> list[Rotated]:
