@@ -42,7 +42,12 @@ class Running:
         self.said = folder / "said"
         with self.said.open("wb") as stderr:
             self.process = start_agent("run", "--config", self.config, stderr=stderr)
-        until(lambda: catches_hangup(self.process))
+        try:
+            until(lambda: catches_hangup(self.process))
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
 
     def configure(self, **changes: object) -> None:
         self.content |= changes
