@@ -22,7 +22,9 @@ import agent
 from agent.alerts import Alert
 from agent.cli import main
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the agents would inherit that it is ignored
+# Under nohup and in the background of a script these are ignored, which the programs under test would inherit.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _AGENT = [sys.executable, "-c", "from agent.cli import main; main()"]
 _STEPS = (  # 0: any number, 1: the number of the request, 2: a small number
     "sshd[{0}]: Accepted publickey for deploy from 192.0.2.{2} port {0} ssh2",

@@ -6,7 +6,6 @@ between the copying and the truncation of copytruncate, and those of a file that
 """
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -27,6 +26,7 @@ from agent.config import AgentConfig
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 HISTORIES = 500
+SEED = 34  # another one may find what is not known yet: ODDLINE_SEED=$RANDOM
 EVENTS = 40
 LOGS = st.integers(0, 3)
 FEW = st.integers(1, 3)
@@ -415,7 +415,7 @@ def _fast() -> str | None:
 
 
 def test_histories(capsys: pytest.CaptureFixture[str]) -> None:
-    number = int(os.environ.get("ODDLINE_SEED", secrets.randbelow(1 << 32)))
+    number = int(os.environ.get("ODDLINE_SEED", SEED))
     count = int(os.environ.get("ODDLINE_HISTORIES", HISTORIES))
     with capsys.disabled():
         print(f"\n{count} histories of ODDLINE_SEED={number}")
