@@ -402,3 +402,18 @@ def test_any_number_of_generations_between_two_looks_come_in_order(log):
         append(log, b"generation %d\n" % number)
     assert reader.lines() == [b"generation %d" % number for number in range(1, 40)]
     assert not reader.source.losses
+
+
+def test_a_truncation_is_counted_once_over_a_restart_in_its_copy(log):
+    append(log, HEADER + b"one\n")
+    reader = Reader(log)
+    reader.lines()
+    append(log, b"two\nthree\n")
+    shutil.copy2(log, log.with_name("app.log.1"))
+    os.truncate(log, 0)
+    append(log, b"four\n")
+    assert list(reader.source.read(4).lines()) == [b"two"]
+    assert (reader.source.truncations, reader.source.rotations) == (1, 0)
+    reader = Reader(log, reader.leave())
+    assert reader.lines() == [b"three", b"four"]
+    assert (reader.source.truncations, reader.source.rotations, reader.source.losses) == (0, 0, 0)

@@ -89,7 +89,9 @@ class FileSource(Source):
     @property
     def position(self) -> Position | None:
         """Where to go on after the blocks handed out so far; None while the path has never existed."""
-        return self._file.position if self._file else self._position
+        if self._file is None:
+            return self._position
+        return msgspec.structs.replace(self._file.position, truncated=self._truncated)
 
     @property
     def mark(self) -> bytes | None:
@@ -264,7 +266,7 @@ class FileSource(Source):
 
     def _replace(self, file: OpenFile | None) -> None:
         if self._file is not None:
-            self._position = self._file.position
+            self._position = self.position
             self.left.append(self._position)
             self._closed = self._left_out()
             self._note()
@@ -291,6 +293,7 @@ class FileSource(Source):
             file = None
         if position is not None:
             resumed = self._resume(file, position)
+            self._truncated = position.truncated and resumed is not None and resumed.copied
             self._interrupted = resumed is None  # what the path names later is held against the position then
             return resumed
         if file is None:

@@ -28,7 +28,8 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     device, inode: which file it was. head: the length and the SHA-256 of its first bytes, at most 1024 and `offset`.
     offset: the byte from which reading goes on. line: the number of the line that starts there, from 1. tail: the same
     as head of the bytes before the offset, at most 256. modified: when it was last written, in nanoseconds, as of the
-    last look. The positions of older agents have no tail (empty) and no time (0): those are not checked then.
+    last look. truncated: whether it is in the copy of a file that was truncated, which is counted. The positions of
+    older agents have no tail (empty) and no time (0): those are not checked then.
     """
 
     device: int
@@ -38,6 +39,7 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     line: int
     tail: str = ""
     modified: int = 0
+    truncated: bool = False
 
     def misfit(self, pread: Pread) -> str:
         """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""
