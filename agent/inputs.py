@@ -142,7 +142,7 @@ class Inputs:
         looked = dict.fromkeys(_seen(wanted) for wanted in [*(one for one, _ in self._patterns), *empty])
         now = str(time.time_ns()).encode()
         memory = [(name, now) for name in looked if self._state.recall(name) is None]
-        return {"memory": memory, "also": marks} if marks or memory else {}
+        return {"memory": memory, "marks": marks} if marks or memory else {}
 
     @property
     def has_patterns(self) -> bool:

@@ -169,7 +169,6 @@ class Service:
 
     def _wanted(self, woken: Woken | None) -> set[str]:
         """The sources that may have something new: with an event, unsettled ones every second, in a while all."""
-        self._open_pipes()
         self._search(woken)
         return self._due() if woken is None else self._due() | self._woken(woken)
 
@@ -185,14 +184,11 @@ class Service:
         if now < self._next_look:
             return set()
         self._beat()
+        if pipes := self._inputs.open_pipes():
+            self._welcome(pipes)
         self._next_look, every = now + _LOOK, now >= self._next_full_look
         self._next_full_look = now + _FULL_LOOK if every else self._next_full_look
         return {name for name, source in self._inputs.sources.items() if every or not source.settled}
-
-    def _open_pipes(self) -> None:
-        if opened := self._inputs.open_pipes():
-            self._welcome(opened)
-            self._next_look = 0.0
 
     def _search(self, woken: Woken | None) -> None:
         """Looks for new files of patterns after an event in their directories, and once in a while."""
@@ -239,7 +235,7 @@ class Service:
             self._take(source, block)
         elif memory := self._ledger.look(source):
             marks = self._inputs.marks(source)
-            self._store(lambda: self._state.commit(memory=[memory], also=marks))
+            self._store(lambda: self._state.commit(marks, memory=[memory]))
         return block is not None
 
     def _suspect(self, source: Source, grown: bool) -> None:
@@ -287,7 +283,7 @@ class Service:
         changes = self._pipeline.changes(scored)
         memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
         marks = self._inputs.marks(source)
-        self._store(lambda: self._state.commit(None, changes.streams, changes.ended, memory, alerts, marks))
+        self._store(lambda: self._state.commit(marks, changes.streams, changes.ended, memory, alerts))
         if self._scores is not None:
             self._scores.write(line_records(scored))
         self._tell_format(block)

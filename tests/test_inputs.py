@@ -49,7 +49,7 @@ class Reader:
         for source in list(self.inputs.sources.values()):
             while block := source.read():
                 self.got += [(Path(source.name).name, line) for line in block.lines()]
-                self.state.commit(also=self.inputs.marks(source))
+                self.state.commit(marks=self.inputs.marks(source))
         return [line for _, line in self.got[before:]]
 
 
@@ -489,7 +489,7 @@ def test_a_rename_within_the_pattern_with_nothing_unread_reads_nothing_again(tmp
     if not look:  # it moves on before anybody sees the new name
         (source,) = reader.inputs.sources.values()
         assert list(source.read().lines()) == [b"two"]
-        reader.state.commit(also=reader.inputs.marks(source))
+        reader.state.commit(marks=reader.inputs.marks(source))
         assert reader.read() == []
     else:
         assert reader.read() == [b"two"]

@@ -33,7 +33,7 @@ def state():
 def test_all_that_is_committed_is_there_after_a_restart(tmp_path, make_alert):
     state = State(tmp_path)
     state.register_sinks(["a"])
-    state.commit(("f", HERE), [("f", b"k\0", BLOB)], [], [("fold:f", b"\xff")], [make_alert(1)])
+    state.commit([("f", HERE)], [("f", b"k\0", BLOB)], [], [("fold:f", b"\xff")], [make_alert(1)])
     state.close()
     state = State(tmp_path)
     assert state.mark("f") == HERE and state.mark("g") is None
@@ -46,7 +46,7 @@ def test_all_that_is_committed_is_there_after_a_restart(tmp_path, make_alert):
 def test_a_file_name_that_is_no_utf8_is_kept(state):
     name = os.fsdecode(b"/var/log/\xff.log")
     state.register_sinks([f"jsonl:{name}"])
-    state.commit((name, HERE), [(name, b"k", b"v")], [], [(f"fold:{name}", b"m")])
+    state.commit([(name, HERE)], [(name, b"k", b"v")], [], [(f"fold:{name}", b"m")])
     assert state.mark(name) == HERE
     assert list(state.streams(name)) == [(b"k", b"v")]
     assert state.recall(f"fold:{name}") == b"m"
@@ -146,7 +146,7 @@ def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_
     state.register_sinks(["a"])
     pages = state._db.execute("PRAGMA page_count").fetchone()[0]
     state._db.execute(f"PRAGMA max_page_count = {pages}")
-    changes = (("f", HERE), [("f", b"k", msgspec.msgpack.encode(bytes(100_000)))], [], [("m", b"1")], [make_alert(1)])
+    changes = ([("f", HERE)], [("f", b"k", msgspec.msgpack.encode(bytes(100_000)))], [], [("m", b"1")], [make_alert(1)])
     with pytest.raises(
         StateUnavailable, match=rf"{FILE} cannot be used: database or disk is full; free space"
     ) as caught:
@@ -164,7 +164,7 @@ def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_
 def test_a_commit_that_breaks_off_in_the_middle_changes_nothing(state, make_alert):
     state.register_sinks(["a"])
     with pytest.raises(AttributeError):
-        state.commit(("f", HERE), alerts=[make_alert(1), None])
+        state.commit([("f", HERE)], alerts=[make_alert(1), None])
     assert state.mark("f") is None and state.backlog("a") == 0
     state.commit(alerts=[make_alert(1)])
     assert state.backlog("a") == 1
@@ -174,7 +174,7 @@ def test_the_folder_and_its_files_are_private(tmp_path):
     before = os.umask(0)
     try:
         state = State(tmp_path / "deep" / "state")
-        state.commit(("f", HERE))
+        state.commit([("f", HERE)])
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "deep" / "state").stat().st_mode) == 0o700
@@ -268,7 +268,7 @@ def test_threads_may_write_and_deliver_at_the_same_time(state, make_alert):
 
     def write(first):
         for number in range(first, first + 100):
-            state.commit(("f", HERE), [("f", b"k", b"v")], [], [], [make_alert(number)])
+            state.commit([("f", HERE)], [("f", b"k", b"v")], [], [], [make_alert(number)])
 
     threads = [threading.Thread(target=write, args=(1000 * n,)) for n in range(4)] + [threading.Thread(target=deliver)]
     for thread in threads:
@@ -289,7 +289,7 @@ number = 0
 while True:
     number += 1
     blob = msgspec.msgpack.encode(number)
-    state.commit(("f", blob), [("f", b"k", blob)], [], [("m", blob)], [])
+    state.commit([("f", blob)], [("f", b"k", blob)], [], [("m", blob)], [])
     print(number, flush=True)
 """
 

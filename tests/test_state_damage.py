@@ -31,7 +31,7 @@ def fill(folder: Path, make_alert: Callable) -> State:
     state = State(folder)
     state.register_sinks(["a"])
     rows = [("f", b"key %d" % number, msgspec.msgpack.encode(f"{number}" * 90)) for number in range(300)]
-    state.commit(("f", POSITION), rows, [], [("count:f", msgspec.msgpack.encode({}))], [make_alert(1), make_alert(2)])
+    state.commit([("f", POSITION)], rows, [], [("count:f", msgspec.msgpack.encode({}))], [make_alert(1), make_alert(2)])
     return state
 
 
@@ -40,7 +40,7 @@ def left_by_kill(tmp_path: Path, make_alert: Callable, checkpoint: bool = False)
     state = fill(tmp_path / "running", make_alert)
     if checkpoint:
         state._db.execute("PRAGMA wal_checkpoint(RESTART)")
-        state.commit(("f", POSITION))
+        state.commit([("f", POSITION)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
     state.close()
     assert (folder / f"{FILE}-wal").stat().st_size > 10 * PAGE
@@ -76,7 +76,7 @@ def assert_set_aside(folder: Path, why: str) -> list[Path]:
     for path in first:
         assert path.read_bytes() == had[FILE]
     state.register_sinks(["a"])
-    state.commit(("f", POSITION))
+    state.commit([("f", POSITION)])
     state.close()
     state = State(folder, say=said.append)
     assert state.mark("f") == POSITION and len(said) == 1
@@ -153,7 +153,7 @@ def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
 def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage):
     state, said = fill(tmp_path / "running", make_alert), []
     state._db.execute("PRAGMA wal_checkpoint(RESTART)")
-    state.commit(("f", msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9))), alerts=[make_alert(3)])
+    state.commit([("f", msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9)))], alerts=[make_alert(3)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
     state.close()
     damage(folder / f"{FILE}-wal")
@@ -268,7 +268,7 @@ def test_damage_that_shows_later_ends_the_run_and_is_set_aside_by_the_next(tmp_p
     with pytest.raises(StateDamaged, match=rf"{FILE} is damaged: .*; the next start sets it aside and begins") as first:
         list(state.streams("f"))
     assert "\n" not in str(first.value) and state.fault is first.value
-    for call in (lambda: state.commit(("f", POSITION)), lambda: state.backlog("a"), lambda: state.delivered("a", 1)):
+    for call in (lambda: state.commit([("f", POSITION)]), lambda: state.backlog("a"), lambda: state.delivered("a", 1)):
         with pytest.raises(StateDamaged):
             call()
     state.close()
@@ -294,7 +294,7 @@ def test_a_state_that_is_removed_in_use_is_told(tmp_path, make_alert):
         with pytest.raises(
             StateDamaged, match=r"was removed or replaced while the agent used it.*start the agent again"
         ):
-            state.commit(("f", POSITION))
+            state.commit([("f", POSITION)])
     state.close()
     State(tmp_path / "state").close()
 
@@ -444,7 +444,7 @@ def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(
     state = fill(small_disk / "state", make_alert)
     ballast = fill_disk(state, small_disk)
     later = msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9))
-    changes = [("f", later), [("f", b"k", POSITION)], [("f", b"key 5")], [("m", b"1")], [make_alert(3)]]
+    changes = [[("f", later)], [("f", b"k", POSITION)], [("f", b"key 5")], [("m", b"1")], [make_alert(3)]]
     for _ in range(3):
         with pytest.raises(StateUnavailable):
             state.commit(*changes)
@@ -513,9 +513,9 @@ def test_a_file_system_that_turns_read_only_is_waited_for(small_disk, make_alert
     state = State(small_disk / "state")
     state._db.execute("PRAGMA query_only = 1")
     with pytest.raises(StateUnavailable, match="cannot be used: attempt to write a readonly database"):
-        state.commit(("f", POSITION), alerts=[make_alert(9)])
+        state.commit([("f", POSITION)], alerts=[make_alert(9)])
     state._db.execute("PRAGMA query_only = 0")
-    state.commit(("f", POSITION), alerts=[make_alert(9)])
+    state.commit([("f", POSITION)], alerts=[make_alert(9)])
     assert state.backlog("a") == 3
     state.close()
 

@@ -245,7 +245,7 @@ def test_a_source_that_is_no_file_is_shown_without_offsets(call_agent, tmp_path)
         f"{tmp_path}/log": msgspec.to_builtins(Position(1, 2, "3:abc", 700, 8)),
     }
     for name, mark in marks.items():
-        state.commit((name, msgspec.msgpack.encode(mark)), memory=[(f"count:{name}", msgspec.msgpack.encode({}))])
+        state.commit([(name, msgspec.msgpack.encode(mark))], memory=[(f"count:{name}", msgspec.msgpack.encode({}))])
     state.close()
     sources = {one.path: one for one in read_status(tmp_path / "state").sources}
     assert {(one.offset, one.size, one.backlog) for name, one in sources.items() if "log" not in name} == {
@@ -262,7 +262,7 @@ def test_a_source_that_is_no_file_is_shown_without_offsets(call_agent, tmp_path)
     ):
         assert f"{line}\n" in told
     broken = State(tmp_path / "state")
-    broken.commit((f"{tmp_path}/log", msgspec.msgpack.encode({"inode": 3, "line": 5})))
+    broken.commit([(f"{tmp_path}/log", msgspec.msgpack.encode({"inode": 3, "line": 5}))])
     broken.close()
     with pytest.raises(ConfigError, match=r"is damaged: .*the next start of the agent sets it aside"):
         read_status(tmp_path / "state")
@@ -294,7 +294,7 @@ def test_the_totals_keep_what_was_counted_of_files_that_are_gone(tmp_path):
     state = State(tmp_path / "state")
     position = msgspec.msgpack.encode(Position(1, 2, "", 30, 4, "", 0))
     counted = [(memory_name("app.log"), here), (memory_name(GONE), gone)]
-    state.commit(("app.log", position), memory=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
+    state.commit([("app.log", position)], memory=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
     state.close()
     found = read_status(tmp_path / "state")
     assert [source.counts for source in found.sources] == [here] and found.gone == gone

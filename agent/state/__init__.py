@@ -169,24 +169,22 @@ class State:
 
     def commit(
         self,
-        mark: tuple[str, bytes] | None = None,
+        marks: Iterable[tuple[str, bytes]] = (),
         streams: Iterable[tuple[str, bytes, bytes]] = (),
         ended: Iterable[tuple[str, bytes]] = (),
         memory: Iterable[tuple[str, bytes]] = (),
         alerts: Iterable[Alert] = (),
-        also: Iterable[tuple[str, bytes]] = (),
     ) -> None:
         """Stores what a block changed, all or nothing; after a StateUnavailable the same may be stored again.
 
-        mark: a source and how far it is read. streams: source, key, blob of each that changed, in the order of the
+        marks: sources and how far each is read. streams: source, key, blob of each that changed, in the order of the
         last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
-        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). also: marks of
-        other sources. A mark and the blob
+        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A mark and the blob
         of a stream are MessagePack: a state in which one is not counts as damaged when it is opened.
         """
         lost: dict[bytes, int] = {}
         with self._change() as db:
-            rows = [(os.fsencode(name), position) for name, position in [*filter(None, [mark]), *also]]
+            rows = [(os.fsencode(name), position) for name, position in marks]
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)
