@@ -273,9 +273,10 @@ class Service:
         known = source.name in self._ledger.counts
         if known and not goes_on:
             self._empty(source, time.monotonic() + _FINISH)
+        marks = self._inputs.marks(source)
         source.close()
         if known and (memory := self._ledger.look(source)):
-            self._store(lambda: self._state.commit(memory=[memory]))
+            self._store(lambda: self._state.commit(marks, memory=[memory]))
 
     def _take(self, source: Source, block: Block) -> None:
         scored = self._pipeline.score(block)

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from conftest import made_up_lines, run_agent, start_agent, until
 
 from agent.config import AgentConfig
 from agent.service import Service
+from agent.status import read_status
 
 ODD = (40, 90, 130, 170, 210, 260)
 LINES = made_up_lines(300, odd=ODD)
@@ -258,3 +260,19 @@ def test_a_reload_gives_back_the_memory_of_the_model_before(tmp_path: Path) -> N
     finally:
         gc.enable()
         service._close.close()
+
+
+def test_a_loss_that_a_start_found_is_counted_once_when_a_reload_opens_the_file_again(tmp_path: Path) -> None:
+    """Also where the agent is killed right after the reload, which stored the loss and must store the place too."""
+    log, state = tmp_path / "app.log", tmp_path / "state"
+    log.write_bytes(b"".join(made_up_lines(20, seed=1)))
+    config = AgentConfig(sources=[str(log)], sinks=[f"jsonl:{tmp_path}/alerts"], start="start", state=str(state))
+    Service(lambda: config, once=True).run()
+    log.write_bytes(b"another beginning\n" + b"".join(made_up_lines(20, seed=2)))
+    configs = [config, msgspec.structs.replace(config, max_line=4096)]
+    service = Service(lambda: configs.pop(0))
+    service._reload()
+    service._close.close()
+    Service(lambda: config, once=True).run()
+    (source,) = read_status(state).sources
+    assert (source.counts.losses, source.counts.lines_read) == (1, 41)
