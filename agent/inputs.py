@@ -28,7 +28,8 @@ _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state a
 class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
 
-    forget: called with each name of a pattern that is gone, its file read to its end or read under another name.
+    forget: called with each name of a pattern that is gone, and how many losses it meant: none where its file was read
+    to its end or is read under another name.
     leave: closes a source that is read no more; told whether another goes on with what it holds, as at a named pipe.
 
     A file that has two names, because it was renamed within a pattern or is linked, is read once, under the name under
@@ -38,7 +39,7 @@ class Inputs:
     def __init__(
         self,
         state: State | PatientReads,
-        forget: Callable[[str], None],
+        forget: Callable[[str, int], None],
         say: Callable[[str], None],
         leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
     ) -> None:
@@ -50,6 +51,8 @@ class Inputs:
         self._refused: dict[str, str] = {}
         self._reopened: list[str] = []
         self._folders: set[Path] = set()
+        self._unopened: set[Key] = set()  # files that the last look found and that are not open yet
+        self._are_missing = False  # whether files that were gone at the start are still to be looked for
         self._spare = 0  # files that may still be opened by the present look
         self._full = False  # whether it was told that no more may be
         self._named: set[str] = set()  # by the configuration, and by one that was refused
@@ -73,7 +76,8 @@ class Inputs:
             self._close(source.name, goes_on=True)
             self._keep(source, single[source.name])
         self._patterns, self._named = patterns, named
-        opened += self.look() + self._open_missing()
+        self._are_missing = True
+        opened += self.look()
         self._tell_odd(set(single))
         return opened
 
@@ -94,7 +98,8 @@ class Inputs:
         One that is gone again before it could be read is among them, and is forgotten by the next look.
         """
         self._drop_gone()
-        return self._find()
+        opened = self._find()
+        return opened + self._open_missing() if self._are_missing else opened
 
     def open_pipes(self) -> list[Source]:
         """Opens the named pipes that were made where no file was; the sources that were opened.
@@ -118,7 +123,7 @@ class Inputs:
 
     def _find(self) -> list[Source]:
         opened: list[Source] = []
-        self._spare = free_descriptors() - _RESERVE
+        self._spare, self._unopened = free_descriptors() - _RESERVE, set()
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
             followed = frozenset(Path(name) for name in self.sources)
@@ -215,15 +220,22 @@ class Inputs:
         return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
 
     def _open_missing(self) -> list[Source]:
-        """Opens the files of patterns that were gone at the start, since their rest may be in a rotation."""
-        opened = []
+        """Opens the files of patterns that were gone at the start, since their rest may be in a rotation.
+
+        The name of one that is read under another name is forgotten by the next look, when that one's mark is stored.
+        """
+        opened, self._are_missing = [], False
         for wanted, reading in self._patterns:
             for name, position in self._missing(wanted).items():
-                if name in self.sources or self._is_held(position):
+                if name in self.sources:
                     continue
-                if source := self._try(name, position, "start", reading):
+                if holder := self._holder(position):
+                    self._aliases[name] = holder
+                elif source := self._may_open(position) and self._try(name, position, "start", reading):
                     self._keep(source, (wanted, reading))
                     opened.append(source)
+                else:
+                    self._are_missing = True
         return opened
 
     def _missing(self, wanted: FileInput) -> dict[str, Position]:
@@ -257,6 +269,7 @@ class Inputs:
                 self._keep(source, (wanted, reading))
                 opened.append(source)
                 holders |= dict.fromkeys(_keys(source), name)
+        self._unopened |= {key for _, key in found} - holders.keys()
         return opened
 
     def _is_full(self, wanted: FileInput) -> bool:
@@ -283,10 +296,16 @@ class Inputs:
         """
         if known is None and away is not None:
             return away if _fits(name, away) else None
-        return None if known and _key(known) != key and self._is_held(known) else known
+        return None if known and _key(known) != key and self._holder(known) else known
 
-    def _is_held(self, position: Position) -> bool:
-        return any(source.is_at(position) for source in self.sources.values() if isinstance(source, FileSource))
+    def _holder(self, position: Position) -> str | None:
+        """The name under which the file of a position is read now."""
+        files = (one for one in self.sources.values() if isinstance(one, FileSource))
+        return next((one.name for one in files if one.is_at(position)), None)
+
+    def _may_open(self, position: Position | None) -> bool:
+        """Whether the file of a position is none of those that wait under other names to be opened."""
+        return _key(position) not in self._unopened
 
     def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
@@ -311,19 +330,35 @@ class Inputs:
             self._leave(source, goes_on)
 
     def _drop_gone(self) -> None:
-        """Forgets the files of patterns that were removed with their rotations, and read to their end."""
+        """Forgets the files of patterns that were removed with their rotations."""
         for name in self._gone():
+            losses = self._tell_loss(self.sources[name])
             self._close(name)
-            self._forget(name)
+            self._forget(name, losses)
         for alias in [alias for alias in self._aliases if not os.path.lexists(alias)]:
             del self._aliases[alias]
-            self._forget(alias)
+            self._forget(alias, 0)
         self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
 
     def _gone(self) -> list[str]:
         matched = [name for name, how in self._wanted.items() if how in self._patterns]
         gone = [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
-        return [name for name in gone if not rotated_files(Path(name))]
+        return [name for name in gone if not rotated_files(Path(name)) and self._may_open(self.sources[name].sought)]
+
+    def _tell_loss(self, source: FileSource) -> int:
+        """Says of a file that went while nothing read it what is lost; how many losses that are.
+
+        One that had several names is told of under the last of them that goes.
+        """
+        at = source.sought
+        others = [one for one in self.sources.values() if isinstance(one, FileSource) and one is not source]
+        if at is None or self._holder(at) or any(_key(one.sought) == _key(at) for one in others):
+            return 0
+        self._say(
+            f"{source.name} is gone since it was last read: what was written to it after byte {at.offset}, "
+            "if anything, is lost"
+        )
+        return 1
 
 
 def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:

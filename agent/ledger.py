@@ -71,13 +71,18 @@ class Ledger:
         """Goes on with another pipeline."""
         self._pipeline, self._held = pipeline, _held_by(pipeline)
 
-    def retire(self, name: str) -> tuple[str, bytes]:
-        """Adds the counts of a source that is gone to those of all such; the named memory that holds them."""
-        if GONE not in self.counts:
-            self.open(GONE)
-        self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name)])
+    def retire(self, name: str, losses: int = 0) -> list[tuple[str, bytes]]:
+        """Adds the counts of a source that is gone to those of all such; the named memory that holds them.
+
+        losses: what is lost with it. The result is empty where nothing was ever counted of the name.
+        """
+        if name not in self.counts and self._state.recall(memory_name(name)) is None:
+            return []
+        for one in {name, GONE} - self.counts.keys():
+            self.open(one)
+        self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name), Counts(losses=losses)])
         del self._seen[name]
-        return memory_name(GONE), msgspec.msgpack.encode(self.counts[GONE])
+        return [(memory_name(GONE), msgspec.msgpack.encode(self.counts[GONE]))]
 
     def open(self, name: str) -> None:
         """Goes on with what the state holds of a source."""

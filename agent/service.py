@@ -117,10 +117,10 @@ class Service:
         if (before := source.context(window.size - 1)) is not None:
             self._pipeline.prime(before)
 
-    def _forget(self, name: str) -> None:
-        """Forgets a name that is gone: of a source, or of another one's file."""
+    def _forget(self, name: str, losses: int) -> None:
+        """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""
         memories = [*self._pipeline.forget(name), memory_name(name)]
-        retired = [self._ledger.retire(name)] if name in self._ledger.counts else []
+        retired = self._ledger.retire(name, losses)
         self._store(lambda: self._state.forget(name, memories, retired))
         self._idle.pop(name, None)
         self._told.discard(name)

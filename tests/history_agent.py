@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from agent.setup import Setup, build_pipeline
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.position import Position
+from agent.sources.rotated import PACKED
 from agent.state import FILE, State, outbox
 from agent.watching import Woken
 
@@ -58,11 +59,11 @@ class Faults:
             self.kill_at, self.dying = "", True
             raise Killed(point)
 
-    def take_file(self) -> None:
+    def take_file(self, kind: str) -> None:
         if not self.acting:
             return
         if self.files == 0:
-            self.seen["files"] += 1
+            self.seen[f"files refused: {kind}"] += 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if self.files is not None:
             self.files -= 1
@@ -83,17 +84,17 @@ class Store(State):
     faults: Faults
     journal: Journal
 
-    def commit(self, *change: Any, **more: Any) -> None:
+    def commit(self, marks: Sequence[tuple[str, bytes]] = (), *change: Any, **more: Any) -> None:
         faults = self.faults
         faults.reach("commit")
-        super().commit(*change, **more)
-        marks = more.get("also", change[5] if len(change) > 5 else ())
+        super().commit(marks, *change, **more)
         self.journal.marks.update((name, msgspec.msgpack.decode(mark, type=Position)) for name, mark in marks)
-        if self.journal.taking is not None and len(change) > 3:
+        if self.journal.taking is not None and change:
+            assert self.journal.taking[0] in self.journal.marks, "a block is stored, and not how far it was read"
             self.journal.entries.append(self.journal.taking)
             self.journal.taking = None
         faults.reach("committed")
-        if faults.doubtful and len(change) > 3:
+        if faults.doubtful and change:
             faults.doubtful = False
             faults.seen["doubtful"] += 1
             raise StateUnavailable("the disk has not said whether it took it")
@@ -102,6 +103,7 @@ class Store(State):
         super().forget(source, *change)
         self.journal.entries.append((source, None, ""))
         self.journal.marks.pop(source, None)
+        self.faults.reach("committed")
 
     @contextmanager
     def _change(self) -> Iterator[Any]:
@@ -298,18 +300,24 @@ class World:
         self.now += seconds
 
     def _patch_files(self, patch: pytest.MonkeyPatch) -> None:
-        faults, real_open, real_dup = self.faults, os.open, os.dup
+        faults, real_open, real_open_packed, real_dup = self.faults, os.open, Path.open, os.dup
 
         def limited_open(path: Any, flags: int, *more: Any, **rest: Any) -> int:
-            if Path(path).suffix == ".log" or Path(path).name == "today":
-                faults.take_file()
+            if kind := _log_kind(Path(path)):
+                faults.take_file(kind)
             return real_open(path, flags, *more, **rest)
 
+        def limited_open_packed(path: Path, *more: Any, **rest: Any) -> Any:
+            if _log_kind(path) == "packed":
+                faults.take_file("packed")
+            return real_open_packed(path, *more, **rest)
+
         def limited_dup(descriptor: int) -> int:
-            faults.take_file()
+            faults.take_file("rewound")
             return real_dup(descriptor)
 
         patch.setattr(os, "open", limited_open)
+        patch.setattr(Path, "open", limited_open_packed)
         patch.setattr(os, "dup", limited_dup)
 
     def _patch_points(self, patch: pytest.MonkeyPatch) -> None:
@@ -418,6 +426,15 @@ class World:
         if self.agent is not None:
             with suppress(StateUnavailable):
                 self.told += self.agent.pending(most)
+
+
+def _log_kind(path: Path) -> str:
+    """What a file of the logs is by its name; empty for any other file."""
+    if path.suffix in PACKED:
+        return "packed"
+    if path.suffix == ".log" or path.name == "today":
+        return "log"
+    return "rotated" if path.suffix[1:].isdigit() else ""
 
 
 def _key(path: Path) -> tuple[int, int]:

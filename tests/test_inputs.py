@@ -4,11 +4,14 @@ import gzip
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
+from history_agent import World
 
 from agent.config import AgentConfig, FileInput
 from agent.errors import SourceError
 from agent.inputs import Inputs
+from agent.ledger import GONE
 from agent.sources.patterns import folders, is_named, is_pattern, matches
 from agent.state import State
 
@@ -18,7 +21,7 @@ class Reader:
 
     def __init__(self, state: State, *sources: str | FileInput, start: str = "start") -> None:
         self.config = AgentConfig(sources=[*sources], start=start)
-        self.state, self.said, self.gone = state, [], []
+        self.state, self.said, self.gone, self.lost = state, [], [], 0
         self.got: list[tuple[str, bytes]] = []
         self.start()
 
@@ -28,8 +31,9 @@ class Reader:
         for source in self.inputs.sources.values():
             source.hurry()
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, losses: int) -> None:
         self.gone.append(name)
+        self.lost += losses
         self.state.forget(name)
 
     def restart(self) -> None:
@@ -571,3 +575,146 @@ def test_more_files_than_may_be_open_wait_and_leave_some_for_the_rest(tmp_path, 
     assert len(reader.inputs.sources) == 10 and sorted(line for _, line in reader.got) == [
         f"of {number}".encode() for number in range(10)
     ]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    world = World(tmp_path / "state", monkeypatch)
+    world.config = msgspec.structs.replace(world.config, sources=[f"{tmp_path}/logs/*.log"], start="start")
+    yield world
+    world.kill()
+
+
+def losses_of(world: World) -> dict[str, int]:
+    return {name: counts.losses for name, counts in world.agent._ledger.counts.items() if counts.losses}
+
+
+def told_gone(world: World) -> list[str]:
+    return [word for word in world.said if "is gone since" in word]
+
+
+@pytest.mark.parametrize("killed", [None, "committing", "committed"])
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_file_that_went_while_the_agent_was_away_is_a_loss_that_is_counted_once(tmp_path, world, kill, killed):
+    log, kept = tmp_path / "logs" / "a.log", tmp_path / "logs" / "kept.log"
+    write(log, "one")
+    write(kept, "two")
+    world.start()
+    world.settle()
+    (world.kill if kill else world.stop)()
+    write(log, "never read")
+    log.unlink()
+    world.start()
+    if killed:
+        world.faults.kill_at = killed
+        world.turn(True, 0.0)
+        assert world.agent is None
+    for _ in range(3):
+        world.start()
+        world.settle()
+        world.reload(world.config)
+        world.settle()
+        assert losses_of(world) == {GONE: 1}
+        world.stop()
+    told = f"{log} is gone since it was last read: what was written to it after byte 4, if anything, is lost"
+    assert told_gone(world) == [told] * (2 if killed == "committing" else 1)
+    write(log, "anew")
+    world.start()
+    world.settle()
+    assert losses_of(world) == {GONE: 1}
+    assert [name for name, block, _ in world.journal.entries if block] == [str(log), str(kept), str(log)]
+
+
+def test_a_file_that_was_renamed_within_the_pattern_and_is_read_is_no_loss(tmp_path, world):
+    log, other = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.stop()
+    write(log, "two")
+    log.rename(other)
+    for _ in range(2):
+        world.start()
+        world.settle()
+        assert not losses_of(world) and not told_gone(world)
+        world.stop()
+    assert [*world.journal.marks] == [str(other)]
+    other.unlink()
+    world.start()
+    world.settle()
+    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1
+    assert told_gone(world)[0].startswith(f"{other} is gone since it was last read: ")
+    assert "after byte 8" in told_gone(world)[0]
+    assert world.agent._ledger.counts[GONE].lines_read == 2
+
+
+def test_a_file_with_two_names_that_went_while_the_agent_was_away_is_one_loss(tmp_path, world):
+    log, other = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(log, "one")
+    os.link(log, other)
+    world.start()
+    world.settle()
+    world.kill()
+    log.unlink()
+    other.unlink()
+    world.start()
+    world.settle()
+    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1 and not world.agent._state.marks()
+
+
+def test_a_file_that_was_removed_and_read_to_its_end_is_no_loss(tmp_path, world):
+    log = tmp_path / "logs" / "a.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    write(log, "two")
+    log.unlink()
+    world.settle()
+    for _ in range(3):
+        world.turn(True, 61.0)
+    assert world.agent._ledger.counts[GONE].lines_read == 2 and not losses_of(world) and not told_gone(world)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_renamed_file_that_cannot_be_opened_yet_is_neither_lost_nor_read_again(tmp_path, world, follows):
+    log, other = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.stop()
+    write(log, "two")
+    log.rename(other)
+    world.faults.files = 0
+    world.start()
+    world.settle()
+    if follows:
+        world.stop()
+        world.start()
+        world.settle()
+    world.faults.files = None
+    for _ in range(2):
+        world.turn(True, 11.0)
+        world.settle()
+    lines = [line for _, block, _ in world.journal.entries if block for line in block.lines()]
+    assert lines == [b"one", b"two"] and not losses_of(world) and not told_gone(world)
+    assert [*world.journal.marks] == [str(other)]
+
+
+def test_the_rest_of_a_gone_file_waits_for_its_rotation_to_be_opened(tmp_path, world):
+    log = tmp_path / "logs" / "a.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.stop()
+    write(log, "two")
+    rotate(log)
+    world.faults.files = 0
+    world.start()
+    world.settle()
+    world.faults.files = None
+    world.turn(True, 11.0)
+    world.settle()
+    lines = [line for _, block, _ in world.journal.entries if block for line in block.lines()]
+    assert lines == [b"one", b"two"] and not losses_of(world)
+    assert world.faults.seen["files refused: rotated"]

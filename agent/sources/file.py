@@ -102,6 +102,11 @@ class FileSource(Source):
         return self._file is not None
 
     @property
+    def sought(self) -> Position | None:
+        """Where to go on in a file that is not found; None where one is open or the last one was read to its end."""
+        return self._position if self._interrupted and self._file is None else None
+
+    @property
     def keys(self) -> set[tuple[int, int]]:
         """Device and inode of the open file, which no other file has; while it is a copy, of the path's file too."""
         if self._file is None:
