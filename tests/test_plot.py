@@ -20,7 +20,8 @@ from agent.errors import ConfigError, SinkError, SourceError
 from training.cli import app
 from training.corpus import read_corpus
 from training.job import Job, run_job
-from training.plot.drawing import _fold, clean, draw_bars, draw_line, draw_matrix, expected, predicted, save, shown
+from training.plot.drawing import _fold, draw_bars, draw_line, draw_matrix, expected, predicted, shown
+from training.plot.style import clean, save
 from training.plot.views import average_weights, carried, look_at, plot_attention, plot_line
 from training.subject import open_subject
 

@@ -1,8 +1,5 @@
 """Pictures of matplotlib: a matrix of weights, bars, and a line whose tokens are shaded."""
 
-import io
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -10,17 +7,13 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
-from agent.scores import writing
+from training.plot.style import FIXED_WIDTH, STRANGE, clean
 
 _COLOURS = "YlGnBu"  # of ColorBrewer: one order of lightness, safe for the colour-blind
-_FONT = "DejaVu Sans Mono"  # comes with matplotlib
-_STYLE = {"font.family": _FONT, "text.parse_math": False, "text.usetex": False, "svg.hashsalt": "oddline"}
-_LABEL = 24  # characters of a label
-_STRANGE, _SPACE, _RETURN = "\ufffd", "\u2423", "\u21b5"
+_SPACE, _RETURN = "\u2423", "\u21b5"
 _LETTER = 0.602 / 72  # inches that a letter is wide for each point of its size
 _CELL, _ROW = 0.08, 0.27  # inches: a letter of a line's token, a line of text
 _WIDTH = 116  # letters until a line is folded
@@ -29,23 +22,12 @@ _LEGEND = "surprise in bits; under each token the likeliest other"
 _FULL = 10.0  # bits: the least that the darkest shade stands for
 
 
-@cache
-def _drawable() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
-
-
-def clean(text: str, most: int = _LABEL) -> str:
-    """A text with a mark for each character that cannot be drawn, cut to `most` characters."""
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(one if one.isprintable() and ord(one) in _drawable() else _STRANGE for one in text)
-
-
 def shown(token: dict[str, Any], kind: str) -> str:
     """How a token, or what was expected instead, is written: that it is the end, or unknown, or white space."""
     if token.get("end"):
         return _RETURN if kind == "char" else "(end)"
     if "p" in token and token.get("unknown"):
-        return _STRANGE if kind == "char" else "(unknown)"
+        return STRANGE if kind == "char" else "(unknown)"
     text = token["text"].replace(" ", _SPACE) if kind in ("char", "bpe") else token["text"]
     return clean(text) or '""'
 
@@ -72,7 +54,7 @@ def draw_matrix(weights: NDArray, rows: list[str], columns: list[str], likely: l
     rows, columns = [*rows, "(end)"], ["(begin)", *columns]
     if strict:
         weights, rows, columns, likely = weights[1:, :-1], rows[1:], columns[:-1], likely[1:]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIXED_WIDTH):
         size, cell = len(rows), _cell(len(rows))
         figure = Figure(figsize=(size * cell, size * cell))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -125,7 +107,7 @@ def _write_likely(axes: Any, likely: list[str], points: float) -> float:
 
 def draw_bars(weights: NDArray, labels: list[str], title: str) -> Figure:
     """A bar for the weight of each token."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIXED_WIDTH):
         cell = _cell(len(labels))
         figure = Figure(figsize=(max(3.0, len(labels) * cell), 3))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -144,7 +126,7 @@ def draw_line(tokens: list[dict[str, Any]], kind: str, title: str) -> Figure:
     texts = [(token.get("field", ""), shown(token, kind), expected(token, kind)) for token in tokens]
     texts = [(clean(field), text, other) for field, text, other in texts]
     places, height = _fold([_letters(*text) for text in texts], 3 if any(field for field, _, _ in texts) else 2.3)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIXED_WIDTH):
         figure = Figure(figsize=(_WIDTH * _CELL, height * _ROW))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
@@ -186,13 +168,3 @@ def _draw_token(
         axes.text(middle, top - 0.1, field, ha="center", va="bottom", fontsize=6.5, color="0.35")
     axes.text(middle, top + 0.5, word, ha="center", va="center", fontsize=9, color="white" if depth > 0.55 else "black")
     axes.text(middle, top + 1.12, other, ha="center", va="top", fontsize=7, color="0.35")
-
-
-def save(figure: Figure, out: Path) -> None:
-    """Writes a picture of the kind that its name's end says, 150 dots an inch; a SinkError where that is impossible."""
-    content, kind = io.BytesIO(), out.suffix[1:].lower()
-    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(content, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, metadata=date)
-    with writing(str(out)):
-        out.write_bytes(content.getvalue())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from agent.errors import ConfigError
 from agent.scorers.explain_surprise import SurpriseExplainer
 from training.corpus import Corpus, read_corpus
+from training.plot.style import check_out, save
 from training.subject import Subject, open_subject
 
-SUFFIXES = (".png", ".svg", ".pdf")
 _WEIGHTS = ("attention", "tier_attention")
 _AT_ONCE = 4096  # lines scored for their streams' states
 _BATCH = 64  # lines whose weights are computed together
@@ -34,7 +34,7 @@ def plot_attention(path: Path, logs: list[Path], out: Path, line: int | None = N
     """Draws where the model in a bundle or a run looks: in one line (from 1), or on average over the first `most` that
     have the most common number of tokens. A sentence on what was drawn; a ConfigError where there is nothing to draw.
     """
-    _check_out(out)
+    check_out(out)
     subject = _open(path)
     name = next((output for output in _WEIGHTS if output in subject.scorer.outputs), None)
     if name is None:
@@ -52,9 +52,9 @@ def plot_attention(path: Path, logs: list[Path], out: Path, line: int | None = N
 
 def plot_line(path: Path, logs: list[Path], out: Path, line: int) -> str:
     """Draws how surprising each token of one line (from 1) is to the model in a bundle or a run; a sentence on that."""
-    from training.plot.drawing import draw_line, save
+    from training.plot.drawing import draw_line
 
-    _check_out(out)
+    check_out(out)
     subject = _open(path)
     tokens, text, _ = look_at(subject, _read(subject, logs), line)
     bits = sum(token["bits"] for token in tokens)
@@ -66,7 +66,7 @@ def plot_line(path: Path, logs: list[Path], out: Path, line: int) -> str:
 
 
 def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: Path) -> str:
-    from training.plot.drawing import draw_bars, draw_matrix, save
+    from training.plot.drawing import draw_bars, draw_matrix
 
     average = average_weights(subject, corpus, name, most)
     labels = subject.tokenizer.labels() or [str(number) for number in range(1, average.tokens + 1)]
@@ -79,7 +79,7 @@ def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: P
 
 
 def _plot_weights(weights: NDArray, tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
-    from training.plot.drawing import draw_bars, draw_matrix, predicted, save, shown
+    from training.plot.drawing import draw_bars, draw_matrix, predicted, shown
 
     title = f"attention in {title}"
     labels = [shown(token, kind) for token in tokens if "end" not in token]
@@ -88,11 +88,6 @@ def _plot_weights(weights: NDArray, tokens: list[dict[str, Any]], kind: str, tit
     else:
         save(draw_matrix(weights, labels, labels, [predicted(token, kind) for token in tokens], title), out)
     return title
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--out {out}: the name of a picture ends in {', '.join(SUFFIXES)}")
 
 
 def _open(path: Path) -> Subject:
