@@ -417,3 +417,78 @@ def test_a_truncation_is_counted_once_over_a_restart_in_its_copy(log):
     reader = Reader(log, reader.leave())
     assert reader.lines() == [b"three", b"four"]
     assert (reader.source.truncations, reader.source.rotations, reader.source.losses) == (0, 0, 0)
+
+
+def copy_and_truncate(log: Path, content: bytes, kind: str = "") -> None:
+    """Rotates a log as copytruncate does, with what its next generation begins with."""
+    copy = Path(shutil.copy(log, log.with_name("app.log.1")))
+    if kind:
+        pack(copy, kind)
+    os.truncate(log, 0)
+    append(log, content)
+
+
+def take_away(log: Path) -> None:
+    """Removes a log in such a way that no other file gets its inode."""
+    log.rename(log.with_name("gone"))
+
+
+@pytest.mark.parametrize("rest", [b"", b"two\n"], ids=["read to its end", "read in part"])
+def test_what_a_file_got_that_was_copied_and_is_gone_counts_as_lost(log: Path, rest: bytes) -> None:
+    position = read_first(log, b"server starting\n")
+    append(log, rest)
+    copy_and_truncate(log, b"server starting\nlost")  # begins like the generation before
+    take_away(log)
+    reader = Reader(log, position)
+    assert reader.lines() == rest.splitlines()
+    assert not reader.source.losses  # it may come back
+    append(log, b"server starting\n")
+    set_times(log, "app.log.1", "app.log")
+    assert reader.lines() == [b"server starting"]
+    assert reader.source.losses == 1
+    assert "app.log was copied by a rotation and is gone; what was written" in reader.said[-1]
+    reader = Reader(log, reader.leave())
+    assert not reader.lines()
+    assert not reader.source.losses
+
+
+@pytest.mark.parametrize("kind", ["", ".gz"])
+def test_a_file_that_goes_while_its_copy_is_read_counts_as_lost_also_after_a_restart(log: Path, kind: str) -> None:
+    append(log, HEADER + b"one\n")
+    reader = Reader(log)
+    reader.lines()
+    append(log, b"two\nthree\n")
+    copy_and_truncate(log, b"four\n", kind)
+    assert list(reader.source.read(4).lines()) == [b"two"]
+    take_away(log)
+    append(log, b"five\n")
+    reader = Reader(log, reader.leave())
+    assert reader.lines() == [b"three", b"five"]
+    assert reader.source.losses == 1
+
+
+def rename(log: Path) -> None:
+    log.rename(log.with_name("app.log.1"))
+
+
+def rename_and_compress(log: Path) -> None:
+    os.link(log, log.with_name("gone"))  # no other file gets its inode
+    rename(log)
+    pack(log.with_name("app.log.1"), ".gz")
+
+
+def copy_and_rename(log: Path) -> None:
+    copy_and_truncate(log, b"server starting\n")
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    rename(log)
+
+
+@pytest.mark.parametrize("rotate", [rename, rename_and_compress, copy_and_rename])
+def test_a_file_that_is_still_there_does_not_count_as_lost(log: Path, rotate: Callable[[Path], None]) -> None:
+    position = read_first(log, b"server starting\n")
+    append(log, b"two\n")
+    rotate(log)
+    append(log, b"three\n")
+    reader = Reader(log, position)
+    assert (reader.lines()[0], reader.lines()) == (b"two", [])
+    assert not reader.source.losses

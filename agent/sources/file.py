@@ -264,6 +264,11 @@ class FileSource(Source):
         opened = opened if opened or wait else self._open(self.path)
         if opened is None:
             return None
+        try:
+            self.losses += self._rotations.tell_gone(file, self._truncated)
+        except OSError:
+            opened.close()
+            raise
         opened.truncated = self._truncated
         self.rotations += not self._truncated
         self._replace(opened)

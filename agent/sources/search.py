@@ -1,6 +1,8 @@
 """Finding the rest of a log that was rotated, copied or compressed: among its rotations, and by content."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import SourceError
@@ -137,6 +139,24 @@ class Rotations:
             return False
         self._refuse(file.key, file.damage)
         return True
+
+    def tell_gone(self, copy: OpenFile, truncated: bool) -> bool:
+        """Says that the file of which an open one is a copy is gone, with all that it got since; whether it is.
+
+        truncated: whether it was seen to be truncated. If not, a compressed copy may as well be all that it ever was.
+        """
+        if not copy.copied or (copy.packed and not truncated) or self._has((copy.device, copy.inode)):
+            return False
+        self._say(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
+        return True
+
+    def _has(self, key: tuple[int, int]) -> bool:
+        """Whether a file is at the path, or among the rotated ones."""
+        with suppress(OSError):
+            status = os.stat(self._path)
+            if key == (status.st_dev, status.st_ino):
+                return True
+        return any(other.key == key for other in self._files())
 
     def _refuse(self, key: tuple[int, int], reason: str) -> None:
         if key not in self._refused:
