@@ -348,10 +348,12 @@ class World:
 
     def knows(self, name: str, path: Path) -> bool:
         """Whether lines of what is in the file of a path now are stored as read of a source."""
-        at, content = self.journal.marks.get(name), path.read_bytes()
-        if at is None or not at.offset or not self.is_at(name, path):
-            return False
-        return not at.misfit(lambda most, start: content[start : start + most])
+        return self.is_at(name, path) and self.fits(name, path.read_bytes())
+
+    def fits(self, name: str, content: bytes) -> bool:
+        """Whether the stored position of a source, which is not at the start of a file, can be in some content."""
+        at = self.journal.marks.get(name)
+        return bool(at and at.offset) and not at.misfit(lambda most, start: content[start : start + most])
 
     @contextmanager
     def _acting(self, *refusals: type[Exception]) -> Iterator[None]:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from history_agent import World
 
+from agent.sources.position import Position
+
 GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
 WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+UNPACKERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 ALIKE = [b"server starting", *(b"setting %d of the server is %s" % (n, b"x" * 60) for n in range(20))]
 
 
@@ -102,6 +105,7 @@ class Log:
         self.generations: list[Generation] = []
         self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
         self._orphans: list[tuple[Generation, bool]] = []  # which only an agent that has them open can read
+        self._missed: list[tuple[Generation, Position | None]] = []  # lost, and where the agent had read to
         self.late = False
         self._since = 0.0
         self.create()
@@ -213,6 +217,7 @@ class Log:
             between()
             path.unlink()
             self.rotated[plain[-1]] = packed, generation
+            self._excuse()
 
     def drop_oldest(self) -> None:
         """The oldest rotated file is removed."""
@@ -236,7 +241,35 @@ class Log:
         if self._world.holds(str(self.name), path):
             self._orphans.append((generation, unseen))
         else:
-            generation.lose(unseen)
+            self._lose(generation, unseen)
+
+    def _lose(self, generation: Generation, unseen: bool) -> None:
+        generation.lose(unseen)
+        if not unseen:
+            self._missed.append((generation, self._at))
+            self._excuse()
+
+    def _excuse(self) -> None:
+        """What was lost of a file that was copied and truncated, where an agent did not see the truncation.
+
+        Its compressed copy looks like what renaming and compressing make of all of a file: whether there was a copy,
+        and a file that went on, nothing on the disk tells.
+        """
+        if not self._at or self._at.truncated or not any(map(self._may_be_all, self.rotated)):
+            return
+        for generation, at in self._missed:
+            if at == self._at:
+                generation.lose(unseen=True)
+
+    @property
+    def _at(self) -> Position | None:
+        return self._world.journal.marks.get(str(self.name))
+
+    def _may_be_all(self, rotated: tuple[Path, Generation]) -> bool:
+        """Whether a rotated file is compressed and fits the stored position."""
+        path, _ = rotated
+        unpack = UNPACKERS.get(path.suffix)
+        return unpack is not None and self._world.fits(str(self.name), unpack(path.read_bytes()))
 
     def swap(self, path: Path) -> None:
         """The link that is read leads to a new file."""
@@ -252,7 +285,7 @@ class Log:
     def abandon(self) -> None:
         """No agent holds a file open any more."""
         for generation, unseen in self._orphans:
-            generation.lose(unseen)
+            self._lose(generation, unseen)
         self._orphans.clear()
 
     def forgive(self) -> None:
