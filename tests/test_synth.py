@@ -10,8 +10,8 @@ from agent.errors import ConfigError
 from agent.headers import detect, parse_header
 from agent.lines import LineSplitter
 from training.cli import app
-from training.services import SERVICES
-from training.synth import FORMATS, format_line, generate, write_log
+from training.synth import format_line, generate, write_log
+from training.synth.services import SERVICES
 
 
 def test_one_seed_gives_one_log_and_another_seed_another():
@@ -28,7 +28,7 @@ def test_there_are_as_many_lines_as_wanted_in_the_order_of_their_times(count, in
     assert all(early.time <= late.time for early, late in pairwise(lines))
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["rfc3164", "iso8601"])
 def test_the_agent_reads_the_lines(tmp_path, form):
     made = list(generate(1000, 4, "segfault"))
     assert write_log(str(tmp_path / "syslog"), made, form) == 1000
@@ -43,9 +43,10 @@ def test_the_agent_reads_the_lines(tmp_path, form):
 def test_the_incident_is_there_once_after_two_thirds_and_only_if_wanted():
     assert not [line for line in generate(6000, 5) if "segfault" in line.message or "EXT4-fs error" in line.message]
     messages = [line.message for line in generate(6000, 5, "segfault")]
-    assert [index for index, message in enumerate(messages) if "EXT4-fs error" in message] == [4000]
+    blocks = [index for index, message in enumerate(messages) if "EXT4-fs error" in message]
+    assert len(blocks) == 1 and 3940 < blocks[0] < 4000
     faults = [index for index, message in enumerate(messages) if "segfault" in message]
-    assert len(faults) == 15 and faults[0] > 4000 and faults[-1] < 4080
+    assert len(faults) == 15 and faults[0] > blocks[0] and faults[-1] < 4080
     restarts = [message for message in messages if "restart counter" in message]
     assert restarts[-1].endswith("is at 15.")
 

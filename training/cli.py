@@ -145,12 +145,28 @@ def evaluate(
 @app.command()
 def synth(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The file; - is standard output.", show_default=False)],
-    form: Annotated[str, typer.Option("--format", metavar="rfc3164|iso8601", help="How lines begin.")] = "rfc3164",
-    lines: Annotated[int, typer.Option(metavar="N", help="How many.")] = 10_000,
+    form: Annotated[str, typer.Option("--format", metavar="rfc3164|iso8601|json", help="How lines begin.")] = "rfc3164",
+    lines: Annotated[int, typer.Option(metavar="N", help="How many; with the preset plain, normal ones.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="One seed gives one log.")] = 0,
     incident: Annotated[
-        str, typer.Option(metavar="segfault|none", help="What goes wrong at two thirds of the log.")
-    ] = "none",
+        str | None,
+        typer.Option(metavar="NAME,...|all|none", help="What goes wrong, of those below.", show_default="none"),
+    ] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="After this fraction of the log it goes wrong, more over the rest.", show_default="2/3"
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write one label a line: 0 normal, 1 anomalous.")
+    ] = None,
+    kinds: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write which incident each line belongs to, or -.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="host|plain", help="A host's services, or event ids E1 to E30 and a burst of others.")
+    ] = "host",
     services: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Which services the host has; by default all.")
     ] = None,
@@ -158,15 +174,16 @@ def synth(
         float | None, typer.Option(metavar="LINES_PER_S", help="Append in real time, as a syslog daemon does.")
     ] = None,
 ) -> None:
-    """Write a made-up syslog of one host.
+    """Write a made-up syslog of one host, with labels.
 
-    Example: oddline training synth demo.log --lines 5000 --incident segfault
+    Example: oddline training synth demo.log --lines 5000 --incident segfault --labels demo.labels
+
+    Example: oddline training synth plain.log --preset plain --labels plain.labels
     """
-    from training.services import SERVICES
     from training.synth import generate, write_log
 
-    chosen = list(SERVICES) if services is None else services.split(",")
-    count = write_log(out, generate(lines, seed, incident, chosen), form, rate)
+    chosen = None if services is None else services.split(",")
+    count = write_log(out, generate(lines, seed, incident, chosen, at, preset), form, rate, labels, kinds)
     if out != "-":
         typer.echo(f"{count} lines in {out}")
 

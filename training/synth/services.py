@@ -4,72 +4,19 @@ Everything in it is invented: addresses of RFC 5737, keys, hosts and people. The
 programs are known for, so that a model trained on real logs knows their kind.
 """
 
-import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from random import Random
 
-DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
+from training.synth.host import Host, Part, Service
+from training.synth.rhythm import DAY, HOUR, MINUTE, PEOPLE, about, every
+
 USERS = {"alice": "192.0.2.14", "bob": "192.0.2.77", "deploy": "198.51.100.9"}  # and where they come from
-Part = tuple[float, str, int | None, str]  # seconds after the one before, program, pid, message
-
-
-@dataclass
-class Host:
-    """What the services of one host share: its randomness and its counters."""
-
-    random: Random
-    pid: int = 1200
-    session: int = 0
-    keys: dict[str, str] = field(default_factory=dict)
-
-    def new_pid(self) -> int:
-        """The pid of a new process: higher than all before, until they begin again."""
-        self.pid = (self.pid + self.random.randint(1, 40) - 300) % 32000 + 300
-        return self.pid
-
-    def key(self, user: str) -> str:
-        """The fingerprint of a user's key, the same for good."""
-        if user not in self.keys:
-            self.keys[user] = base64.b64encode(self.random.randbytes(32)).decode().rstrip("=")
-        return self.keys[user]
-
-
-@dataclass(frozen=True)
-class Service:
-    """When a service acts, given a time in seconds since midnight of the first day, and what it then writes."""
-
-    after: Callable[[Random, float], float]
-    write: Callable[[Host], list[Part]]
-
-
-def every(period: float, offset: float, jitter: float = 1.0) -> Callable[[Random, float], float]:
-    """Acts by the clock: `offset` after each multiple of `period`, up to `jitter` late."""
-
-    def after(random: Random, now: float) -> float:
-        return ((now - offset) // period + 1) * period + offset + random.uniform(0, jitter)
-
-    return after
-
-
-def about(per_day: float, office: float = 1.0) -> Callable[[Random, float], float]:
-    """Acts at random (a Poisson process), `office` times as often from 8 to 18 o'clock from Monday to Friday."""
-
-    def after(random: Random, now: float) -> float:
-        while True:
-            now += random.expovariate(per_day * max(office, 1.0) / DAY)
-            busy = 8 * HOUR <= now % DAY < 18 * HOUR and now // DAY % 7 < 5
-            if random.random() * max(office, 1.0) < (office if busy else 1.0):
-                return now
-
-    return after
 
 
 def cron(user: str, seconds: float) -> Callable[[Host], list[Part]]:
     """A job of cron: its session opens, it runs for up to `seconds`, its session closes."""
 
     def write(host: Host) -> list[Part]:
-        pid = host.new_pid()
+        pid = host.pids.next()
         return [
             (0.0, "CRON", pid, f"pam_unix(cron:session): session opened for user {user} by (uid=0)"),
             (host.random.uniform(0.1, seconds), "CRON", pid, f"pam_unix(cron:session): session closed for user {user}"),
@@ -81,8 +28,8 @@ def cron(user: str, seconds: float) -> Callable[[Host], list[Part]]:
 def login(host: Host) -> list[Part]:
     """A person logs in with a key, perhaps becomes root for a command, and leaves."""
     user, address = host.random.choice(list(USERS.items()))
-    pid, port = host.new_pid(), host.random.randint(32768, 60999)
-    host.session += 1
+    pid, port = host.pids.next(), host.random.randint(32768, 60999)
+    session = host.sessions.next()
     opened = [
         (
             0.0,
@@ -91,7 +38,7 @@ def login(host: Host) -> list[Part]:
             f"Accepted publickey for {user} from {address} port {port} ssh2: RSA SHA256:{host.key(user)}",
         ),
         (0.02, "sshd", pid, f"pam_unix(sshd:session): session opened for user {user} by (uid=0)"),
-        (0.05, "systemd-logind", 488, f"New session {host.session} of user {user}."),
+        (0.05, "systemd-logind", 488, f"New session {session} of user {user}."),
         (0.05, "systemd", None, f"pam_unix(systemd-user:session): session opened for user {user} by (uid=0)"),
     ]
     work = [part for _ in range(host.random.choice((0, 0, 1, 2))) for part in sudo(host, user)]
@@ -104,7 +51,7 @@ def login(host: Host) -> list[Part]:
         ),
         (0.0, "sshd", pid, f"Disconnected from {address} port {port}"),
         (0.01, "sshd", pid, f"pam_unix(sshd:session): session closed for user {user}"),
-        (0.1, "systemd-logind", 488, f"Removed session {host.session}."),
+        (0.1, "systemd-logind", 488, f"Removed session {session}."),
     ]
     return opened + work + closed
 
@@ -127,7 +74,7 @@ def sudo(host: Host, user: str) -> list[Part]:
 def mistyped(host: Host) -> list[Part]:
     """A person mistypes a password, then gets it right."""
     user, address = host.random.choice(list(USERS.items()))
-    pid, port = host.new_pid(), host.random.randint(32768, 60999)
+    pid, port = host.pids.next(), host.random.randint(32768, 60999)
     failure = f"logname= uid=0 euid=0 tty=ssh ruser= rhost={address}  user={user}"
     return [
         (0.0, "sshd", pid, f"pam_unix(sshd:auth): authentication failure; {failure}"),
@@ -166,7 +113,7 @@ def mail(host: Host) -> list[Part]:
     queue_id = host.random.randbytes(5).hex().upper()
     size, delay = host.random.randint(900, 9000), host.random.uniform(0.2, 4)
     receiver = f"customer{host.random.randint(100, 999)}@example.org"
-    queue = host.new_pid()
+    queue = host.pids.next()
     return [
         (0.0, "postfix/pickup", queue, f"{queue_id}: uid=33 from=<shop@example.com>"),
         (0.02, "postfix/cleanup", queue + 1, f"{queue_id}: message-id=<{queue_id.lower()}@web1.example.com>"),
@@ -208,7 +155,7 @@ def audit(host: Host) -> list[Part]:
     serial = host.random.randint(20, 900)
     return kernel(
         f'audit: type=1400 audit(1772400000.101:{serial}): apparmor="STATUS" operation="profile_replace" '
-        f'profile="unconfined" name="/usr/sbin/tcpdump" pid={host.new_pid()} comm="apparmor_parser"',
+        f'profile="unconfined" name="/usr/sbin/tcpdump" pid={host.pids.next()} comm="apparmor_parser"',
     )
 
 
@@ -229,7 +176,7 @@ SERVICES: dict[str, list[Service]] = {
         Service(every(HOUR, 17 * MINUTE + 1), cron("root", 2)),
         Service(every(DAY, 6 * HOUR + 25 * MINUTE + 1), cron("root", 90)),
     ],
-    "sshd": [Service(about(20, office=4), login), Service(about(0.7, office=5), mistyped)],
+    "sshd": [Service(about(20, PEOPLE), login), Service(about(0.7, PEOPLE), mistyped)],
     "systemd": [
         Service(every(DAY, 5.0, 300), unit("logrotate", "Rotate log files", 3)),
         Service(every(DAY / 2, 6 * HOUR, HOUR), unit("apt-daily", "Daily apt download activities", 20)),
@@ -238,9 +185,9 @@ SERVICES: dict[str, list[Service]] = {
         Service(every(7 * DAY, 2 * HOUR, 60), unit("fstrim", "Discard unused blocks", 30)),
     ],
     "dhclient": [Service(every(28 * MINUTE, 100, 60), lease)],
-    "postfix": [Service(about(40, office=3), mail)],
+    "postfix": [Service(about(40, PEOPLE), mail)],
     "shopd": [Service(every(5 * MINUTE, 30, 2), shop)],
-    "kernel": [Service(about(0.3), link), Service(about(0.2, office=3), usb), Service(about(0.4), audit)],
+    "kernel": [Service(about(0.3), link), Service(about(0.2, PEOPLE), usb), Service(about(0.4), audit)],
     "rsyslogd": [
         Service(every(DAY, 12.0, 300), said("rsyslogd", 455, '[origin software="rsyslogd"] rsyslogd was HUPed'))
     ],

@@ -1,0 +1,68 @@
+"""When the incidents of a log begin."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from agent.errors import ConfigError
+from training.synth.host import START, Line, Service
+from training.synth.rhythm import DAY, HOUR
+from training.synth.timeline import Incident, Planned, Timeline
+
+LEAST = 300  # lines; with fewer an incident would be most of the log
+_SHARE = 3  # a log has so many times the lines of its incidents
+
+
+def plan(
+    incidents: Sequence[Incident], count: int, at: float, seed: int, services: Mapping[str, Sequence[Service]]
+) -> list[Planned]:
+    """The first incident after the fraction `at` of the normal lines, more of them evenly spread over the rest.
+
+    It takes a pass over the log without incidents. A ConfigError where they do not fit into it, or the host lacks the
+    service that they need.
+    """
+    jobs = [_job(incident, services) for incident in incidents]
+    added = sum(incident.lines for incident in incidents)
+    if incidents and count < max(LEAST, _SHARE * added):
+        raise ConfigError(f"{count} lines are too few; with these incidents it takes {max(LEAST, _SHARE * added)}")
+    if not incidents:
+        return []
+    normal = count - added
+    places = [int(normal * (at + index * (1 - at) / len(incidents))) for index in range(len(incidents))]
+    clock = _clock(Timeline(seed, services).lines(), [*places, normal // 2, normal - 1])
+    first, last = clock[normal // 2], clock[normal - 1]
+    return [
+        Planned(_start(incident, clock[place], first, last, count), incident, job)
+        for incident, place, job in zip(incidents, places, jobs, strict=True)
+    ]
+
+
+def _clock(lines: Iterable[Line], places: list[int]) -> dict[int, float]:
+    """The times of the lines at these places."""
+    wanted = set(places)
+    times = enumerate(islice(lines, max(wanted) + 1))
+    return {place: (line.time - START).total_seconds() for place, line in times if place in wanted}
+
+
+def _start(incident: Incident, wanted: float, first: float, last: float, count: int) -> float:
+    """The moment nearest to the wanted one from which the incident fits, in the second half of the log."""
+    end = last - incident.seconds
+    if incident.nights is None:
+        moments = [min(wanted, end)]
+    else:
+        early, late = (hour * HOUR for hour in incident.nights)
+        days = range(int(last // DAY) + 1)
+        moments = [min(max(wanted, day * DAY + early), day * DAY + late) for day in days]
+    moments = [moment for moment in moments if first <= moment <= end]
+    if not moments:
+        raise ConfigError(
+            f"the second half of {count} lines ({(last - first) / HOUR:.0f} hours) has no room for the incident "
+            f"{incident.name}; ask for more lines"
+        )
+    return min(moments, key=lambda moment: abs(moment - wanted))
+
+
+def _job(incident: Incident, services: Mapping[str, Sequence[Service]]) -> str:
+    needs = incident.needs
+    if needs and not any(name in services for name in needs):
+        raise ConfigError(f"the incident {incident.name} needs a host with the service {' or '.join(needs)}")
+    return next((incident.silences[name] for name in services if name in incident.silences), "")
