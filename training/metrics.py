@@ -46,7 +46,7 @@ def measure(
     """
     judged = labels != LEFT_OUT
     truth, raised = labels[judged] == ANOMALOUS, alerts[judged]
-    auc, average, best = _ranking(_ranked(scores)[judged], truth)
+    auc, average, best = _ranking(ranked(scores)[judged], truth)
     hits, false, anomalies = int((raised & truth).sum()), int((raised & ~truth).sum()), int(truth.sum())
     return Metrics(
         auc=auc,
@@ -67,7 +67,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _ranked(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+def ranked(scores: NDArray[np.floating]) -> NDArray[np.int64]:
     """int64 [items]: scores as ranks, those that are NaN below all others."""
     ranks = np.unique(scores, return_inverse=True)[1].astype(np.int64)
     ranks[np.isnan(scores)] = -1

@@ -13,6 +13,12 @@ Subject = Annotated[
 Logs = Annotated[
     list[Path], typer.Argument(metavar="LOG...", help="Logs: files (gzip too) or folders.", show_default=False)
 ]
+Scores = Annotated[
+    Path, typer.Argument(metavar="SCORES", help="What agent score wrote; - is standard input.", show_default=False)
+]
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.")
+]
 Out = Annotated[
     Path, typer.Option(metavar="FILE", help="The picture to write: .png, .svg or .pdf.", show_default=False)
 ]
@@ -20,7 +26,7 @@ Out = Annotated[
 
 @plot.callback()
 def pictures() -> None:
-    """Draw what a language model makes of lines."""
+    """Draw scores, the training of a model, and what it makes of lines."""
 
 
 @plot.command()
@@ -58,3 +64,58 @@ def line(
     from training.plot.views import plot_line
 
     typer.echo(f"wrote {out}: {plot_line(subject, logs, out, number)}")
+
+
+@plot.command()
+def skyscraper(scores: Scores, out: Out, labels: Labels = None) -> None:
+    """Draw scores over time, a tower each, with the threshold and the anomalies.
+
+    Example: oddline training plot skyscraper scores.jsonl --out scores.png
+    """
+    from training.plot.skyscraper import plot_skyscraper
+
+    typer.echo(f"wrote {out}: {plot_skyscraper(scores, out, labels)}")
+
+
+@plot.command()
+def curves(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="What agent score wrote.", show_default=False)
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams.", show_default=False),
+    ],
+    out: Out,
+) -> None:
+    """Draw ROC and precision-recall curves, those of several models in one picture.
+
+    Example: oddline training plot curves a.jsonl b.jsonl --labels sessions.csv --out curves.png
+    """
+    from training.plot.curves import plot_curves
+
+    typer.echo(f"wrote {out}: {plot_curves(scores, labels, out)}")
+
+
+@plot.command()
+def histogram(scores: Scores, out: Out, labels: Labels = None) -> None:
+    """Draw how often which scores occur, normal and anomalous lines apart where there are labels.
+
+    Example: oddline training plot histogram scores.jsonl --out histogram.png
+    """
+    from training.plot.histogram import plot_histogram
+
+    typer.echo(f"wrote {out}: {plot_histogram(scores, out, labels)}")
+
+
+@plot.command()
+def losses(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.", show_default=False)], out: Out
+) -> None:
+    """Draw the training and validation losses of each stage over the epochs, also of an unfinished training.
+
+    Example: oddline training plot losses run --out losses.png
+    """
+    from training.plot.losses import plot_losses
+
+    typer.echo(f"wrote {out}: {plot_losses(run, out)}")

@@ -3,10 +3,14 @@
 import io
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import matplotlib
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.lines import Line2D
 
 from agent.errors import ConfigError
 from agent.scores import writing
@@ -50,6 +54,27 @@ def check_out(out: Path) -> None:
     """Refuses a name whose end is that of no kind of picture."""
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--out {out}: the name of a picture ends in {', '.join(SUFFIXES)}")
+
+
+def place_legend(axes: Any, columns: int = 6) -> None:
+    """A legend between a chart and its title, which needs a `pad` of 24 for a row."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
+    legend = axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, borderpad=0, handlelength=1.2
+    )
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D):
+            handle.set_markersize(5)
+        elif isinstance(handle, LineCollection):
+            handle.set_linewidth(4)
+
+
+def write_notes(axes: Any, notes: list[str]) -> None:
+    """Writes in small type below a chart what is to be known of it; empty notes are left out."""
+    text = "\n".join(line for note in notes if note for line in wrap(note, int(axes.figure.get_figwidth() * 13)))
+    figure = axes.figure
+    figure.text(0, -0.62 / figure.get_figheight(), text, va="top", fontsize=8.5, color="0.3", linespacing=1.35)
 
 
 def save(figure: Figure, out: Path, style: dict[str, object] | None = None) -> None:
