@@ -176,14 +176,20 @@ def synth(
 ) -> None:
     """Write a made-up syslog of one host, with labels.
 
+    Incidents: segfault, unseen-burst, disk-errors, out-of-memory, brute-force, privilege-abuse; and those whose single
+    lines are all of known texts: wrong-order, wrong-hour, rate-jump, silence (its lines are the 20 after each time at
+    which a job did not run). The first begins after two thirds of the log, more of them are spread over the rest.
+
     Example: oddline training synth demo.log --lines 5000 --incident segfault --labels demo.labels
 
     Example: oddline training synth plain.log --preset plain --labels plain.labels
     """
     from training.synth import generate, write_log
+    from training.synth.progress import shown
 
     chosen = None if services is None else services.split(",")
-    count = write_log(out, generate(lines, seed, incident, chosen, at, preset), form, rate, labels, kinds)
+    made = generate(lines, seed, incident, chosen, at, preset)
+    count = write_log(out, made if out == "-" else shown(made, lines, rate is not None), form, rate, labels, kinds)
     if out != "-":
         typer.echo(f"{count} lines in {out}")
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 BOOT = "(boot)"  # the program of a part that is no line: here the kernel starts again
 Part = tuple[float, str, int | None, str]  # seconds after the one before, program, pid, message
+_DAEMONS = {"sshd": 700, "shopd": 1040}
 
 
 class Line(NamedTuple):
@@ -53,13 +54,24 @@ class Host:
     random: Random
     pids: Counter
     sessions: Counter
-    keys: dict[str, str] = field(default_factory=dict)
+    daemons: dict[str, int] = field(default_factory=lambda: dict(_DAEMONS))  # their process ids
+    now: float = 0.0  # seconds since START
 
-    def key(self, user: str) -> str:
+    def new_daemon(self, name: str) -> int:
+        """The process id of a daemon that is started again."""
+        self.daemons[name] = self.pids.next()
+        return self.daemons[name]
+
+    def boot(self) -> None:
+        """All process ids and sessions are those of a machine that has just started."""
+        self.pids.restart()
+        self.sessions.restart()
+        self.daemons.update(_DAEMONS)
+
+    @staticmethod
+    def key(user: str) -> str:
         """The fingerprint of a user's key, the same for good."""
-        if user not in self.keys:
-            self.keys[user] = base64.b64encode(Random(f"key {user}").randbytes(32)).decode().rstrip("=")
-        return self.keys[user]
+        return base64.b64encode(Random(f"key of {user}").randbytes(32)).decode().rstrip("=")
 
 
 Writer = Callable[[Host], list[Part]]

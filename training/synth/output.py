@@ -14,6 +14,7 @@ from agent.errors import ConfigError
 from training.synth.host import Line
 
 Text = Callable[[Line], str]
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FORMATS = ("rfc3164", "iso8601", "json")
 
 
@@ -24,7 +25,7 @@ def format_line(line: Line, form: str) -> str:
         pid = {} if line.pid is None else {"pid": line.pid}
         return json.dumps({**fields, **pid, "message": line.message})
     if form == "rfc3164":
-        stamp = f"{line.time:%b} {line.time.day:2d} {line.time:%H:%M:%S}"
+        stamp = f"{_MONTHS[line.time.month - 1]} {line.time.day:2d} {line.time.isoformat()[11:19]}"
     elif form == "iso8601":
         stamp = line.time.isoformat(timespec="microseconds")
     else:

@@ -27,9 +27,10 @@ def plan(
     if not incidents:
         return []
     normal = count - added
+    end = normal - 1 - normal // 50  # incidents shift what is said until a time by a little
     places = [int(normal * (at + index * (1 - at) / len(incidents))) for index in range(len(incidents))]
-    clock = _clock(Timeline(seed, services).lines(), [*places, normal // 2, normal - 1])
-    first, last = clock[normal // 2], clock[normal - 1]
+    clock = _clock(Timeline(seed, services).lines(), [*places, normal // 2, end])
+    first, last = clock[normal // 2], clock[end]
     return [
         Planned(_start(incident, clock[place], first, last, count), incident, job)
         for incident, place, job in zip(incidents, places, jobs, strict=True)
@@ -46,10 +47,10 @@ def _clock(lines: Iterable[Line], places: list[int]) -> dict[int, float]:
 def _start(incident: Incident, wanted: float, first: float, last: float, count: int) -> float:
     """The moment nearest to the wanted one from which the incident fits, in the second half of the log."""
     end = last - incident.seconds
-    if incident.nights is None:
+    if incident.hours is None:
         moments = [min(wanted, end)]
     else:
-        early, late = (hour * HOUR for hour in incident.nights)
+        early, late = (hour * HOUR for hour in incident.hours)
         days = range(int(last // DAY) + 1)
         moments = [min(max(wanted, day * DAY + early), day * DAY + late) for day in days]
     moments = [moment for moment in moments if first <= moment <= end]
@@ -65,4 +66,4 @@ def _job(incident: Incident, services: Mapping[str, Sequence[Service]]) -> str:
     needs = incident.needs
     if needs and not any(name in services for name in needs):
         raise ConfigError(f"the incident {incident.name} needs a host with the service {' or '.join(needs)}")
-    return next((incident.silences[name] for name in services if name in incident.silences), "")
+    return next((job for name, job in incident.silences.items() if name in services), "")

@@ -16,9 +16,9 @@ NEARBY = 20  # lines after a due time that was missed; they are what tells of th
 class Incident:
     """What goes wrong: at most `lines` lines within at most `seconds`, beside those of normal operation.
 
-    `write` is given the names of the host's services. `needs` are services of which the host must have one. `nights`
-    are the hours between which it begins, where it matters. `silences` names the job that does not run meanwhile, for
-    each service that it may take.
+    `write` is given the names of the host's services. `needs` are services of which the host must have one. `hours`
+    are those of the day between which it begins, where it matters. `silences` is the job that does not run meanwhile:
+    the first of these whose service the host has.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Incident:
     lines: int
     seconds: float
     needs: tuple[str, ...] = ()
-    nights: tuple[float, float] | None = None
+    hours: tuple[float, float] | None = None
     silences: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -99,9 +99,9 @@ class Timeline:
             self._push(self._down_until, replace(plan, start=self._down_until))
             return
         self._running.append(plan)
-        host = replace(self._host, random=Random(f"{self._seed} incident {plan.incident.name}"))
+        host = replace(self._host, random=Random(f"{self._seed} incident {plan.incident.name}"), now=now)
         for offset, parts in plan.incident.write(host, self._names):
-            self._place(now + offset, parts, plan.incident.name)
+            self._place(now + offset, parts, host.random, plan.incident.name)
 
     def _act(self, actor: _Actor, now: float) -> None:
         self._running = [plan for plan in self._running if plan.lasts(now)]
@@ -111,30 +111,27 @@ class Timeline:
         elif now >= self._down_until:
             if service.job and service.job == self._silent:  # it is back
                 self._silent, self._missed = "", 0
-            self._write(service.write(actor.host), now)
+            actor.host.now = now
+            self._write(service.write(actor.host), now, actor.host.random)
         self._push(service.after(actor.host.random, now), actor)
 
-    def _write(self, parts: list[Part], now: float) -> None:
+    def _write(self, parts: list[Part], now: float, random: Random) -> None:
         if all(part[1] != BOOT for part in parts):
-            self._place(now, parts)
+            self._place(now, parts, random)
         elif not self._running:  # nobody restarts a host that is in trouble
             self._heap = [entry for entry in self._heap if not isinstance(entry[2], Line)]
             heapq.heapify(self._heap)
-            self._down_until = self._place(now, parts)
+            self._down_until = self._place(now, parts, random)
 
-    def _place(self, now: float, parts: list[Part], kind: str = "") -> float:
+    def _place(self, now: float, parts: list[Part], random: Random, kind: str = "") -> float:
         """Gives parts their times, the first one's pause counted from `now`; the time of the last."""
         for pause, program, pid, message in parts:
-            now += pause
+            now += pause * random.uniform(0.8, 1.2) + random.uniform(2e-5, 9e-4)
             if program == BOOT:
-                self._boot(now)
+                self._booted = now
+                self._host.boot()
                 continue
             text = f"[{now - self._booted:12.6f}] {message}" if program == "kernel" else message
             time = START + timedelta(seconds=now)
             self._push(now, Line(time, program, pid, text, int(bool(kind)), kind, self._name))
         return now
-
-    def _boot(self, now: float) -> None:
-        self._booted = now
-        self._host.pids.restart()
-        self._host.sessions.restart()

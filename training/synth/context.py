@@ -1,0 +1,51 @@
+"""Incidents that are odd by their place alone: the order, the hour, how often, what is missing."""
+
+from collections.abc import Sequence
+
+from training.synth.daemons import backup, cron, lease, mail
+from training.synth.host import Host, Writer
+from training.synth.machine import blocked
+from training.synth.people import OFFICE_USERS, deployment, login
+from training.synth.rhythm import HOUR
+from training.synth.timeline import Flow
+
+SEQUENCES: dict[str, Writer] = {
+    "sshd": login(OFFICE_USERS),
+    "postfix": mail,
+    "dhclient": lease,
+    "backup": backup,
+    "cron": cron("root", 2),
+}
+FREQUENT: dict[str, Writer] = {
+    "postfix": mail,
+    "sshd": login(OFFICE_USERS),
+    "dhclient": lease,
+    "kernel": blocked,
+    "cron": cron("root", 2),
+}
+JOBS = {"cron": "cron every 10 minutes", "shopd": "summary of the shop", "dhclient": "renewal of the lease"}
+SILENCE = 2 * HOUR
+_TIMES, _JUMP = 10, 40
+
+
+def wrong_order(host: Host, services: Sequence[str]) -> list[Flow]:
+    """Sequences of known services that run backwards: the last event first."""
+    writers = [writer for name, writer in SEQUENCES.items() if name in services]
+    flows: list[Flow] = []
+    for index in range(_TIMES):
+        parts = writers[index % len(writers)](host)
+        pauses = [part[0] for part in parts]
+        turned = [(pause, *part[1:]) for pause, part in zip(pauses, reversed(parts), strict=True)]
+        flows.append((index * 300 + host.random.uniform(0, 200), turned))
+    return flows
+
+
+def wrong_hour(host: Host, services: Sequence[str]) -> list[Flow]:
+    """Deployments, which people start in office hours alone, in the middle of the night."""
+    return [(index * 2400 + host.random.uniform(0, 1800), deployment(host)) for index in range(4)]
+
+
+def rate_jump(host: Host, services: Sequence[str]) -> list[Flow]:
+    """A normal thing that happens forty times in ten minutes."""
+    writer = next(writer for name, writer in FREQUENT.items() if name in services)
+    return [(host.random.uniform(0, 600), writer(host)) for _ in range(_JUMP)]
