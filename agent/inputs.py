@@ -229,7 +229,7 @@ class Inputs:
             for name, position in self._missing(wanted).items():
                 if name in self.sources:
                     continue
-                if holder := self._holder(position):
+                if holder := self._holder(position, copied=True):
                     self._aliases[name] = holder
                 elif source := self._may_open(position) and self._try(name, position, "start", reading):
                     self._keep(source, (wanted, reading))
@@ -243,12 +243,15 @@ class Inputs:
         marks = {name: mark for name, mark in self._state.marks().items() if is_named(Path(name), wanted.path)}
         return {name: at for name, mark in marks.items() if not os.path.lexists(name) and (at := read_position(mark))}
 
-    def _away(self) -> dict[Key, Position]:
+    def _away(self) -> dict[Key, list[Position]]:
         """The positions in files that are no longer under their names, and in those that sources have just left."""
         known = {name: read_position(mark) for name, mark in self._state.marks().items()}
-        away = {_key(at): at for name, at in known.items() if at and _path_key(name) != _key(at)}
-        left = [one.left for one in self.sources.values() if isinstance(one, FileSource)]
-        return away | {_key(at): at for positions in left for at in positions}
+        away = [at for name, at in known.items() if at and _path_key(name) != _key(at)]
+        left = [at for one in self.sources.values() if isinstance(one, FileSource) for at in one.left]
+        found: dict[Key, list[Position]] = {}
+        for at in away + left:
+            found.setdefault(_key(at), []).append(at)
+        return found
 
     def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
         """Opens files that a pattern names, those first that the state knows as they are."""
@@ -263,8 +266,8 @@ class Inputs:
             self._aliases.pop(name, None)
             if self._is_full(wanted):
                 break
-            position = self._where(known[name], name, key, away.get(key))
-            start, since = self._begin(wanted, name) if known[name] is None else ("start", 0)
+            position = self._where(known[name], name, key, away.get(key, []))
+            start, since = self._begin(wanted, name) if known[name] is None else ("start", self._since(known[name]))
             if source := self._try(name, position, start, reading, since):
                 self._keep(source, (wanted, reading))
                 opened.append(source)
@@ -288,20 +291,27 @@ class Inputs:
         looked = self._state.recall(_seen(wanted))
         return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
 
-    def _where(self, known: Position | None, name: str, key: Key, away: Position | None) -> Position | None:
+    def _where(self, known: Position | None, name: str, key: Key, away: list[Position]) -> Position | None:
         """The position from which a file is read that a pattern names.
 
-        away: a position under another name in this file, because it was renamed while nobody looked. A position in a
-        file that another source reads is of no use. Neither is told by the inode alone, which may have been used again.
+        away: positions under other names in this file, because it was renamed while nobody looked; the furthest counts,
+        also where an older one is known under its own name. A position in a file that another source reads is of no
+        use. Neither is told by the inode alone, which may have been used again.
         """
-        if known is None and away is not None:
-            return away if _fits(name, away) else None
-        return None if known and _key(known) != key and self._holder(known) else known
+        if known is None or _key(known) == key:
+            fitting = [at for at in away if _fits(name, at)] + ([known] if known else [])
+            return max(fitting, key=lambda at: at.offset, default=None)
+        return None if self._holder(known) else known
 
-    def _holder(self, position: Position) -> str | None:
-        """The name under which the file of a position is read now."""
+    def _since(self, known: Position) -> int:
+        """The time since which rotations of a file are to be read whose last position is read under another name."""
+        holder = self._holder(known)
+        return self.sources[holder].modified if holder else 0
+
+    def _holder(self, position: Position, copied: bool = False) -> str | None:
+        """The name under which the file of a position is read now, or where told so a copy of it."""
         files = (one for one in self.sources.values() if isinstance(one, FileSource))
-        return next((one.name for one in files if one.is_at(position)), None)
+        return next((one.name for one in files if one.is_at(position, copied)), None)
 
     def _may_open(self, position: Position | None) -> bool:
         """Whether the file of a position is none of those that wait under other names to be opened."""

@@ -590,6 +590,10 @@ def losses_of(world: World) -> dict[str, int]:
     return {name: counts.losses for name, counts in world.agent._ledger.counts.items() if counts.losses}
 
 
+def lines_of(world: World) -> list[bytes]:
+    return [line for _, block, _ in world.journal.entries if block for line in block.lines()]
+
+
 def told_gone(world: World) -> list[str]:
     return [word for word in world.said if "is gone since" in word]
 
@@ -696,8 +700,7 @@ def test_a_renamed_file_that_cannot_be_opened_yet_is_neither_lost_nor_read_again
     for _ in range(2):
         world.turn(True, 11.0)
         world.settle()
-    lines = [line for _, block, _ in world.journal.entries if block for line in block.lines()]
-    assert lines == [b"one", b"two"] and not losses_of(world) and not told_gone(world)
+    assert lines_of(world) == [b"one", b"two"] and not losses_of(world) and not told_gone(world)
     assert [*world.journal.marks] == [str(other)]
 
 
@@ -715,6 +718,66 @@ def test_the_rest_of_a_gone_file_waits_for_its_rotation_to_be_opened(tmp_path, w
     world.faults.files = None
     world.turn(True, 11.0)
     world.settle()
-    lines = [line for _, block, _ in world.journal.entries if block for line in block.lines()]
-    assert lines == [b"one", b"two"] and not losses_of(world)
+    assert lines_of(world) == [b"one", b"two"] and not losses_of(world)
     assert world.faults.seen["files refused: rotated"]
+
+
+@pytest.mark.parametrize("names", [("a", "z", "y"), ("y", "a", "z"), ("z", "y", "a"), ("a", "z", "a")])
+def test_a_file_that_is_renamed_again_and_again_is_read_once(tmp_path, world, names):
+    paths = [tmp_path / "logs" / f"{name}.log" for name in names]
+    write(paths[0], "one")
+    world.start()
+    world.settle()
+    paths[0].rename(paths[1])
+    world.turn(True, 11.0)
+    write(paths[1], "two")
+    world.settle()
+    paths[1].rename(paths[2])
+    write(paths[2], "three")
+    world.turn(False, 1.5)  # the file is looked at, and no new ones are looked for
+    world.kill()
+    write(paths[2], "four")
+    for _ in range(2):
+        world.start()
+        world.settle()
+        assert lines_of(world) == [b"one", b"two", b"three", b"four"]
+        assert not losses_of(world) and [*world.agent._state.marks()] == [str(paths[2])]
+        world.kill()
+
+
+def test_the_copy_of_a_renamed_file_is_what_the_first_name_had(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.rename(second)
+    world.turn(True, 11.0)
+    world.kill()
+    write(second, "two")
+    packed = second.with_name("b.log.1.gz")
+    packed.write_bytes(gzip.compress(second.read_bytes()))
+    second.unlink()
+    write(second, "three")
+    world.start()
+    world.settle()
+    assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world) and not told_gone(world)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_file_that_is_renamed_and_rotated_twice_between_two_looks_is_read_once(tmp_path, world, dropped):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.rename(second)
+    world.turn(True, 11.0)
+    write(second, "two")
+    for line in ("three", "four"):
+        rotate(second)
+        write(second, line)
+    if dropped:
+        second.with_name("b.log.2").unlink()
+    world.settle()
+    world.turn(True, 11.0)
+    world.settle()
+    assert sorted(lines_of(world)) == [b"four", b"one", b"three", b"two"] and not losses_of(world)

@@ -117,10 +117,22 @@ class FileSource(Source):
             keys |= {(status.st_dev, status.st_ino)} if status else set()
         return keys
 
-    def is_at(self, position: Position) -> bool:
-        """Whether a position is in the open file, told by its content too: an inode may have been used again."""
+    @property
+    def modified(self) -> int:
+        """When the open file was last written, in nanoseconds; 0 where none is open."""
+        return self._file.modified if self._file else 0
+
+    def is_at(self, position: Position, copied: bool = False) -> bool:
+        """Whether a position is in the open file, told by its content too: an inode may have been used again.
+
+        copied: also where the open file is a copy of the one that the position was in.
+        """
         file = self._file
-        if file is None or file.copied or file.key != (position.device, position.inode):
+        if (
+            file is None
+            or (file.copied and not copied)
+            or (file.device, file.inode) != (position.device, position.inode)
+        ):
             return False
         return not file.misfit(position)
 
