@@ -108,6 +108,44 @@ def parse_header(line: bytes, header: Format, reference: datetime) -> Header:
     )
 
 
+def line_times(block: Block, header: Format, reference: datetime) -> list[str | None]:
+    """The time that each line shows, as `parse_header` gives it, in ISO 8601 with a zone; None where it shows none.
+
+    Each stamp is parsed once.
+    """
+    known: dict[tuple[str, str] | bytes, str | None] = {}
+    if not isinstance(header, Records):
+        patterns = _patterns(header)
+        return [_stamp(line, patterns, reference, known) for line in block.lines()]
+    if header.time is None:
+        return [None] * len(block)
+    reader = RecordReader(header)
+    cells = reader.column(block, header.time)
+    for cell, line in dict(zip(cells, block.lines(), strict=True)).items():
+        known[cell] = _iso(reader.time(line))
+    return [known[cell] for cell in cells]
+
+
+def _stamp(
+    line: bytes,
+    patterns: list[tuple[str, re.Pattern[str]]],
+    reference: datetime,
+    known: dict[tuple[str, str] | bytes, str | None],
+) -> str | None:
+    text = line.decode("utf-8", "backslashreplace")
+    for name, pattern in patterns:
+        if found := pattern.match(text):
+            key = name, found["time"] or ""
+            if key not in known:
+                known[key] = _iso(_parse_time(*key, reference))
+            return known[key]
+    return None
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
 def _parse_time(name: str, text: str, reference: datetime) -> datetime | None:
     try:
         if name == "rfc3164":

@@ -28,7 +28,7 @@ from agent.streams import StreamKey
 from agent.threshold import Limits, p_value, severity
 
 T = TypeVar("T")
-_CONTEXT = 9  # lines told before an odd one where the model looks at single lines
+CONTEXT = 9  # lines told before an odd one where the model looks at single lines
 MAX_TEXTS = 16384  # canonical texts kept before those that no window holds are forgotten
 
 
@@ -139,7 +139,7 @@ class Pipeline:
         self.own_lines = 0
         self._stream_key = StreamKey(stream or manifest.stream, self.normalizer.records)
         self._explainer = EXPLAINERS[manifest.scorer](self.scorer, bundle.tokenizer, bundle.known)
-        self._contexts = Contexts(manifest.window.size - 1 or _CONTEXT)
+        self._contexts = Contexts(manifest.window.size - 1 or CONTEXT)
         self._guard = guard
         self._host = socket.gethostname()
 

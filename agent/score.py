@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,8 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from agent.config import AgentConfig, check_config
 from agent.errors import ConfigError
 from agent.lines import Block, LineSplitter
-from agent.pipeline import Pipeline
-from agent.scores import JsonLines, Sessions, line_records, open_output
+from agent.pipeline import Pipeline, Scored
+from agent.scores import Explanations, JsonLines, Sessions, line_records, open_output
 from agent.setup import build_pipeline, load_bundle
 from agent.sources.archive import cannot_read, read_log
 from agent.telling import say
@@ -39,9 +41,15 @@ def score_files(
     total = _size(files)
     with open_output(output) as writer, _progress(total) as advance:
         sessions = Sessions(pipeline) if scope == "session" else None
+        explanations = Explanations(pipeline) if explain and sessions is None else None
         for file in files:
+            read = _read_time(file)
             for block in _blocks(file, read_log(Path(file)), advance):
-                _take(pipeline, block, writer, sessions, explain)
+                scored = pipeline.score(block)
+                if sessions is not None:
+                    sessions.add(scored)
+                else:
+                    _write_lines(pipeline, scored, read, writer, explanations)
             for remark in pipeline.remarks():
                 say(f"{file}: {remark}")
         if sessions is not None:
@@ -50,12 +58,28 @@ def score_files(
         say(f"{len(pipeline.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
 
 
-def _take(pipeline: Pipeline, block: Block, writer: JsonLines, sessions: Sessions | None, explain: bool) -> None:
-    scored = pipeline.score(block)
-    if sessions is not None:
-        sessions.add(scored)
-    else:
-        writer.write(line_records(scored, pipeline if explain else None))
+def _write_lines(
+    pipeline: Pipeline, scored: Scored, read: datetime, writer: JsonLines, explanations: Explanations | None
+) -> None:
+    if explanations is None:
+        writer.write(line_records(scored, pipeline.header, read))
+        return
+    writer.write(line_records(scored, pipeline.header, read, partial(explanations.of, scored, read)))
+    explanations.remember(scored)
+
+
+def _read_time(file: str) -> datetime:
+    """The newest time that a line of a file can show: when it was written last; of standard input now."""
+    written = None if file == "-" else _written(Path(file))
+    return datetime.now().astimezone() if written is None else datetime.fromtimestamp(written).astimezone()
+
+
+def _written(path: Path) -> float | None:
+    """When a file was written last; None of what is no file, as a pipe, and of what cannot be looked at."""
+    with suppress(OSError):
+        if path.is_file():
+            return path.stat().st_mtime
+    return None
 
 
 def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[Block]:

@@ -37,8 +37,10 @@ class LineScore(msgspec.Struct):
     threshold: float | None
     anomaly: bool
     time: str | Absent | None = msgspec.UNSET
-    reason: dict[str, Any] | Absent = msgspec.UNSET
+    severity: str | Absent = msgspec.UNSET
+    program: str | Absent = msgspec.UNSET
     message: str | Absent = msgspec.UNSET
+    reason: dict[str, Any] | Absent = msgspec.UNSET
     context: list[str] | Absent = msgspec.UNSET
 
 
@@ -67,7 +69,8 @@ class ScoreTable:
     score      float32 [rows]; NaN where the window was warming up
     threshold  float32 [rows]; NaN where there was none
     anomaly    bool [rows]
-    details    by row, what else an odd one's record holds: reason, message, context; of sessions lines, last_line
+    details    by row, what else an odd one's record holds: severity, program, message, reason, context; of sessions
+               lines, last_line
     remarks    what was damaged, missing or left out
     """
 
@@ -268,5 +271,5 @@ def _rest(record: LineScore | SessionScore) -> dict[str, Any]:
     """What a record holds beside what the table has."""
     if isinstance(record, SessionScore):
         return {"lines": record.lines, "last_line": record.last_line}
-    fields = {"reason": record.reason, "message": record.message, "context": record.context}
-    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+    told = {name: getattr(record, name) for name in ("severity", "program", "message", "reason", "context")}
+    return {name: value for name, value in told.items() if value is not msgspec.UNSET}

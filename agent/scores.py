@@ -3,8 +3,9 @@
 import gzip
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,9 +13,14 @@ import msgspec
 import numpy as np
 
 from agent.alerts import escape
+from agent.context import Contexts
 from agent.errors import SinkError
+from agent.headers import Format, line_times, parse_header
 from agent.normalize import PADDING
-from agent.pipeline import Pipeline, Scored
+from agent.pipeline import CONTEXT, Pipeline, Scored
+from agent.threshold import severity
+
+_MAX_CONTEXTS = 1 << 16
 
 
 def score_json(score: float) -> float | None:
@@ -22,23 +28,64 @@ def score_json(score: float) -> float | None:
     return None if np.isnan(score) else float(f"{score:.9g}")
 
 
-def line_records(scored: Scored, pipeline: Pipeline | None = None) -> Iterator[dict[str, Any]]:
-    """One object a line; with a pipeline, odd lines carry their reason."""
+def line_records(
+    scored: Scored, header: Format, read: datetime, explain: Callable[[int], dict[str, Any]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """One object a line.
+
+    header: how lines begin. read: when they were, aware, which gives the year where a line names none. explain: gives
+    what is told beside of an odd line, by its index.
+    """
     block, source = scored.block, escape(scored.block.source)
-    rows = zip(block.offsets.tolist(), scored.keys, scored.scores.tolist(), scored.limits.tolist(), strict=True)
-    for index, (offset, key, score, limit) in enumerate(rows):
+    times = line_times(block, header, read)
+    rows = zip(block.offsets.tolist(), scored.keys, times, scored.scores.tolist(), scored.limits.tolist(), strict=True)
+    for index, (offset, key, time, score, limit) in enumerate(rows):
         record = {
             "source": source,
             "line": block.number(index),
             "offset": offset,
             "stream": escape(key),
+            "time": time,
             "score": score_json(score),
             "threshold": score_json(limit),
             "anomaly": index in scored.seen,
         }
-        if pipeline is not None and record["anomaly"]:
-            record["reason"] = pipeline.reason(scored, index)
-        yield record
+        yield record if explain is None or index not in scored.seen else record | explain(index)
+
+
+class Explanations:
+    """What is told of odd lines as alerts tell it: severity, program, message, reason, context.
+
+    The context is known of the 65,536 streams that were read last.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._contexts = Contexts(pipeline.bundle.manifest.window.size - 1 or CONTEXT)
+        self._streams: dict[tuple[str, bytes], None] = {}  # in the order of their last lines
+
+    def of(self, scored: Scored, read: datetime, index: int) -> dict[str, Any]:
+        """What is told of an odd line, by its index; `read` as of line_records."""
+        header = parse_header(scored.block.line(index), self._pipeline.header, read)
+        return {
+            "severity": severity(float(scored.scores[index]), self._pipeline.bundle.manifest.scale),
+            "program": escape(header.program),
+            "message": escape(header.message),
+            "reason": self._pipeline.reason(scored, index),
+            "context": self._contexts.before(scored.block, scored.keys, scored.rows, index),
+        }
+
+    def remember(self, scored: Scored) -> None:
+        """Takes in a block whose odd lines are told."""
+        self._contexts.remember(scored.block, scored.keys, scored.rows)
+        for key in dict.fromkeys(scored.keys):
+            stream = scored.block.source, key
+            self._streams.pop(stream, None)
+            self._streams[stream] = None
+        while len(self._streams) > _MAX_CONTEXTS:
+            stream = next(iter(self._streams))
+            del self._streams[stream]
+            self._contexts.forget(stream)
 
 
 class Sessions:

@@ -280,13 +280,14 @@ class Service:
 
     def _take(self, source: Source, block: Block) -> None:
         scored = self._pipeline.score(block)
-        alerts = self._pipeline.alerts(scored, source.identity, datetime.now().astimezone(), source.fields)
+        read = datetime.now().astimezone()
+        alerts = self._pipeline.alerts(scored, source.identity, read, source.fields)
         changes = self._pipeline.changes(scored)
         memory = [*changes.memory, self._ledger.take(source, scored, alerts)]
         marks = self._inputs.marks(source)
         self._store(lambda: self._state.commit(marks, changes.streams, changes.ended, memory, alerts))
         if self._scores is not None:
-            self._scores.write(line_records(scored))
+            self._scores.write(line_records(scored, self._pipeline.header, read))
         self._tell_format(block)
         for word in self._pipeline.breaker.words():
             self._say(word)

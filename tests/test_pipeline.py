@@ -379,7 +379,7 @@ def test_a_source_whose_name_is_no_text(bundles):
     alerts = pipeline.alerts(scored, "1:2:abc", READ)
     assert {alert.source for alert in alerts} == {r"/var/log/\udcff\udcfe\n.log"}
     assert msgspec.json.decode(msgspec.json.encode(alerts))[0]["source"] == alerts[0].source
-    records = list(line_records(scored))
+    records = list(line_records(scored, pipeline.header, READ))
     assert msgspec.json.decode(msgspec.json.encode(records))[0]["source"] == alerts[0].source
     kept = Kept()
     kept.commit(pipeline.changes(scored))

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from agent.lines import LineSplitter
 from agent.normalize import Normalizer
 from agent.scorers import SCORERS
 
-LINE_KEYS = ["source", "line", "offset", "stream", "score", "threshold", "anomaly"]
+LINE_KEYS = ["source", "line", "offset", "stream", "time", "score", "threshold", "anomaly"]
 SESSION_KEYS = ["source", "stream", "lines", "first_line", "last_line", "score", "threshold", "anomaly"]
 LOG = b"".join(made_up_lines(60, seed=2, odd=(30,)))
 
@@ -54,14 +55,74 @@ def test_an_object_a_line(bundle, log, score):
     assert all(row["anomaly"] == (row["score"] > row["threshold"]) for row in rows[3:])
 
 
-def test_explain_gives_odd_lines_their_reason(bundle, log, score):
+EXPLAINED = ("severity", "program", "message", "reason", "context")
+
+
+def test_explain_tells_of_odd_lines_what_alerts_tell(bundle, log, score):
     rows, plain = (score(log, "--bundle", bundle, *more) for more in (["--explain"], []))
     for row, before in zip(rows, plain, strict=True):
-        reason = row.pop("reason", None)
-        assert row == before and (reason is not None) == row["anomaly"]
-        assert reason is None or (reason["distance"], reason["threshold"]) == pytest.approx(
+        told = [row.pop(name) for name in EXPLAINED if name in row]
+        assert row == before and len(told) == (5 if row["anomaly"] else 0)
+        assert not told or (told[3]["distance"], told[3]["threshold"]) == pytest.approx(
             (row["score"], row["threshold"])
         )
+
+
+def test_explain_tells_the_same_as_tail(bundle, log, score, call_agent):
+    done = call_agent("tail", log, "--bundle", bundle, "--once", "--from", "start", "--sink", f"jsonl:{log}.alerts")
+    assert done.returncode == 0, done.stderr
+    alerts = {alert["line"]: alert for alert in map(json.loads, Path(f"{log}.alerts").read_bytes().splitlines())}
+    rows = {row["line"]: row for row in score(log, "--bundle", bundle, "--explain")}
+    assert alerts
+    for line, alert in alerts.items():
+        assert {name: rows[line][name] for name in EXPLAINED} == {name: alert[name] for name in EXPLAINED}
+        assert rows[line]["time"] == alert["time"]
+
+
+def test_the_context_is_kept_of_the_streams_read_last(padded_bundle, tmp_path, score, monkeypatch):
+    def lines() -> list[bytes]:
+        return [
+            f"Mar  9 03:12:45 web1 shopd[1]: req-{number % 3} melts {number * 77} vaults".encode()
+            for number in range(9)
+        ]
+
+    monkeypatch.setattr("agent.score.read_log", lambda path: (line + b"\n" for line in lines()))  # a block a line
+    (tmp_path / "log").write_bytes(b"")
+    arguments = (tmp_path / "log", "--bundle", padded_bundle, "--explain")
+    whole = [row for row in score(*arguments) if row["anomaly"]]
+    assert any(len(row["context"]) == 2 for row in whole)
+    monkeypatch.setattr("agent.scores._MAX_CONTEXTS", 2)
+    short = [row for row in score(*arguments) if row["anomaly"]]
+    assert [row["line"] for row in short] == [row["line"] for row in whole]
+    assert not any(row["context"] for row in short)
+
+
+def test_lines_have_their_own_times(bundle, tmp_path, score):
+    zone = datetime(2024, 3, 9).astimezone().tzinfo
+    lines = {
+        b"Mar  9 03:12:45 web1 cron[1]: a job": datetime(2024, 3, 9, 3, 12, 45, tzinfo=zone),
+        b"Dec 24 18:00:00 web1 cron[1]: a job": datetime(2023, 12, 24, 18, 0, 0, tzinfo=zone),
+        b"Mar 31 25:00:00 web1 cron[1]: a job": None,
+        b"2024-02-29T01:02:03.25+05:30 web1 cron[1]: a job": datetime.fromisoformat("2024-02-29T01:02:03.25+05:30"),
+        b"no time at all": None,
+        b"081109 203615 148 INFO dfs.DataNode: a block": datetime(2008, 11, 9, 20, 36, 15, tzinfo=UTC),
+    }
+    (tmp_path / "log").write_bytes(b"\n".join(lines) + b"\n")
+    written = datetime(2024, 3, 9, 4).timestamp()
+    os.utime(tmp_path / "log", (written, written))
+    told = [row["time"] for row in score(tmp_path / "log", "--bundle", bundle)]
+    assert [time and datetime.fromisoformat(time) for time in told] == list(lines.values())
+
+
+def test_rows_have_the_time_of_their_column(tiered_bundle, tmp_path, score):
+    rows = [
+        b"5,u1@corp,P1,S1,NTLM,Success",
+        b"2024-01-02T03:04:05,u1@corp,P1,S1,NTLM,Success",
+        b"soon,u1,P1,S1,NTLM,Fail",
+    ]
+    (tmp_path / "rows.csv").write_bytes(b"\n".join(rows))
+    told = [row["time"] for row in score(tmp_path / "rows.csv", "--bundle", tiered_bundle)]
+    assert told == ["1970-01-01T00:00:05+00:00", "2024-01-02T03:04:05+00:00", None]
 
 
 def by_hand(folder: Path, data: bytes) -> list[tuple[str, list[float], float]]:
