@@ -3,6 +3,7 @@
 manifest.json  what is in it (`Manifest`), with the SHA-256 of every other file
 *.onnx         the graphs
 tokenizer.json
+events.json    of a model that looks at events: their templates and ids
 known.npz      hashes of the canonical texts seen in training, and the common ones as token ids
 parity.npz     inputs and outputs of each graph, to replay on the host
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
+from agent.events import FILE, Events
 from agent.headers import Format
 from agent.relative import Relative
 from agent.runtime import first_line, open_session
@@ -133,7 +135,7 @@ def file_sha256(path: Path) -> str:
 
 
 class Bundle:
-    """A verified bundle: its manifest, tokenizer, known texts and, opened on first use, its onnxruntime sessions."""
+    """A verified bundle: its manifest, tokenizer, known texts, events and onnxruntime sessions."""
 
     def __init__(self, path: Path, manifest: Manifest, provider: str) -> None:
         self.path = path
@@ -142,6 +144,7 @@ class Bundle:
         self.id = file_sha256(path / MANIFEST)
         self.tokenizer = self._load_tokenizer()
         self.known = self._load_known()
+        self.events = self._load_events()
         self.sessions = {name: open_session(path / graph.file, provider) for name, graph in manifest.graphs.items()}
         for name, graph in manifest.graphs.items():
             _check_signature(f"{path / graph.file}", graph, self.sessions[name])
@@ -199,6 +202,14 @@ class Bundle:
     def _load_tokenizer(self) -> Tokenizer:
         try:
             return load_tokenizer(_decode_json(self.path / "tokenizer.json"))
+        except BundleError as error:
+            raise BundleError(f"bundle {self.path}: {error}") from None
+
+    def _load_events(self) -> Events | None:
+        if FILE not in self.manifest.files:
+            return None
+        try:
+            return Events.from_json(_decode_json(self.path / FILE))
         except BundleError as error:
             raise BundleError(f"bundle {self.path}: {error}") from None
 

@@ -5,7 +5,6 @@ its own, so a
 file that changes its format, as at an upgrade of the syslog daemon, stays readable.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -192,42 +191,41 @@ _HEAD = 40  # bytes of a line in which the clock lies
 _CLOCK = np.array([36000, 3600, 600, 60, 10, 1])
 
 
-def seconds_of_day(block: Block, records: RecordReader | None = None) -> NDArray[np.float32]:
-    """float32 [lines]: the second of the day on each line's own clock, of `records` by the column of their time; NaN
-    where it shows none in a known place.
+def read_clocks(block: Block, records: RecordReader | None = None) -> NDArray[np.float32]:
+    """float32 [lines, 2]: the second of the day and the day of the month on each line's own clock, of `records` by the
+    column of their time; NaN where it shows none in a known place.
     """
     if records is not None:
-        return records.seconds_of_day(block)
+        return records.clocks(block)
     width = np.arange(_HEAD)
     index = block.starts[:, None] + width
     head = np.where(index < block.ends[:, None], block.bytes[np.minimum(index, len(block.data) - 1)], 0)
-    seconds = np.full(len(block), np.nan, np.float32)
+    clocks = np.full((len(block), 2), np.nan, np.float32)
     rows = np.arange(len(block))
-    _read_clock(head, seconds, rows[(head[:, 3] == 32) & (head[:, 6] == 32)], 7, ":")
+    _read_clock(head, clocks, rows[(head[:, 3] == 32) & (head[:, 6] == 32)], 7, ":")
     dated = (head[:, 4] == 45) & (head[:, 7] == 45)
-    _read_clock(head, seconds, rows[dated], 11, ":")
-    _read_clock(head, seconds, rows[(head[:, 6] == 32) & (head[:, 13] == 32) & ~dated], 7, "")
+    _read_clock(head, clocks, rows[dated], 11, ":")
+    _read_clock(head, clocks, rows[(head[:, 6] == 32) & (head[:, 13] == 32) & ~dated], 7, "")
     for width_of_pri in (1, 2, 3):
         named = (head[:, 0] == ord("<")) & (head[:, width_of_pri + 1] == ord(">"))
-        _read_clock(head, seconds, rows[named], width_of_pri + 4 + 11, ":")
-    return seconds
+        _read_clock(head, clocks, rows[named], width_of_pri + 4 + 11, ":")
+    return clocks
 
 
 def _read_clock(
-    head: NDArray[np.uint8], seconds: NDArray[np.float32], rows: NDArray[np.int64], at: int, separator: str
+    head: NDArray[np.uint8], clocks: NDArray[np.float32], rows: NDArray[np.int64], at: int, separator: str
 ) -> None:
-    """Reads HHMMSS at column `at` of these rows, its pairs apart by `separator`."""
+    """Reads HHMMSS at column `at` of these rows, its pairs apart by `separator`, and the day, which ends before it."""
     step = 2 + len(separator)
     columns = at + np.array([0, 1, step, step + 1, 2 * step, 2 * step + 1])
     digits = head[np.ix_(rows, columns)].astype(np.int64) - ord("0")
     good = ((digits >= 0) & (digits <= 9)).all(axis=1)
     if separator:
         good &= (head[rows, at + 2] == ord(separator)) & (head[rows, at + 5] == ord(separator))
-    good &= (digits @ _CLOCK < 86401) & np.isnan(seconds[rows])
-    seconds[rows[good]] = np.minimum(digits[good] @ _CLOCK, 86399)
-
-
-def time_features(seconds: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [lines, 2]: cosine and sin of the second of the day; zeros where it is NaN."""
-    angle = seconds * np.float32(2 * math.pi / 86400)
-    return np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.float32)
+    good &= (digits @ _CLOCK < 86401) & np.isnan(clocks[rows, 0])
+    rows = rows[good]
+    clocks[rows, 0] = np.minimum(digits[good] @ _CLOCK, 86399)
+    day = head[np.ix_(rows, at + np.array([-3, -2]))]
+    day = np.where(day == ord(" "), ord("0"), day).astype(np.int64) - ord("0")
+    number = day @ np.array([10, 1])
+    clocks[rows, 1] = np.where(((day >= 0) & (day <= 9)).all(axis=1) & (number >= 1) & (number <= 31), number, np.nan)

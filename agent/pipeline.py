@@ -16,8 +16,9 @@ from agent.breaker import Breaker
 from agent.bundle import Bundle, Threshold
 from agent.context import Contexts
 from agent.errors import ConfigError
+from agent.features import features_of
 from agent.guard import Guard
-from agent.headers import Format, parse_header, seconds_of_day, time_features
+from agent.headers import Format, parse_header
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
 from agent.records import Records
@@ -128,8 +129,8 @@ class Pipeline:
         self.limits = Limits(threshold or manifest.threshold, manifest.scale)
         self.normalizer = Normalizer(self.header, manifest.masks, cache=cache)
         self.scorer = SCORERS[manifest.scorer](bundle, self._text, cache)
-        self.timed = bool(manifest.settings.get("time_of_day", False))
-        width = 2 if self.timed else 0
+        self._features = features_of(bundle, self._text)
+        width = self._features.width if self._features else 0
         self._lines = StreamScorer(self.scorer, manifest.window, manifest.state, manifest.relative, width, max_streams)
         self.streams = self._lines.streams
         self.folder = Folder(fold_lines)
@@ -180,8 +181,9 @@ class Pipeline:
         self, block: Block, keys: list[bytes], rows: NDArray[np.int64]
     ) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.float32] | None]:
         """The stream keys, text ids and features of the lines that count."""
-        ids = self.normalizer.ids(block)[rows]
-        features = time_features(seconds_of_day(block, self.normalizer.records))[rows] if self.timed else None
+        ids, features = self.normalizer.ids(block)[rows], None
+        if self._features is not None:
+            features = self._features.of(self._features.read(block, self.normalizer.records)[rows], ids)
         return keys if len(rows) == len(keys) else [keys[row] for row in rows.tolist()], ids, features
 
     def _bound_texts(self) -> None:
@@ -189,6 +191,8 @@ class Pipeline:
             moved = self.normalizer.compact(self.streams.held())
             self.streams.renumber(moved)
             self.scorer.renumber(moved)
+            if self._features is not None:
+                self._features.renumber()
 
     def reason(self, scored: Scored, index: int) -> dict[str, Any]:
         """Why an odd line is odd, as JSON data."""
@@ -285,8 +289,13 @@ class Pipeline:
         return msgspec.msgpack.encode(StreamState(texts, features.tolist(), count, context, load, self.bundle.id))
 
     def restore_stream(self, source: str, key: bytes, blob: bytes) -> None:
-        """Sets a stream as `changes` gave it, also those of a bundle whose windows had another size."""
+        """Sets a stream as `changes` gave it, also those of a bundle whose windows had another size.
+
+        Where another bundle's features mean nothing to this one, its lines are left out, and the window warms up anew.
+        """
         state = msgspec.msgpack.decode(blob, type=StreamState)
+        if self._features is not None and self._features.fitted and state.bundle != self.bundle.id:
+            state = StreamState([], [], 0, state.context)
         size, width = self.bundle.manifest.window.size - 1, self.streams.width
         ids = [PADDING if text is None else self.normalizer.intern(text) for text in _last(state.texts, size, None)]
         features = _last([row for row in state.features if len(row) == width], size, [0.0] * width)

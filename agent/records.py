@@ -224,10 +224,17 @@ class RecordReader:
         """float64 [lines]: seconds since 1970; NaN where a row shows no time."""
         return self._seconds(block, datetime.timestamp)
 
-    def seconds_of_day(self, block: Block) -> NDArray[np.float32]:
-        """float32 [lines]: the whole second of the day on each row's own clock, UTC's for numbers; NaN where none."""
+    def clocks(self, block: Block) -> NDArray[np.float32]:
+        """float32 [lines, 2]: the whole second of the day and the day of the month on each row's own clock, UTC's for
+        numbers; NaN where none.
+        """
         seconds = self._seconds(block, lambda time: time.replace(tzinfo=UTC, microsecond=0).timestamp())
-        return np.floor(seconds % 86400).astype(np.float32)
+        known = ~np.isnan(seconds)
+        clocks = np.full((len(seconds), 2), np.nan, np.float32)
+        clocks[known, 0] = np.floor(seconds[known] % 86400)
+        dates = np.floor(seconds[known]).astype("datetime64[s]").astype("datetime64[D]")
+        clocks[known, 1] = (dates - dates.astype("datetime64[M]")).astype(np.int64) + 1
+        return clocks
 
     def _cell(self, line: bytes) -> bytes:
         """The value of the time's column."""

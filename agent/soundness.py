@@ -2,16 +2,20 @@
 
 from agent.bundle import Bundle, Graph, Manifest, Scale, Tensor
 from agent.errors import BundleError, ConfigError
+from agent.events import FILE as EVENTS
+from agent.features import CYCLIC
 from agent.headers import check_format
 from agent.normalize import select_masks
 from agent.relative import check_relative
 from agent.scorers import SCORERS
+from agent.scorers.reconstruction import SCORES
 from agent.scorers.surprise import REDUCTIONS
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
 from agent.tokenizers.fields import FieldTokenizer
 
 _ENCODER = ([("ids", "int64"), ("lengths", "int64")], ["float32"])
+_RECONSTRUCTED = ("errors", "reconstruction", "latent")
 _DETECTORS = {  # of each scorer: inputs by name and type, outputs by type
     "vectors": ([("windows", "float32")], ["float32"]),
     "codebook": ([("windows", "float32"), ("actual", "float32")], ["float32", "float32"]),
@@ -30,7 +34,9 @@ def check_bundle(bundle: Bundle) -> None:
         _check_rules(manifest)
         _check_fields(bundle)
         _check_scale(manifest.scale)
-        (_check_surprise if manifest.scorer == "surprise" else _check_vectors)(manifest)
+        _CHECKS[manifest.scorer](manifest)
+        if manifest.scorer == "reconstruction" and bundle.events is None:
+            raise BundleError(f"the manifest lists no {EVENTS}; export it again")
     except (BundleError, ConfigError) as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from None
 
@@ -113,6 +119,34 @@ def _check_surprise(manifest: Manifest) -> None:
     for tensor in manifest.state:
         if tensor.axes[:1] != ["batch"] or not all(isinstance(axis, int) for axis in tensor.axes[1:]):
             raise BundleError(f"state: {tensor.name} has the axes {tensor.axes}; all but the first must be fixed")
+
+
+def _check_reconstruction(manifest: Manifest) -> None:
+    """Whether the settings and the graph are those of the sequence autoencoder, and fit the window."""
+    size, width = manifest.window.size, CYCLIC + 1
+    if manifest.state or manifest.window.end:
+        raise BundleError("the scorer reconstruction takes neither state nor window.end; export it again")
+    for name, allowed in (("event", ("scaled", "embedding")), ("score", SCORES)):
+        if manifest.settings.get(name) not in allowed:
+            raise BundleError(f"the setting {name!r} must be one of {', '.join(allowed)}; export it again")
+    graph = _graph(manifest, "autoencoder")
+    if [(one.name, one.dtype) for one in graph.inputs] != [("windows", "float32")]:
+        raise BundleError(f"the graph autoencoder takes {[one.name for one in graph.inputs]}, it must take windows")
+    if [(one.name, one.dtype) for one in graph.outputs] != [(name, "float32") for name in _RECONSTRUCTED]:
+        raise BundleError(
+            f"the graph autoencoder gives {[one.name for one in graph.outputs]}, it must give "
+            f"{', '.join(_RECONSTRUCTED)}"
+        )
+    _check_lengths(graph.inputs, [[size, width]], "autoencoder takes")
+    _check_lengths(graph.outputs[:2], [[size], [size, width]], "autoencoder gives")
+
+
+_CHECKS = {
+    "vectors": _check_vectors,
+    "codebook": _check_vectors,
+    "surprise": _check_surprise,
+    "reconstruction": _check_reconstruction,
+}
 
 
 def _check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:

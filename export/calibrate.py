@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle import Bundle
+from agent.features import features_of
 from agent.scorers import SCORERS
 from agent.scoring import StreamScorer
 from training.calibration import held_out, scale_of
@@ -19,15 +20,15 @@ __all__ = ["held_out", "read_logs", "scale_of", "score_lines"]
 def read_logs(run: Run, logs: list[Path]) -> Corpus:
     """Other normal lines, read as the run read its own."""
     config = run.config
-    seconds = bool(getattr(config, "time_of_day", False))
-    return read_corpus(logs, config.header, config.masks, config.stream, seconds=seconds)
+    return read_corpus(logs, config.header, config.masks, config.stream, read=config.reads())
 
 
 def score_lines(bundle: Bundle, corpus: Corpus) -> NDArray[np.float32]:
     """float32: the scores of the lines that have one, with the agent's streams and scorer."""
     manifest = bundle.manifest
     scorer = SCORERS[manifest.scorer](bundle, corpus.texts.__getitem__, True)
-    width, most = 0 if corpus.seconds is None else 2, int(corpus.streams.max(initial=0)) + 1
+    features = features_of(bundle, corpus.texts.__getitem__)
+    width, most = features.width if features else 0, int(corpus.streams.max(initial=0)) + 1
     lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, most)
-    scores = score_in_order(lines, corpus)
+    scores = score_in_order(lines, corpus, features)
     return scores[~np.isnan(scores)]

@@ -14,6 +14,7 @@ import numpy as np
 
 import agent
 from agent import bundle as contract
+from agent import events
 from agent.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
 from agent.errors import BundleError, ConfigError
 from agent.relative import Relative, prior
@@ -77,8 +78,10 @@ def _quantize(folder: Path, run: Run, specs: list[Any], report: dict[str, Any]) 
 
 
 def _write_parts(folder: Path, run: Run, specs: list[Any]) -> None:
-    """tokenizer.json, known.npz and parity.npz."""
+    """tokenizer.json, known.npz, parity.npz and, of a model that looks at events, events.json."""
     write(folder / "tokenizer.json", msgspec.json.encode(run.tokenizer.to_json()))
+    if run.events is not None:
+        write(folder / events.FILE, msgspec.json.encode(run.events.to_json()))
     write(folder / "known.npz", npz(**_known(run)))
     cases: dict[str, Any] = {}
     for spec in specs:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
+from agent.features import read_time
 from agent.normalize import MASKS
 from agent.records import Records
 from agent.streams import Streams
@@ -62,7 +63,7 @@ def test_lines_become_texts_and_streams(log):
     assert corpus.keys == [b"req-1", b"req-2", b"req-3", b"req-4"]
     assert corpus.streams.tolist() == [0, 1, 0, 2, 1, 3]
     assert corpus.labels.tolist() == [0] * 6
-    assert corpus.seconds is None and corpus.times is None
+    assert corpus.numbers is None and corpus.times is None
     assert corpus.span is not None and corpus.span[0].endswith("10:00:00+00:00")
 
 
@@ -98,11 +99,11 @@ def test_any_bytes_are_text(tmp_path):
 
 
 def test_the_chunks_do_not_matter(tmp_path, monkeypatch, log):
-    whole = read(log, stream=STREAM, seconds=True)
+    whole = read(log, stream=STREAM, read=read_time)
     monkeypatch.setattr("training.logs.CHUNK", 7)
-    pieces = read(log, stream=STREAM, seconds=True)
+    pieces = read(log, stream=STREAM, read=read_time)
     assert pieces.ids.tolist() == whole.ids.tolist() and pieces.streams.tolist() == whole.streams.tolist()
-    assert pieces.seconds.tolist() == whole.seconds.tolist() == [36000 + second for second in range(6)]
+    assert pieces.numbers.tolist() == whole.numbers.tolist() == [[36000 + second] for second in range(6)]
     assert pieces.sources == whole.sources
 
 
@@ -117,19 +118,19 @@ LOGONS = Records(["at", "user", "host"], time="at")
 def test_records_are_read_with_their_own_times(tmp_path, monkeypatch):
     log = put(tmp_path / "logons.csv", b"3600,ann,h1\n2026-03-09T10:00:05+01:00,bob, h2 \nnoon,ann,h1,x,y\n,ann\n")
     put(tmp_path / "more.csv", b"7,ann,h1\n")
-    corpus = read_corpus([tmp_path], LOGONS, MASKS, r",(\w+),", None, True, True)
+    corpus = read_corpus([tmp_path], LOGONS, MASKS, r",(\w+),", None, read_time, True)
     assert corpus.texts[1:] == ["ann,h1", "bob,h2", "ann,"] and corpus.ids.tolist() == [1, 2, 1, 3, 1]
     assert corpus.keys == [b"ann", b"bob", b""]
     march = datetime(2026, 3, 9, 9, 0, 5, tzinfo=UTC).timestamp()
     assert corpus.times.tolist() == [3600, march, march, march, 7], "a row without a time has that of the row before"
-    np.testing.assert_array_equal(corpus.seconds, [3600, 36005, np.nan, np.nan, 7])
+    np.testing.assert_array_equal(corpus.numbers[:, 0], [3600, 36005, np.nan, np.nan, 7])
     assert corpus.span == ("1970-01-01T00:00:07+00:00", "1970-01-01T01:00:00+00:00")
     assert corpus.remarks == [
         "logons.csv: 1 row has more fields than the 3 declared columns; those were left out",
         "logons.csv: 1 row has fewer fields than the 3 declared columns; the missing ones were taken as empty",
     ]
     monkeypatch.setattr("training.logs.CHUNK", 7)
-    pieces = read_corpus([log], LOGONS, MASKS, None, None, True, True)
+    pieces = read_corpus([log], LOGONS, MASKS, None, None, read_time, True)
     assert pieces.texts == corpus.texts and pieces.remarks == corpus.remarks
     assert select(pieces, datetime(2026, 1, 1, tzinfo=UTC), None).ids.tolist() == [2, 1, 3]
 
@@ -281,8 +282,8 @@ def test_the_last_lines_validate(tmp_path):
 
 def test_every_column_follows_the_lines_that_are_taken(tmp_path):
     lines = [b"2026-03-01T00:00:%02dZ host app: step\n" % second for second in range(5)]
-    some = read(put(tmp_path / "log", lines), seconds=True, times=True).take(np.array([4, 1]))
-    assert some.seconds.tolist() == [4, 1] and (some.times - some.times[1]).tolist() == [3, 0]
+    some = read(put(tmp_path / "log", lines), read=read_time, times=True).take(np.array([4, 1]))
+    assert some.numbers.tolist() == [[4], [1]] and (some.times - some.times[1]).tolist() == [3, 0]
 
 
 @given(
@@ -294,10 +295,12 @@ def test_every_column_follows_the_lines_that_are_taken(tmp_path):
 )
 def test_windows_are_those_of_the_agent(lines, size, pad, end, random):
     ids, keys = (np.array(column, np.int32) for column in zip(*lines, strict=True))
-    clock = np.arange(len(ids), dtype=np.float32)
+    clock = np.arange(len(ids), dtype=np.float64)
     streams = Streams(size, 1)
     expected, places = [], []
-    for _, windowed in streams.push("", [b"%d" % key for key in keys.tolist()], ids, clock[:, None] + 1):
+    for _, windowed in streams.push(
+        "", [b"%d" % key for key in keys.tolist()], ids, clock[:, None].astype(np.float32) + 1
+    ):
         for row in range(len(ids)):
             if pad or windowed.counts[row] >= size:
                 expected.append((windowed.ids[row].tolist(), windowed.features[row, :, 0].tolist()))
@@ -307,14 +310,14 @@ def test_windows_are_those_of_the_agent(lines, size, pad, end, random):
         if pad or count >= size - 1:
             expected.append(([*tail.tolist(), 0], [*features[:, 0].tolist(), 0.0]))
             places.append((int(np.flatnonzero(keys == key)[-1]), True))
-    windows = Windows(Corpus([], ids, keys, ids * 0, clock, None, [], [], None), size, pad, end)
+    windows = Windows(Corpus([], ids, keys, ids * 0, clock[:, None], None, [], [], None), size, pad, end)
     assert list(zip(windows.lines.tolist(), windows.is_end.tolist(), strict=True)) == places
     rows = list(range(len(windows)))
     random.shuffle(rows)
     order = np.array(rows, np.int64)
     assert windows.ids(order).tolist() == [expected[row][0] for row in rows]
     # where there is no line the agent has zeros, the training NaN
-    assert np.nan_to_num(windows.seconds(order) + 1).tolist() == [expected[row][1] for row in rows]
+    assert np.nan_to_num(windows.numbers(order)[..., 0] + 1).tolist() == [expected[row][1] for row in rows]
 
 
 def test_the_end_of_a_stream_is_a_place_of_its_own():

@@ -90,7 +90,7 @@ def subject(**changes):
         "masks": [],
         "stream": None,
         "window": Window(2, pad=True, end=False),
-        "timed": False,
+        "features": None,
         "threshold": Threshold("fixed", value=0.25),
         "scale": FLAT,
         "tokenizer": WordTokenizer(["<pad>", "<unk>", "<s>", "</s>"], 64),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.errors import ConfigError
-from agent.headers import check_format, detect, parse_header, seconds_of_day, time_features
+from agent.headers import check_format, detect, parse_header, read_clocks
 from agent.lines import LineSplitter
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones():
         check_format("syslog")
 
 
-def test_seconds_of_day():
+def test_the_clock_and_the_day_of_the_month():
     lines = [
         RFC3164,
         ISO,
@@ -85,13 +85,26 @@ def test_seconds_of_day():
         "abc def 12:3x:00 x",
     ]
     expected = [86398, 22028, 22028, 74130, 1, np.nan, np.nan, np.nan, np.nan]
-    np.testing.assert_array_equal(seconds_of_day(block(*lines)), np.array(expected, np.float32))
+    days = [31, 1, 1, 9, 1, np.nan, np.nan, np.nan, np.nan]
+    np.testing.assert_array_equal(read_clocks(block(*lines)), np.array([expected, days], np.float32).T)
 
 
 def test_the_clock_is_read_within_the_line():
-    np.testing.assert_array_equal(seconds_of_day(block("Dec 31 23:", "59:58 web1 sshd: x")), [np.nan, np.nan])
+    clocks = read_clocks(block("Dec 31 23:", "59:58 web1 sshd: x"))
+    assert np.isnan(clocks).all()
 
 
-def test_time_features_are_cyclic():
-    features = time_features(np.array([0, 21600, 43200, np.nan], np.float32))
-    np.testing.assert_allclose(features, [[1, 0], [0, 1], [-1, 0], [0, 0]], atol=1e-6)
+@pytest.mark.parametrize(
+    ("line", "day"),
+    [
+        ("Mar  9 10:00:00 h p: x", 9),
+        ("Mar 09 10:00:00 h p: x", 9),
+        ("Mar 39 10:00:00 h p: x", np.nan),
+        ("Mar  0 10:00:00 h p: x", np.nan),
+        ("2026-02-28 10:00:00 h p: x", 28),
+        ("2026-02-x8 10:00:00 h p: x", np.nan),
+        ("<5>1 2026-01-17T00:00:01Z h a - - - x", 17),
+    ],
+)
+def test_a_day_that_no_month_has_is_none(line, day):
+    np.testing.assert_array_equal(read_clocks(block(line))[0, 1], np.float32(day))

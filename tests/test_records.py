@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.headers import check_format, detect, parse_header, seconds_of_day
+from agent.headers import check_format, detect, parse_header, read_clocks
 from agent.lines import Block, LineSplitter
 from agent.normalize import MASKS, MAX_TEXT, Normalizer
 from agent.records import RecordReader, Records, Split, split_row
@@ -197,7 +197,7 @@ def test_times(cell, time, clock):
     for lines in ([line], [line, b"x,ann"], [line, b"2.5,ann"]):
         seconds = np.nan if found is None else found.timestamp()
         assert reader.times(block(*lines))[0] == pytest.approx(seconds, nan_ok=True)
-        assert seconds_of_day(block(*lines), reader)[0] == pytest.approx(
+        assert read_clocks(block(*lines), reader)[0, 0] == pytest.approx(
             np.nan if clock is None else clock, nan_ok=True
         )
 
@@ -209,13 +209,13 @@ def test_a_zone_moves_the_time_not_the_clock(naive, minutes):
     sign, (hours, rest) = "+" if minutes >= 0 else "-", divmod(abs(minutes), 60)
     reader, row = RecordReader(LOGONS), block(f"{naive.isoformat()}{sign}{hours:02}:{rest:02},ann,h1,ok".encode())
     assert reader.times(row)[0] == zoned.timestamp()
-    assert reader.seconds_of_day(row)[0] == naive.hour * 3600 + naive.minute * 60 + naive.second
+    assert reader.clocks(row)[0].tolist() == [naive.hour * 3600 + naive.minute * 60 + naive.second, naive.day]
 
 
 def test_without_a_column_of_the_time_there_is_none():
     reader = RecordReader(Records(["user", "host"]))
     assert reader.time(b"1,2") is None
-    assert np.isnan(reader.times(block(b"1,2", b""))).all() and np.isnan(reader.seconds_of_day(block(b"1,2"))).all()
+    assert np.isnan(reader.times(block(b"1,2", b""))).all() and np.isnan(reader.clocks(block(b"1,2"))).all()
 
 
 def test_records_are_a_header_format():

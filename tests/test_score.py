@@ -14,7 +14,7 @@ import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent
 
 from agent.bundle import Bundle
-from agent.headers import seconds_of_day, time_features
+from agent.features import TimeOfDay, read_time
 from agent.lines import LineSplitter
 from agent.normalize import Normalizer
 from agent.scorers import SCORERS
@@ -132,7 +132,8 @@ def by_hand(folder: Path, data: bytes) -> list[tuple[str, list[float], float]]:
     normalizer = Normalizer(manifest.header, manifest.masks)
     scorer = SCORERS[manifest.scorer](opened, normalizer.texts.__getitem__, False)
     block = LineSplitter("").feed(data)
-    ids, features = normalizer.ids(block), time_features(seconds_of_day(block))
+    ids = normalizer.ids(block)
+    features = TimeOfDay().of(read_time(block, None), ids)
     streams: dict[str, list[int]] = {}
     for number, line in enumerate(data.splitlines()):
         found = [word for word in line.decode().replace(":", " ").split() if word.startswith("req-")]

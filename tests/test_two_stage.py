@@ -7,7 +7,7 @@ import pytest
 from conftest import made_up_lines
 
 from agent.bundle import TOLERANCE, Bundle
-from agent.headers import time_features
+from agent.features import time_of_day
 from agent.lines import LineSplitter
 from agent.pipeline import Pipeline
 from agent.scorers.vectors import DISTANCES
@@ -238,11 +238,11 @@ def test_the_loss_of_the_codebook_by_hand():
     torch.testing.assert_close(loss, -(chances[0, 2] + chances[1, 0] + chances[2, 3]))
 
 
-def corpus(ids, seconds=None):
+def corpus(ids):
     """One stream of these texts."""
     ids = np.array(ids, np.int32)
     marks = np.zeros(len(ids), np.int8)
-    return Corpus(["", *"abcdef"], ids, ids * 0, marks, seconds, None, [b""], [], None)
+    return Corpus(["", *"abcdef"], ids, ids * 0, marks, None, None, [b""], [], None)
 
 
 TOKENS = np.array([[0, 0], [4, 5], [6, 0], [4, 5], [7, 8], [9, 0], [9, 9]], np.int32)
@@ -272,14 +272,14 @@ def test_equal_texts_of_a_batch_are_one_with_their_weights():
 
 def test_windows_carry_the_time_of_day_where_it_is_asked_for():
     vectors = np.eye(7, 6, -1, dtype=np.float32)  # of no line: zeros
-    seconds = np.array([0, 21600, np.nan, 43200], np.float32)
+    seconds = np.array([0, 21600, np.nan, 43200])
     lines, rows = corpus([1, 2, 3, 4]), np.arange(4)
     (plain,) = WindowExamples(Windows(lines, 3, True, False), vectors).batch(rows)
-    timed_lines = dataclasses.replace(lines, seconds=seconds)
+    timed_lines = dataclasses.replace(lines, numbers=seconds[:, None])
     (timed,) = WindowExamples(Windows(timed_lines, 3, True, True), vectors).batch(np.arange(5))
     assert plain.shape == (4, 3, 6) and timed.shape == (5, 3, 8) and timed.dtype == torch.float32
     assert torch.equal(timed[:4, :, :6], plain)
-    expected = time_features(seconds)
+    expected = time_of_day(seconds)
     assert timed[3, :, 6:].tolist() == expected[1:].tolist()
     assert timed[1, :, 6:].tolist() == [[0, 0], *expected[:2].tolist()]  # no line, no time
     assert not timed[4, 2].any()  # the end
@@ -349,8 +349,7 @@ def test_the_bundle_replays_what_was_recorded(exported):
 def torch_scores(run, path):
     """The score of each place of a log, by torch and the training's own windows."""
     config, model = run.config, run.model
-    timed = config.time_of_day
-    lines = read_corpus([path], config.header, config.masks, config.stream, seconds=timed)
+    lines = read_corpus([path], config.header, config.masks, config.stream, read=config.reads())
     rows = [run.tokenizer.encode(text) for text in lines.texts[1:]]
     vectors = np.zeros((len(rows) + 1, config.encoder.vector), np.float32)
     for number, row in enumerate(rows, 1):

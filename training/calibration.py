@@ -18,9 +18,9 @@ QUANTILES = (
 
 def held_out(run: Run) -> Corpus:
     """The validation lines that a run kept."""
-    ids, streams, seconds = (run.heldout[name] for name in ("ids", "streams", "seconds"))
+    ids, streams, numbers = (run.heldout[name] for name in ("ids", "streams", "numbers"))
     marks = np.zeros(len(ids), np.int8)
-    return Corpus(run.texts, ids, streams, marks, seconds if len(seconds) else None, None, [], [], None)
+    return Corpus(run.texts, ids, streams, marks, numbers if len(numbers) else None, None, [], [], None)
 
 
 def scale_of(scores: NDArray[np.float32]) -> Scale:

@@ -11,6 +11,7 @@ from msgspec import Meta
 from agent.bundle import Threshold, Window
 from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
+from agent.features import Read
 from agent.headers import Format, check_format
 from agent.normalize import MASKS, select_masks
 from agent.records import Records
@@ -141,6 +142,15 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
     def lines(self) -> Window:
         """How many lines a score looks at: one, unless the family says otherwise."""
         return Window(1)
+
+    def reads(self) -> Read | None:
+        """What the model needs of the raw lines, besides their texts."""
+        return None
+
+    @property
+    def looks_at_events(self) -> bool:
+        """Whether the model sees which event a line is."""
+        return False
 
     def held_out(self) -> HeldOut:
         """What validation holds out: the last of the lines, or of each file's where every file is a stream."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agent import bundle
+from agent.events import Events
 from training.config import StageConfig
 from training.corpus import Corpus
 
@@ -68,9 +69,11 @@ class Data:
 
     tokens   int32 [texts, max_tokens], padded with 0
     lengths  int64 [texts]
+    events   those of the training lines, for a model that looks at them
     """
 
     train: Corpus
     validation: Corpus
     tokens: NDArray[np.int32]
     lengths: NDArray[np.int64]
+    events: Events | None = None

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from agent.errors import ConfigError, SourceError
-from agent.headers import Format, check_format, parse_header, seconds_of_day
+from agent.features import Read
+from agent.headers import Format, check_format, parse_header
 from agent.lines import Block, LineSplitter
 from agent.normalize import Normalizer
 from agent.streams import StreamKey
@@ -39,7 +40,7 @@ class Corpus:
     ids      int32 [lines], into `texts`, whose first is no line's
     streams  int32 [lines], into `keys`: the streams in the order of their first lines
     labels   int8 [lines]: 0 normal, 1 anomalous, -1 leave out
-    seconds  float32 [lines]: the second of the day, NaN where a line shows none
+    numbers  float64 [lines, columns]: what was read of the raw lines (agent.features), NaN for none; None if not asked
     times    float64 [lines]: seconds since 1970, for a line without a time that of the line before; None if not asked
     span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
     remarks  what there is to say of the rows of each file, where they are records of a wrong width, and of texts
@@ -50,7 +51,7 @@ class Corpus:
     ids: NDArray[np.int32]
     streams: NDArray[np.int32]
     labels: NDArray[np.int8]
-    seconds: NDArray[np.float32] | None
+    numbers: NDArray[np.float64] | None
     times: NDArray[np.float64] | None
     keys: list[bytes]
     sources: list[Source]
@@ -62,9 +63,9 @@ class Corpus:
 
     def take(self, rows: NDArray) -> "Corpus":
         """The corpus of some of the lines (a mask or indices); texts and keys stay."""
-        seconds, times = (None if column is None else column[rows] for column in (self.seconds, self.times))
+        numbers, times = (None if column is None else column[rows] for column in (self.numbers, self.times))
         ids, streams, labels = self.ids[rows], self.streams[rows], self.labels[rows]
-        return replace(self, ids=ids, streams=streams, labels=labels, seconds=seconds, times=times)
+        return replace(self, ids=ids, streams=streams, labels=labels, numbers=numbers, times=times)
 
     def stream_order(self) -> NDArray[np.int32]:
         """int32 [streams]: the streams that have lines, in the order of their first lines."""
@@ -75,20 +76,22 @@ class Corpus:
 class _Reader:
     """Gathers the arrays of a corpus block by block."""
 
-    def __init__(self, normalizer: Normalizer, header: Format, stream: str | None, seconds: bool, times: bool) -> None:
+    def __init__(
+        self, normalizer: Normalizer, header: Format, stream: str | None, read: Read | None, times: bool
+    ) -> None:
         self.normalizer, self.header, self.pattern = normalizer, header, stream
         self.key = StreamKey(stream, normalizer.records)
-        self.with_seconds, self.with_times = seconds, times
+        self.read, self.with_times = read, times
         self.streams: dict[bytes, int] = {}
-        self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "seconds": [], "times": []}
+        self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "numbers": [], "times": []}
         self.edges: list[datetime] = []
         self.remarks: list[str] = []
 
     def add(self, block: Block, file: int, reference: datetime) -> None:
         self.columns["ids"].append(self.normalizer.ids(block))
         self.columns["streams"].append(self._streams(block, file))
-        if self.with_seconds:
-            self.columns["seconds"].append(seconds_of_day(block, self.normalizer.records))
+        if self.read is not None:
+            self.columns["numbers"].append(self.read(block, self.normalizer.records))
         if self.with_times:
             self.columns["times"].append(self._times(block, reference))
         edges = (parse_header(block.line(index), self.header, reference).time for index in (0, -1))
@@ -122,19 +125,19 @@ def read_corpus(
     masks: Iterable[str],
     stream: str | None,
     labels: Path | None = None,
-    seconds: bool = False,
+    read: Read | None = None,
     times: bool = False,
     normalizer: Normalizer | None = None,
 ) -> Corpus:
     """Reads logs with the agent's own headers, masks and stream keys.
 
     Without a stream pattern each file is a stream; with one, the same key in several files is the same stream.
-    `seconds` and `times` ask for these columns. A SourceError names a log that cannot be read, a ConfigError labels
-    that do not fit.
+    `read` gives the column of the numbers, `times` asks for that of the times. A SourceError names a log that cannot be
+    read, a ConfigError labels that do not fit.
     """
     check_format(header)
     files = find(paths)
-    reader = _Reader(normalizer or Normalizer(header, masks), header, stream, seconds, times)
+    reader = _Reader(normalizer or Normalizer(header, masks), header, stream, read, times)
     with reading(files) as progress:
         sources = [_read_file(reader, index, file, progress.tasks[0].id, progress) for index, file in enumerate(files)]
     ids, streams = reader.column("ids"), reader.column("streams")
@@ -146,8 +149,8 @@ def read_corpus(
     marks = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
     span = (reader.edges[0].isoformat(), reader.edges[-1].isoformat()) if reader.edges else None
     filled = _fill_times(reader.column("times"), sources)
-    seconds_of_lines, texts = reader.column("seconds"), reader.normalizer.texts
-    return Corpus(texts, ids, streams, marks, seconds_of_lines, filled, keys, sources, span, reader.remarks)
+    numbers, texts = reader.column("numbers"), reader.normalizer.texts
+    return Corpus(texts, ids, streams, marks, numbers, filled, keys, sources, span, reader.remarks)
 
 
 def _read_file(reader: _Reader, index: int, path: Path, task: TaskID, progress: Progress) -> Source:
@@ -290,10 +293,10 @@ class Windows:
             rank = np.append(rank, counts)
         self._ids = np.zeros(len(order) + len(first) * (tail + end), np.int32)
         self._ids[at] = corpus.ids
-        self._seconds = None
-        if corpus.seconds is not None:
-            self._seconds = np.full(len(self._ids), np.nan, np.float32)
-            self._seconds[at] = corpus.seconds
+        self._numbers = None
+        if corpus.numbers is not None:
+            self._numbers = np.full((len(self._ids), corpus.numbers.shape[1]), np.nan)
+            self._numbers[at] = corpus.numbers
         if not pad:
             full = rank >= tail
             self.lines, self._at, self.is_end = self.lines[full], self._at[full], self.is_end[full]
@@ -308,6 +311,8 @@ class Windows:
         """int32 [rows, size]: text ids, the place's own last; 0 where there is no line."""
         return self._ids[self._index(rows)]
 
-    def seconds(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """float32 [rows, size]: seconds of the day, NaN where there is none; None where the corpus has none."""
-        return None if self._seconds is None else self._seconds[self._index(rows)]
+    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """float64 [rows, size, columns]: the lines' numbers, NaN where there is no line; None where the corpus has
+        none.
+        """
+        return None if self._numbers is None else self._numbers[self._index(rows)]

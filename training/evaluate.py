@@ -74,8 +74,9 @@ def evaluate(request: Request) -> dict[str, Any]:
     stream = request.stream or subject.stream
     if request.scope == "session" and stream is None:
         raise ConfigError(f"--scope session: {request.subject} has no stream pattern; give --stream REGEX")
+    read = subject.features.read if subject.features else None
     corpus = read_corpus(
-        request.logs, subject.header, subject.masks, stream, request.labels, subject.timed, True, subject.normalizer
+        request.logs, subject.header, subject.masks, stream, request.labels, read, True, subject.normalizer
     )
     chosen = choose(corpus, request.scope, start, until)
     train = _training_part(corpus, start, request) if request.baselines else None
@@ -134,10 +135,10 @@ def judge_model(subject: Subject, chosen: Selection) -> Metrics:
     places = np.flatnonzero(owners[windows.lines] >= 0)
     with _progress("scoring") as progress:
         if subject.in_order is None:
-            found = place_scores(subject.score, windows, places, progress)
+            found = place_scores(subject, windows, places, progress)
         else:
             lines = subject.in_order(len(corpus.keys))
-            found = score_in_order(lines, corpus, progress)[windows.lines[places]]
+            found = score_in_order(lines, corpus, subject.features, progress)[windows.lines[places]]
     limits = Limits(subject.threshold, subject.scale)
     above = found > _limits(limits, corpus, windows.lines[places], windows.is_end[places], found)
     items = owners[windows.lines[places]]

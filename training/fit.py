@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from training import run as folder
 from training.config import RunConfig, StageConfig
 from training.contracts import Data, Stage
 from training.corpus import Corpus, Windows
+from training.events import learn_events
 from training.families import FAMILIES
 from training.loop import Groups, copy_state, first_progress, make_fabric, seed_of, train_stage
 from training.tokens import train_tokenizer
@@ -36,7 +38,10 @@ def fit(
     check_size(config, train, validation)
     fabric = make_fabric(device, devices)
     tokenizer = learn_tokenizer(config, train)
-    data = tokenize(tokenizer, train, validation)
+    events = learn_events(train) if config.looks_at_events else None
+    data = replace(tokenize(tokenizer, train, validation), events=events)
+    if events is not None:
+        folder.write(run / folder.EVENTS, msgspec.json.encode(events.to_json()))
     folder.write(run / folder.TOKENIZER, msgspec.json.encode(tokenizer.to_json()))
     epochs = fabric.launch(partial(_work, config=config, data=data, vocabulary=len(tokenizer), run=run))
     if isinstance(epochs, OddlineError):
@@ -146,8 +151,8 @@ def finish(run: Path, texts: list[str], counts: list[int], held_out: Corpus, met
     texts, and the metrics last, which mark the run as finished.
     """
     folder.write(run / folder.TEXTS, msgspec.json.encode({"texts": texts, "counts": counts}))
-    seconds = np.zeros(0, np.float32) if held_out.seconds is None else held_out.seconds
-    folder.write(run / folder.HELDOUT, folder.npz(ids=held_out.ids, streams=held_out.streams, seconds=seconds))
+    numbers = np.zeros(0) if held_out.numbers is None else held_out.numbers
+    folder.write(run / folder.HELDOUT, folder.npz(ids=held_out.ids, streams=held_out.streams, numbers=numbers))
     folder.write(run / folder.METRICS, msgspec.json.format(msgspec.json.encode(metrics)))
     for name in (folder.CHECKPOINT, folder.PROGRESS):
         (run / name).unlink(missing_ok=True)

@@ -54,8 +54,7 @@ def _gather(job: Job, config: RunConfig) -> tuple[Corpus, dict[str, Any]]:
     """The normal lines that are trained on, and where they come from."""
     start, until = parse_bound(job.start, "--from"), parse_bound(job.until, "--until")
     with_times = any(bound is not None and not isinstance(bound, float) for bound in (start, until))
-    seconds = bool(getattr(config, "time_of_day", False))
-    corpus = read_corpus(job.logs, config.header, config.masks, config.stream, job.labels, seconds, with_times)
+    corpus = read_corpus(job.logs, config.header, config.masks, config.stream, job.labels, config.reads(), with_times)
     chosen = select(corpus, start, until)
     normal, left_out = drop_labelled(chosen)
     if not len(normal):

@@ -4,6 +4,7 @@ config.yaml, tokenizer.json         written first
 progress.json, checkpoint.safetensors   while the training goes on
 weights.safetensors                 the model
 texts.json                          the canonical texts of the training lines, and how often each occurs
+events.json                         of a model that looks at events: their templates and ids
 heldout.npz                         the validation lines, for the calibration
 scores.csv.gz                       of a walk: the scores of its windows
 metrics.json                        written last: a run that has it is finished
@@ -27,6 +28,8 @@ from torch import Tensor, nn
 
 from agent.config import convert
 from agent.errors import BundleError, ConfigError
+from agent.events import FILE as EVENTS
+from agent.events import Events
 from agent.tokenizers import Tokenizer, load_tokenizer
 from training.config import RunConfig
 from training.families import CONFIGS, FAMILIES
@@ -34,7 +37,18 @@ from training.families import CONFIGS, FAMILIES
 CONFIG, TOKENIZER, PROGRESS, CHECKPOINT = "config.yaml", "tokenizer.json", "progress.json", "checkpoint.safetensors"
 WEIGHTS, TEXTS, HELDOUT, METRICS = "weights.safetensors", "texts.json", "heldout.npz", "metrics.json"
 SCORES = "scores.csv.gz"
-_FILES = (METRICS, CHECKPOINT, PROGRESS, SCORES, WEIGHTS, TEXTS, HELDOUT, TOKENIZER, CONFIG)  # in the order of removal
+_FILES = (
+    METRICS,
+    CHECKPOINT,
+    PROGRESS,
+    SCORES,
+    WEIGHTS,
+    TEXTS,
+    HELDOUT,
+    EVENTS,
+    TOKENIZER,
+    CONFIG,
+)  # in the order of removal
 
 _DAMAGE = (
     OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError,
@@ -149,7 +163,8 @@ class Run:
 
     texts    the canonical texts; the first is no line's
     counts   int64 [texts]: how often each occurs in the training and validation lines
-    heldout  ids int32 [lines], into texts; streams int32 [lines]; seconds float32 [lines], or none (length 0)
+    heldout  ids int32 [lines], into texts; streams int32 [lines]; numbers float64 [lines, columns], or none (length 0)
+    events   what a model that looks at events knows of them, else None
     """
 
     path: Path
@@ -160,6 +175,7 @@ class Run:
     counts: NDArray[np.int64]
     heldout: dict[str, NDArray]
     metrics: dict[str, Any]
+    events: Events | None = None
 
 
 def load_run(path: Path) -> Run:
@@ -185,10 +201,11 @@ def _load(path: Path) -> Run:
     model.load_state_dict(safetensors.torch.load((path / WEIGHTS).read_bytes()))
     texts = msgspec.json.decode((path / TEXTS).read_bytes())
     with np.load(io.BytesIO((path / HELDOUT).read_bytes()), allow_pickle=False) as file:
-        heldout = {name: file[name] for name in ("ids", "streams", "seconds")}
+        heldout = {name: file[name] for name in ("ids", "streams", "numbers")}
     ids, counts = heldout["ids"], np.array(texts["counts"], np.int64)
     known = len(ids) == 0 or (ids.min() > 0 and ids.max() < len(counts))
     if not known or len(counts) != len(texts["texts"]) or len(heldout["streams"]) != len(ids):
         raise ValueError(f"{TEXTS} and {HELDOUT} do not fit together")
     metrics = msgspec.json.decode((path / METRICS).read_bytes(), type=dict[str, Any])
-    return Run(path, config, model.eval(), tokenizer, texts["texts"], counts, heldout, metrics)
+    events = Events.from_json(msgspec.json.decode((path / EVENTS).read_bytes())) if config.looks_at_events else None
+    return Run(path, config, model.eval(), tokenizer, texts["texts"], counts, heldout, metrics, events)

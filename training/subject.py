@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from agent.bundle import MANIFEST, Scale, Threshold, Window
 from agent.errors import ConfigError
-from agent.headers import Format, time_features
+from agent.events import Events
+from agent.features import Features, features_of
+from agent.headers import Format
 from agent.normalize import Normalizer
 from agent.relative import Relative, prior
 from agent.scorers import SCORERS
@@ -20,7 +22,7 @@ from agent.tokenizers import Tokenizer
 from training.corpus import Corpus, Windows
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
-"""Windows int32 [lines, size] of text ids, features float32 [lines, size, 2] or None -> scores float32 [lines]."""
+"""Windows int32 [lines, size] of text ids, features float32 [lines, size, width] or None -> scores float32 [lines]."""
 Progress = Callable[[int, int], None]
 """Takes how many of how many steps are done."""
 
@@ -41,7 +43,7 @@ class Subject:
     masks: list[str]
     stream: str | None
     window: Window
-    timed: bool
+    features: Features | None
     threshold: Threshold
     scale: Scale
     tokenizer: Tokenizer
@@ -76,7 +78,7 @@ def _open_run(path: Path) -> Subject:
 
     run = load_run(path)
     config = run.config
-    graphs = torch_bundle(config, run.model, run.tokenizer)
+    graphs = torch_bundle(config, run.model, run.tokenizer, run.events)
     normalizer = Normalizer(config.header, config.masks)
     for text in run.texts[1:]:
         normalizer.intern(text)
@@ -90,11 +92,12 @@ def _scale(graphs: Any, normalizer: Normalizer, run: Any) -> tuple[Relative | No
     from training.calibration import held_out, scale_of
 
     corpus, kind = held_out(run), run.config.relative
+    features = features_of(graphs, lambda text_id: normalizer.texts[text_id])
 
     def scores(relative: Relative | None) -> NDArray[np.float32]:
         graphs.manifest.relative = relative
         lines = _stream_scorer(graphs, normalizer)(int(corpus.streams.max(initial=0)) + 1)
-        found = score_in_order(lines, corpus)
+        found = score_in_order(lines, corpus, features)
         return found[~np.isnan(found)]
 
     relative = prior(kind, scores(None)) if kind != "none" and len(corpus) else None
@@ -113,7 +116,7 @@ def _subject(
         manifest.masks,
         stream,
         manifest.window,
-        bool(manifest.settings.get("time_of_day", False)),
+        features_of(bundle, lambda text_id: normalizer.texts[text_id]),
         threshold,
         scale,
         bundle.tokenizer,
@@ -126,7 +129,8 @@ def _subject(
 
 def _stream_scorer(bundle: Any, normalizer: Normalizer) -> Callable[[int], StreamScorer]:
     manifest = bundle.manifest
-    width = 2 if manifest.settings.get("time_of_day", False) else 0
+    features = features_of(bundle, lambda text_id: normalizer.texts[text_id])
+    width = features.width if features else 0
 
     def make(streams: int) -> StreamScorer:
         scorer = SCORERS[manifest.scorer](bundle, lambda text_id: normalizer.texts[text_id], True)
@@ -135,7 +139,7 @@ def _stream_scorer(bundle: Any, normalizer: Normalizer) -> Callable[[int], Strea
     return make
 
 
-def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer) -> Any:
+def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer, events: Events | None = None) -> Any:
     """What a scorer takes of a Bundle, over the modules of a family's model themselves."""
     import torch
 
@@ -163,36 +167,48 @@ def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer) -> Any:
         relative=None,
         graphs=specs,
     )
-    return SimpleNamespace(run=run, tokenizer=tokenizer, manifest=manifest)
+    return SimpleNamespace(run=run, tokenizer=tokenizer, manifest=manifest, events=events)
 
 
 def score_in_order(
-    lines: StreamScorer, corpus: Corpus, progress: Progress = lambda done, total: None
+    lines: StreamScorer,
+    corpus: Corpus,
+    features: Features | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> NDArray[np.float32]:
     """float32 [lines]: the scores of a corpus's lines, streams by their numbers; NaN while a window warms up."""
     keys = [b"%d" % stream for stream in range(int(corpus.streams.max(initial=0)) + 1)]
     scores = np.empty(len(corpus), np.float32)
     for start in range(0, len(corpus), _LINES_AT_ONCE):
         part = slice(start, start + _LINES_AT_ONCE)
-        features = None if corpus.seconds is None else time_features(corpus.seconds[part])
+        found = of_lines(features, corpus.numbers, corpus.ids, part)
         names = [keys[stream] for stream in corpus.streams[part].tolist()]
-        for piece in lines.push("", names, corpus.ids[part], features):
+        for piece in lines.push("", names, corpus.ids[part], found):
             scores[start + piece.rows.start : start + piece.rows.stop] = piece.scores
         progress(min(start + _LINES_AT_ONCE, len(corpus)), len(corpus))
     return scores
 
 
 def place_scores(
-    score: Score, windows: Windows, places: NDArray[np.int64], progress: Progress = lambda done, total: None
+    subject: Subject, windows: Windows, places: NDArray[np.int64], progress: Progress = lambda done, total: None
 ) -> NDArray[np.float32]:
     """float32 [places]: the scores of these places of the windows."""
     scores = np.empty(len(places), np.float32)
     for start in range(0, len(places), _LINES_AT_ONCE):
         part = places[start : start + _LINES_AT_ONCE]
-        scores[start : start + len(part)] = score(windows.ids(part), _features(windows.seconds(part)))
+        scores[start : start + len(part)] = subject.score(windows.ids(part), of_windows(subject, windows, part))
         progress(start + len(part), len(places))
     return scores
 
 
-def _features(seconds: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    return None if seconds is None else time_features(seconds.ravel()).reshape(*seconds.shape, 2)
+def of_lines(
+    features: Features | None, numbers: NDArray[np.float64] | None, ids: NDArray[np.int32], part: slice
+) -> NDArray[np.float32] | None:
+    """float32 [lines, width]: the features of some of the lines with these numbers and text ids; None without any."""
+    return None if features is None or numbers is None else features.of(numbers[part], ids[part])
+
+
+def of_windows(subject: Subject, windows: Windows, places: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """float32 [places, size, width]: the features of the lines of these windows, or None."""
+    numbers = windows.numbers(places)
+    return None if numbers is None or subject.features is None else subject.features.of(numbers, windows.ids(places))

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from agent.bundle import Bundle
 from agent.scorers.explain import Explainer
+from agent.scorers.explain_reconstruction import ReconstructionExplainer
 from agent.scorers.explain_surprise import SurpriseExplainer
+from agent.scorers.reconstruction import ReconstructionScorer
 from agent.scorers.surprise import SurpriseScorer
 from agent.scorers.vectors import Judge, VectorScorer, by_distance
 
@@ -67,6 +69,12 @@ SCORERS: dict[str, Callable[[Bundle, Callable[[int], str], bool], Scorer]] = {
     "vectors": _vectors,
     "codebook": _codebook,
     "surprise": SurpriseScorer,
+    "reconstruction": ReconstructionScorer,
 }
 # What explains their scores: of the scorer, the tokenizer and the known texts.
-EXPLAINERS: dict[str, Any] = {"vectors": Explainer, "codebook": Explainer, "surprise": SurpriseExplainer}
+EXPLAINERS: dict[str, Any] = {
+    "vectors": Explainer,
+    "codebook": Explainer,
+    "surprise": SurpriseExplainer,
+    "reconstruction": ReconstructionExplainer,
+}

@@ -9,6 +9,7 @@ MAX_TEXT = 1000
 _MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 300, 100, 28, 120
 _MAX_WORDS = 4
 _MAX_SURPRISING, _MAX_EXPECTED, _MAX_FIELD, _MAX_SURPRISE = 3, 2, 20, 330  # words, words, bytes, bytes
+_MOSTLY = 0.5  # share of an error
 _LEAST_EXPECTED = 0.02  # what is less probable is not told as expected
 
 
@@ -29,13 +30,22 @@ def why(alert: Alert) -> str:
     reason = alert.reason
     if reason.get("kind") == "surprise":
         return "; ".join([_novelty(reason), *_surprising(reason)])
-    parts = ["never seen" if reason.get("new_text") else "a known line, but not in this place"]
+    parts = [_misplaced(reason)]
     words = reason.get("unknown_words") or []
     if words:
         shown = ", ".join(f'"{escape(word, _MAX_WORD)}"' for word in words[:_MAX_WORDS])
         more = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
         parts.append(f"unknown words: {shown}{more}")
     return "; ".join(parts)
+
+
+def _misplaced(reason: dict[str, Any]) -> str:
+    """What is odd where order and time count."""
+    if (reason.get("event") or {}).get("unseen"):
+        return "an event never seen"
+    if reason.get("time", 0) > _MOSTLY:
+        return "a known event, but not at this time"
+    return "never seen" if reason.get("new_text") else "a known line, but not in this place"
 
 
 def _novelty(reason: dict[str, Any]) -> str:

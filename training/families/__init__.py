@@ -11,7 +11,11 @@ state(config)                          the tensors that each stream carries from
 
 from types import ModuleType
 
-from training.families import language_model, two_stage
+from training.families import language_model, sequence_autoencoder, two_stage
 
-FAMILIES: dict[str, ModuleType] = {"two-stage": two_stage, "language-model": language_model}
+FAMILIES: dict[str, ModuleType] = {
+    "two-stage": two_stage,
+    "language-model": language_model,
+    "sequence-autoencoder": sequence_autoencoder,
+}
 CONFIGS = {name: family.Config for name, family in FAMILIES.items()}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from agent import bundle
-from agent.headers import time_features
+from agent.features import Read, TimeOfDay, read_time
 from agent.tokenizers import BEGIN, PAD
 from training.config import HeldOut, Positive, Rate, RunConfig, StageConfig, WindowConfig
 from training.contracts import Data, GraphSpec, Stage
@@ -81,6 +81,10 @@ class Config(RunConfig, forbid_unknown_fields=True):
         of_streams = self.stream is not None
         pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
         return bundle.Window(self.window.size, pad, end)
+
+    def reads(self) -> Read | None:
+        """The second of the day, where the detector sees it."""
+        return read_time if self.time_of_day else None
 
     def held_out(self) -> HeldOut:
         """The last streams whole, or the last lines of each file."""
@@ -260,11 +264,10 @@ class WindowExamples:
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Windows float32 [B, W, Z]; zeros where there is no line."""
-        vectors = self._vectors[self._windows.ids(rows)]
-        seconds = self._windows.seconds(rows)
-        if seconds is not None:
-            features = time_features(seconds.ravel()).reshape(*seconds.shape, 2)
-            vectors = np.concatenate([vectors, features], axis=2)
+        ids, numbers = self._windows.ids(rows), self._windows.numbers(rows)
+        vectors = self._vectors[ids]
+        if numbers is not None:
+            vectors = np.concatenate([vectors, TimeOfDay().of(numbers, ids)], axis=2)
         return (torch.from_numpy(vectors),)
 
 

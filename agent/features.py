@@ -1,0 +1,112 @@
+"""What a model sees of a line beside its text: cyclic times and the event, from numbers that are read of the raw line.
+
+The numbers depend on the line alone, so a training set keeps them; the features also depend on what was learnt.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.events import NOTHING, Events, EventsOfTexts, read_numbers
+from agent.headers import read_clocks
+from agent.lines import Block
+from agent.normalize import PADDING
+from agent.records import RecordReader
+
+Read = Callable[[Block, RecordReader | None], NDArray[np.float64]]
+"""A block, and what reads its lines where they are records -> numbers float64 [lines, columns], NaN for none."""
+
+CYCLIC = 8  # sine and cosine of hour, minute, second and day
+_PERIODS = (24, 60, 60, 31)
+
+
+class Features(Protocol):
+    """The features of lines, float32 [..., width]. fitted: whether those of one bundle mean nothing to another one."""
+
+    width: int
+    fitted: bool
+
+    def read(self, block: Block, records: RecordReader | None) -> NDArray[np.float64]:
+        """float64 [lines, columns]: what is read of the raw lines."""
+        ...
+
+    def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [..., width] of numbers [..., columns] and text ids [...]; zeros where the id is PADDING."""
+        ...
+
+    def renumber(self) -> None:
+        """Follows `Normalizer.compact`."""
+        ...
+
+
+def read_time(block: Block, records: RecordReader | None) -> NDArray[np.float64]:
+    """float64 [lines, 1]: the second of the day."""
+    return read_clocks(block, records)[:, :1].astype(np.float64)
+
+
+def read_events(block: Block, records: RecordReader | None) -> NDArray[np.float64]:
+    """float64 [lines, 3]: the second of the day, the day of the month, and the number that the line carries (E17)."""
+    return np.column_stack([read_clocks(block, records), read_numbers(block)])
+
+
+def time_of_day(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """float32 [..., 2]: cosine and sine of the second of the day; zeros where it is NaN."""
+    angle = seconds * (2 * np.pi / 86400)
+    return np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=-1)).astype(np.float32)
+
+
+def cyclic_time(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float32]:
+    """float32 [..., 8]: sine and cosine of hour, minute, second and day of the month as shares of a turn; zeros where
+    they are NaN. The first moment of a turn is beside the last one, and no feature knows of the year.
+    """
+    parts = np.stack([seconds // 3600, seconds // 60 % 60, seconds % 60, days], axis=-1)
+    angle = parts * (2 * np.pi / np.array(_PERIODS))
+    features = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(*angle.shape[:-1], CYCLIC)
+    return np.nan_to_num(features).astype(np.float32)
+
+
+class TimeOfDay:
+    """Cosine and sine of the second of the day."""
+
+    width, fitted = 2, False
+    read = staticmethod(read_time)
+
+    def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [..., 2] of numbers [..., 1]."""
+        return np.where((ids == PADDING)[..., None], np.float32(0), time_of_day(numbers[..., 0]))
+
+    def renumber(self) -> None:
+        """Nothing here depends on text ids."""
+
+
+class TimeAndEvent:
+    """Cyclic times and the event: its id scaled, or, with `places`, its place among those that training saw."""
+
+    width, fitted = CYCLIC + 1, True
+    read = staticmethod(read_events)
+
+    def __init__(self, events: Events, places: bool, texts: Callable[[int], str]) -> None:
+        self._events, self._places = events, places
+        self._of_texts = EventsOfTexts(events, texts)
+
+    def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [..., 9] of numbers [..., 3]."""
+        events = self._events.ids(numbers[..., 2], self._of_texts(ids))
+        last = self._events.places(events) if self._places else self._events.scaled(events)
+        times = cyclic_time(numbers[..., 0], numbers[..., 1])
+        features = np.concatenate([times, last[..., None]], axis=-1, dtype=np.float32)
+        return np.where((ids == PADDING)[..., None], np.float32(NOTHING), features)
+
+    def renumber(self) -> None:
+        """Texts have other ids from now on."""
+        self._of_texts.renumber()
+
+
+def features_of(bundle: Any, texts: Callable[[int], str]) -> Features | None:
+    """What the model of a bundle sees beside the texts, or None. `texts` is the table that text ids point into."""
+    settings = bundle.manifest.settings
+    if bundle.manifest.scorer == "reconstruction":
+        return TimeAndEvent(bundle.events, settings["event"] == "embedding", texts)
+    return TimeOfDay() if settings.get("time_of_day", False) else None

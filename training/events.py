@@ -1,0 +1,33 @@
+"""Which events the lines of a training set are, and which ids are known from then on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.events import Events
+from training.corpus import Corpus
+from training.templates import learn_templates
+
+_NUMBER = 2  # the column of agent.features.read_events
+
+
+def learn_events(corpus: Corpus) -> Events:
+    """The events of normal lines, whose ids span the range from 0 to 1: those of other lines are held against it.
+
+    Where most lines carry a number (E17), that is their id, and the templates are those of the others.
+    """
+    assert corpus.numbers is not None
+    numbers = corpus.numbers[:, _NUMBER]
+    carried = ~np.isnan(numbers)
+    numbered = bool(2 * carried.sum() >= len(numbers))
+    first = int(numbers[carried].max()) if numbered else 0
+    plain = corpus.ids[~carried] if numbered else corpus.ids
+    templates = learn_templates(_count(corpus.texts, plain))
+    of_templates = first + np.arange(1.0, len(templates) + 1)
+    known = np.unique(np.append(numbers[carried], of_templates)) if numbered else of_templates
+    return Events(templates, numbered, first, known)
+
+
+def _count(texts: list[str], ids: NDArray[np.int32]) -> dict[str, int]:
+    """How often each text occurs among the lines of these ids."""
+    counts = np.bincount(ids, minlength=len(texts))
+    return {texts[text_id]: int(counts[text_id]) for text_id in np.flatnonzero(counts).tolist()}
