@@ -35,6 +35,11 @@ FORMATS: dict[str, re.Pattern[str]] = {
     # Hadoop: yymmdd HHMMSS thread LEVEL class: message
     "hdfs": re.compile(r"(?P<time>\d+ \d+) \d+ (?P<level>[A-Z]+) (?P<program>[^\s:]+): (?P<message>.*)", re.S),
 }
+# what has to match, as what follows always does
+_HEADS = {
+    name: re.compile(pattern.pattern.removesuffix("(?P<message>.*)").removesuffix(_TAG), re.S)
+    for name, pattern in FORMATS.items()
+}
 CHOICES = ("auto", *FORMATS, "none")
 Format = str | Records
 """How lines begin: one of CHOICES, or what is declared of delimited records."""
@@ -112,33 +117,33 @@ def line_times(block: Block, header: Format, reference: datetime) -> list[str | 
 
     Each stamp is parsed once.
     """
-    known: dict[tuple[str, str] | bytes, str | None] = {}
     if not isinstance(header, Records):
-        patterns = _patterns(header)
-        return [_stamp(line, patterns, reference, known) for line in block.lines()]
+        return _stamps(block, header, reference)
     if header.time is None:
         return [None] * len(block)
     reader = RecordReader(header)
     cells = reader.column(block, header.time)
-    for cell, line in dict(zip(cells, block.lines(), strict=True)).items():
-        known[cell] = _iso(reader.time(line))
+    known = {cell: _iso(reader.time(line)) for cell, line in dict(zip(cells, block.lines(), strict=True)).items()}
     return [known[cell] for cell in cells]
 
 
-def _stamp(
-    line: bytes,
-    patterns: list[tuple[str, re.Pattern[str]]],
-    reference: datetime,
-    known: dict[tuple[str, str] | bytes, str | None],
-) -> str | None:
-    text = line.decode("utf-8", "backslashreplace")
-    for name, pattern in patterns:
-        if found := pattern.match(text):
-            key = name, found["time"] or ""
-            if key not in known:
-                known[key] = _iso(_parse_time(*key, reference))
-            return known[key]
-    return None
+def _stamps(block: Block, header: Format, reference: datetime) -> list[str | None]:
+    heads = {name: _HEADS[name] for name, _ in _patterns(header)}
+    known: dict[tuple[str, str], str | None] = {}
+    stamps: list[str | None] = []
+    for line in block.lines():
+        text = line.decode("utf-8", "backslashreplace")
+        name, found = next(((name, found) for name, one in heads.items() if (found := one.match(text))), ("", None))
+        if found is None:
+            stamps.append(None)
+            continue
+        if next(iter(heads)) != name:
+            heads = {name: heads[name]} | heads  # no line is of two formats; the next is most likely of the same
+        stamp = name, found["time"] or ""
+        if stamp not in known:
+            known[stamp] = _iso(_parse_time(*stamp, reference))
+        stamps.append(known[stamp])
+    return stamps
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.headers import check_format, detect, parse_header, read_clocks
+from agent.headers import CHOICES, check_format, detect, line_times, parse_header, read_clocks
 from agent.lines import LineSplitter
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -108,3 +110,29 @@ def test_the_clock_is_read_within_the_line():
 )
 def test_a_day_that_no_month_has_is_none(line, day):
     np.testing.assert_array_equal(read_clocks(block(line))[0, 1], np.float32(day))
+
+
+HEADS = [
+    "Dec 31 23:59:58 web1 ",
+    "Feb 30 10:00:00 web1 a[1]: ",
+    "2026-01-01T06:07:08.5+01:00 ",
+    "2026-01-01 06:07:08,5 ",
+]
+HEADS += [
+    "<165>1 2026-01-01T06:07:08Z web1 sshd 12 - ",
+    "<14>1 - - app - - ",
+    "081109 203530 147 INFO ",
+    "9-9-9T9:9:9 ",
+]
+PIECES = st.sampled_from(
+    ["web1", " ", "sshd[12]:", '[a@1 k="v"]', "dfs.DataNode:", "-", "Ä", "\udcff", "x" * 300, ":", "\t"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", *HEADS]), st.lists(PIECES)), min_size=1), st.sampled_from(CHOICES))
+@settings(deadline=None)
+def test_the_times_of_a_block_are_those_of_its_lines(rows, header):
+    lines = [(head + "".join(pieces)).encode("utf-8", "surrogateescape") for head, pieces in rows]
+    whole = LineSplitter("log").feed(b"\n".join(lines) + b"\n")
+    times = [parse_header(line, header, NOW).time for line in lines]
+    assert line_times(whole, header, NOW) == [time and time.isoformat() for time in times]
