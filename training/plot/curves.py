@@ -143,7 +143,5 @@ def _notes(found: Sequence[Curves], scored: Scored) -> list[str]:
         if one.metrics.unscored:
             notes.append(f"{one.name}: {one.metrics.unscored:,} without a score count as the least odd")
         if one.metrics.precision is None:
-            notes.append(
-                f"{one.name}: no score is above the threshold, so there is no precision and no dot on the right"
-            )
+            notes.append(f"{one.name}: nothing labelled is above the threshold: no precision, no dot on the right")
     return notes

@@ -1,10 +1,13 @@
 """Score files with their labels, as pictures take them."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
 
 from agent.errors import ConfigError
 from agent.scorefile import ScoreTable, read_scores
@@ -72,7 +75,9 @@ def read_scored(path: Path, labels: Path | None = None) -> Scored:
 
     A SourceError where it holds no records, a ConfigError where none has a score or the labels do not fit.
     """
-    table = read_scores(path)
+    console = Console(stderr=True)
+    with console.status(f"reading {escape(clean(path.name))}") if console.is_terminal else nullcontext():
+        table = read_scores(path)
     for remark in table.remarks:
         say(f"{path}: {remark}")
     if np.isnan(table.score).all():

@@ -78,8 +78,8 @@ def thin(x: NDArray[np.float64], scores: NDArray[np.float64], buckets: int) -> T
     x, scores = x[order], scores[order]
     if len(x) <= buckets:
         return Towers(x, scores, scores, len(x))
-    width = (x[-1] - x[0]) / buckets or 1.0
-    part = np.minimum((x - x[0]) / width, buckets - 1).astype(np.int64)
+    width = (x[-1] - x[0]) / buckets
+    part = np.minimum((x - x[0]) / (width or 1.0), buckets - 1).astype(np.int64)
     starts = np.flatnonzero(np.diff(part, prepend=-1))
     middle = x[0] + (part[starts] + 0.5) * width
     return Towers(middle, np.minimum.reduceat(scores, starts), np.maximum.reduceat(scores, starts), len(x))
@@ -124,7 +124,8 @@ def _draw_odd(axes: Any, scored: Scored, x: NDArray[np.float64], scale: Scale, b
     if not rows.any():
         return ""
     limits = np.nan_to_num(scored.table.threshold[rows].astype(np.float64), nan=base)
-    odd, feet = (thin(x[rows], scale.values(values), MOST) for values in (scored.score[rows], limits))
+    limits = np.maximum(limits, base) if scale.kind == "log" else limits
+    odd, feet = thin(x[rows], scale.values(scored.score[rows]), MOST), thin(x[rows], limits, MOST)
     size = float(np.clip(60 / len(odd.x) ** 0.5, 1.8, 4))
     axes.vlines(odd.x, feet.low, odd.high, RED, linewidth=1, zorder=3)
     axes.plot(odd.x, odd.high, "o", color=RED, markersize=size, markeredgewidth=0, zorder=4, label="anomaly")
