@@ -342,18 +342,27 @@ class World:
     def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
 
-    def can_tell(self, name: str, path: Path) -> bool:
+    def places(self, names: list[str]) -> list[Position]:
+        """The stored positions of sources of these names."""
+        return [at for name in names if (at := self.journal.marks.get(name))]
+
+    def can_tell(self, names: list[str], path: Path) -> bool:
         """Whether a copy of the file of a path is known for one: not where it is met and nothing of it is read."""
-        return not self.is_at(name, path) or self.journal.marks[name].offset > 0
+        places = self._places_in(names, path)
+        return not places or any(at.offset > 0 for at in places)
 
-    def knows(self, name: str, path: Path) -> bool:
-        """Whether lines of what is in the file of a path now are stored as read of a source."""
-        return self.is_at(name, path) and self.fits(name, path.read_bytes())
+    def knows(self, names: list[str], path: Path) -> bool:
+        """Whether lines of what is in the file of a path now are stored as read of a source of these names."""
+        content = path.read_bytes()
+        return any(_fits(at, content) for at in self._places_in(names, path))
 
-    def fits(self, name: str, content: bytes) -> bool:
-        """Whether the stored position of a source, which is not at the start of a file, can be in some content."""
-        at = self.journal.marks.get(name)
-        return bool(at and at.offset) and not at.misfit(lambda most, start: content[start : start + most])
+    def fits(self, names: list[str], content: bytes) -> bool:
+        """Whether a stored position, which is not at the start of a file, can be in some content."""
+        return any(_fits(at, content) for at in self.places(names))
+
+    def _places_in(self, names: list[str], path: Path) -> list[Position]:
+        """The stored positions of sources of these names that are in the file of a path."""
+        return [at for at in self.places(names) if (at.device, at.inode) == _key(path)]
 
     @contextmanager
     def _acting(self, *refusals: type[Exception]) -> Iterator[None]:
@@ -368,15 +377,10 @@ class World:
         finally:
             self.faults.acting = False
 
-    def holds(self, name: str, path: Path) -> bool:
-        """Whether the agent has the file of this path open for the source of a name."""
-        source = None if self.agent is None else self.agent.source(name)
-        return source is not None and source._file is not None and source._file.key == _key(path)
-
-    def is_at(self, name: str, path: Path) -> bool:
-        """Whether the stored position of a source is in the file of a path."""
-        at = self.journal.marks.get(name)
-        return at is not None and (at.device, at.inode) == _key(path)
+    def holds(self, names: list[str], path: Path) -> bool:
+        """Whether the agent has the file of this path open for a source of these names."""
+        sources = [] if self.agent is None else [source for name in names if (source := self.agent.source(name))]
+        return any(one._file is not None and one._file.key == _key(path) for one in sources)
 
     def start(self) -> None:
         """Starts the agent unless it runs; it may be killed meanwhile, or refuse to start."""
@@ -437,6 +441,10 @@ def _log_kind(path: Path) -> str:
     if path.suffix == ".log" or path.name == "today":
         return "log"
     return "rotated" if path.suffix[1:].isdigit() else ""
+
+
+def _fits(at: Position, content: bytes) -> bool:
+    return at.offset > 0 and not at.misfit(lambda most, start: content[start : start + most])
 
 
 def _key(path: Path) -> tuple[int, int]:

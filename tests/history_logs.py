@@ -92,16 +92,15 @@ class Log:
 
     name: under which it is read, a link to `path` where it differs. alike: with how many lines all its files begin.
     can_be_late: whether its writer may write to a renamed file; where files begin alike or are removed, the time of
-    writing may be all that tells two of them apart. matched: whether only a pattern names it, so that it may go at any
-    time and nobody misses what it got last. late: whether the newest
-    rotated file may still be written to, for the grace of an agent.
+    writing may be all that tells two of them apart. late: whether the newest rotated file may still be written to, for
+    the grace of an agent. names: under which it may be read, since it was renamed within a pattern.
     """
 
     def __init__(self, path: Path, writer: Writer, world: World, alike: int = 0, can_be_late: bool = False) -> None:
-        self.path = self.name = path
+        self.path = path
+        self.names = [path]
         self._world = world
         self._writer, self.alike, self.can_be_late = writer, alike, can_be_late
-        self.matched = False
         self.generations: list[Generation] = []
         self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
         self._orphans: list[tuple[Generation, bool]] = []  # which only an agent that has them open can read
@@ -109,6 +108,16 @@ class Log:
         self.late = False
         self._since = 0.0
         self.create()
+
+    @property
+    def name(self) -> Path:
+        """Under which it would be read by an agent that knows nothing of it."""
+        return self.names[-1]
+
+    @property
+    def sources(self) -> list[str]:
+        """The names of the sources that may have read it."""
+        return [*map(str, self.names)]
 
     @property
     def here(self) -> bool:
@@ -177,6 +186,11 @@ class Log:
             between()
             self.create()
 
+    def move(self, path: Path) -> None:
+        """The file gets another name, to whose rotations it belongs from now on."""
+        self.path = self.path.rename(path)
+        self.names = [*(name for name in self.names if name != path), path]
+
     def copytruncate(
         self, window: int, between: Callable[[], None] = nothing, after: Callable[[], None] = nothing
     ) -> None:
@@ -209,7 +223,7 @@ class Log:
             path, generation = self.rotated[plain[-1]]
             self.late = self.late and plain[-1] != 0
             generation.close()
-            if not self._world.can_tell(str(self.name), path):
+            if not self._world.can_tell(self.sources, path):
                 generation.lose(unseen=False)
             packed = path.with_name(path.name + kind)
             packed.write_bytes(PACKERS[kind](path.read_bytes()))
@@ -237,8 +251,8 @@ class Log:
     def _leave(self, path: Path, generation: Generation) -> None:
         """Only an agent that has the file open can still read it, and only one that read of it can miss it."""
         generation.close()
-        unseen = self.matched or not self._world.knows(str(self.name), path)
-        if self._world.holds(str(self.name), path):
+        unseen = not self._world.knows(self.sources, path)
+        if self._world.holds(self.sources, path):
             self._orphans.append((generation, unseen))
         else:
             self._lose(generation, unseen)
@@ -263,13 +277,13 @@ class Log:
 
     @property
     def _at(self) -> Position | None:
-        return self._world.journal.marks.get(str(self.name))
+        return max(self._world.places(self.sources), key=lambda at: at.offset, default=None)
 
     def _may_be_all(self, rotated: tuple[Path, Generation]) -> bool:
         """Whether a rotated file is compressed and fits the stored position."""
         path, _ = rotated
         unpack = UNPACKERS.get(path.suffix)
-        return unpack is not None and self._world.fits(str(self.name), unpack(path.read_bytes()))
+        return unpack is not None and self._world.fits(self.sources, unpack(path.read_bytes()))
 
     def swap(self, path: Path) -> None:
         """The link that is read leads to a new file."""
@@ -287,9 +301,3 @@ class Log:
         for generation, unseen in self._orphans:
             self._lose(generation, unseen)
         self._orphans.clear()
-
-    def forgive(self) -> None:
-        """Nobody asks for the log any more, so that what is lost of it cannot be counted."""
-        for generation in self.generations:
-            for line in generation.lines:
-                line.unseen = line.unseen or line.lost
