@@ -175,6 +175,25 @@ def score(
     score_files(files, bundle, output, scope, stream, explain, provider, header)
 
 
+@app.command(epilog="Example: [bold]agent report scores.jsonl.gz -o report.html[/]")
+def report(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCORES|ALERTS",
+            help="What agent score, agent tail --scores or a jsonl sink wrote, plain or gzip; - is standard input.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="The page to write.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Make one HTML page of scores or alerts, which opens anywhere and needs no network."""
+    from agent.report import write_report
+
+    typer.echo(write_report(file, output))
+
+
 @app.command(epilog="Example: [bold]agent check /etc/oddline/bundle[/]")
 def check(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE")] = "default",

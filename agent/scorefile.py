@@ -94,7 +94,7 @@ def read_scores(path: Path) -> ScoreTable:
     A SourceError where it cannot be read, holds no score, or is of another version or another kind of file.
     """
     remarks: list[str] = []
-    return score_table(path, read_records(path, choose_score, remarks), remarks)
+    return score_table(read_records(path, choose_score, remarks), remarks)
 
 
 def choose_score(name: str, first: dict[str, Any]) -> type[LineScore] | type[SessionScore]:
@@ -208,7 +208,7 @@ class _Columns:
         source = np.array([sources.setdefault(record.source, len(sources)) for record in records], np.int32)
         stream = np.array([streams.setdefault(record.stream, len(streams)) for record in records], np.int32)
         line = np.array([record.line if lined else record.first_line for record in records], np.int64)
-        time = np.array([_seconds(record.time) for record in records]) if lined else np.full(len(records), np.nan)
+        time = np.array([seconds(record.time) for record in records]) if lined else np.full(len(records), np.nan)
         score = _floats([record.score for record in records])
         threshold = _floats([record.threshold for record in records])
         anomaly = np.array([record.anomaly for record in records], bool)
@@ -231,9 +231,7 @@ class _Columns:
             self.details = {row: self.details[row] for row in sorted(best)}
 
 
-def score_table(
-    path: Path, blocks: Iterator[list[LineScore]] | Iterator[list[SessionScore]], remarks: list[str]
-) -> ScoreTable:
+def score_table(blocks: Iterator[list[LineScore]] | Iterator[list[SessionScore]], remarks: list[str]) -> ScoreTable:
     """The table of records that were read from a file; `remarks` is taken over and filled to its end."""
     first = next(blocks)
     columns = _Columns()
@@ -256,7 +254,7 @@ def _floats(values: list[float | None]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=1024)
-def _seconds(time: str | Absent | None) -> float:
+def seconds(time: str | Absent | None) -> float:
     """Seconds since 1970; UTC where the text names no zone, NaN where it is no time."""
     if not isinstance(time, str):
         return np.nan
