@@ -12,7 +12,8 @@ UNSEEN = 0  # the number of no template
 _VERSION = 1
 
 Words = tuple[str, ...]
-_Table = tuple[Callable[[Words], Any], dict[Any, int]]  # what picks certain words of a text, and templates by these
+# how many wildcards the templates have, what picks the other words of a text, and the templates by these words
+_Table = tuple[int, Callable[[Words], Any], dict[Any, int]]
 
 
 class Templates:
@@ -21,7 +22,7 @@ class Templates:
     A text matches where it has as many words and each is that of the template or meets a `<*>`. Of several templates
     the one with the fewest `<*>` wins, of these the one with the lower number. A word that was literally `<*>` in a
     text is a wildcard as well. Matching is one look into a table for each way in which the templates of this length
-    place their wildcards, whatever the text is.
+    and first word place their wildcards, whatever the text is.
     """
 
     def __init__(self, templates: Sequence[Sequence[str]]) -> None:
@@ -58,11 +59,15 @@ class Templates:
     def match(self, text: str) -> int:
         """The number of a text's template, from 1, or UNSEEN."""
         words = tuple(text.split())
-        for tables in self._index.get(len(words), ()):
-            found = [number for pick, table in tables if (number := table.get(pick(words)))]
-            if found:
-                return min(found)
-        return UNSEEN
+        best, fewest = UNSEEN, len(words)
+        for first in (words[:1], (WILDCARD,)):
+            for wildcards, pick, table in self._index.get((len(words), first), ()):
+                if wildcards > fewest:
+                    break
+                number = table.get(pick(words))
+                if number and (not best or (wildcards, number) < (fewest, best)):
+                    best, fewest = number, wildcards
+        return best
 
     def text(self, number: int) -> str:
         """A template as one string, "unseen" for UNSEEN; an IndexError where no template has this number."""
@@ -75,19 +80,19 @@ def _damaged(why: str) -> BundleError:
     return BundleError(f"{FILE} is damaged: {why}; export the bundle again")
 
 
-def _index(templates: list[Words]) -> dict[int, list[list[_Table]]]:
-    """For each length groups of tables: those of templates with no wildcard, with one and so on."""
-    tables: dict[tuple[int, tuple[int, ...]], _Table] = {}
+def _index(templates: list[Words]) -> dict[tuple[int, Words], list[_Table]]:
+    """The tables of templates by their length and first word, in the order of their wildcards.
+
+    Templates that place their wildcards alike share a table.
+    """
+    tables: dict[tuple[int, Words, tuple[int, ...]], dict[Any, int]] = {}
     for number, words in enumerate(templates, 1):
         constant = tuple(place for place, word in enumerate(words) if word != WILDCARD)
-        pick, table = tables.setdefault((len(words), constant), (_picker(constant), {}))
-        table.setdefault(pick(words), number)
-    groups: dict[tuple[int, int], list[_Table]] = {}
-    for (length, constant), table in tables.items():
-        groups.setdefault((length, length - len(constant)), []).append(table)
-    index: dict[int, list[list[_Table]]] = {}
-    for length, wildcards in sorted(groups):
-        index.setdefault(length, []).append(groups[length, wildcards])
+        table = tables.setdefault((len(words), words[:1], constant), {})
+        table.setdefault(_picker(constant)(words), number)
+    index: dict[tuple[int, Words], list[_Table]] = {}
+    for (length, first, constant), table in sorted(tables.items(), key=lambda item: -len(item[0][2])):
+        index.setdefault((length, first), []).append((length - len(constant), _picker(constant), table))
     return index
 
 

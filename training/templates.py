@@ -1,13 +1,14 @@
 """Learning templates from all distinct canonical texts of a training set at once.
 
-As Drain (P. He et al., 2017) it compares texts of equally many words. Drain sees one line after the other and must
-decide by similarity; here every decision rests on all texts, so it can count what a place holds (A. Makanju et al.,
-IPLoM, 2009), and two texts are one template only where nothing else separates them.
+Drain (P. He et al., 2017) sees one line after the other and goes down a tree of fixed depth, then decides by
+similarity. Here the whole set is known, so the tree can ask what each place of all texts holds, and split only where
+words differ that are neither data nor names (compare A. Makanju et al., Clustering event logs using iterative
+partitioning, 2009).
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 
 from agent.templates import WILDCARD, Templates, Words
@@ -23,58 +24,62 @@ _LETTERS = re.compile(r"[^\W\d_]{2}")
 def learn_templates(texts: Mapping[str, int]) -> Templates:
     """Templates of these texts (how often each occurs), the most frequent first; every text matches one of them.
 
-    First, texts that differ only in words that look like data become one template. Then, place by place until nothing
-    changes, templates that differ only there do, where one of the words looks like data or there are MANY. A template
-    keeps MIN_WORDS constant words. What comes of it depends on nothing but the texts and counts, not on their order.
+    Texts that are equal but for data become one. Those of equally many words are then split until each group is one
+    template: MIN_WORDS places at least hold a constant word, the others data or one of MANY words. What comes of it
+    depends on the texts and their counts alone.
     """
-    by_length: dict[int, set[Words]] = defaultdict(set)
+    groups: dict[int, set[Words]] = defaultdict(set)
     for text in texts:
         words = tuple(text.split())
-        by_length[len(words)].add(words)
-    return _number([one for words in by_length.values() for one in _merge_places(_merge_shapes(words))], texts)
+        groups[len(words)].add(words)
+    templates, waiting = [], [_merge_shapes(group) for group in groups.values()]
+    while waiting:
+        group = waiting.pop()
+        place = _splitting(group)
+        if place is None:
+            templates.append(_common(group))
+        else:
+            waiting += _split(group, place)
+    return _number(templates, texts)
 
 
-def _merge_shapes(texts: Iterable[Words]) -> set[Words]:
-    """Texts of one length that are equal but for data, as one template; where they agree on data, it stays."""
+def _merge_shapes(texts: set[Words]) -> list[Words]:
+    """Texts that are equal but for data, as one with a wildcard where their data differ."""
     groups: dict[Words, list[Words]] = defaultdict(list)
     for words in texts:
         shape = tuple(WILDCARD if _is_data(word) else word for word in words)
-        groups[shape if _is_enough(shape) else words].append(words)
-    return {_common(group) for group in groups.values()}
+        groups[shape if sum(map(_is_word, shape)) >= MIN_WORDS else words].append(words)
+    return list({_common(group) for group in groups.values()})
 
 
-def _common(group: Sequence[Words]) -> Words:
+def _splitting(group: list[Words]) -> int | None:
+    """The place at which to split: the one of fewest words, of those that are no variables if there are some. None
+    where the group is one template.
+    """
+    columns = [set(column) for column in zip(*group, strict=True)]
+    varying = [place for place, words in enumerate(columns) if len(words) > 1]
+    rigid = [place for place in varying if not _is_variable(columns[place])]
+    constant = sum(len(words) == 1 and _is_word(min(words)) for words in columns)
+    if not varying or (not rigid and constant >= MIN_WORDS):
+        return None
+    return min(rigid or varying, key=lambda place: len(columns[place]))
+
+
+def _split(group: list[Words], place: int) -> list[list[Words]]:
+    """The texts by their word at a place."""
+    parts: dict[str, list[Words]] = defaultdict(list)
+    for words in group:
+        parts[words[place]].append(words)
+    return list(parts.values())
+
+
+def _common(group: list[Words]) -> Words:
     return tuple(words[0] if len(set(words)) == 1 else WILDCARD for words in zip(*group, strict=True))
 
 
-def _merge_places(templates: set[Words]) -> set[Words]:
-    """Templates of one length, merged where one place alone keeps them apart and is a variable."""
-    before = 0
-    while len(templates) not in (1, before):
-        before = len(templates)
-        for place in range(len(next(iter(templates)))):
-            for merged, group in _differing_at(place, templates).items():
-                if len(group) > 1 and _is_enough(merged) and _is_variable([words[place] for words in group]):
-                    templates.difference_update(group)
-                    templates.add(merged)
-    return templates
-
-
-def _differing_at(place: int, templates: Iterable[Words]) -> dict[Words, list[Words]]:
-    """The templates that are equal but for the word at `place`, by what they have in common."""
-    groups: dict[Words, list[Words]] = defaultdict(list)
-    for words in templates:
-        groups[(*words[:place], WILDCARD, *words[place + 1 :])].append(words)
-    return groups
-
-
-def _is_variable(words: list[str]) -> bool:
-    return len(words) >= MANY or any(word == WILDCARD or _is_data(word) for word in words)
-
-
-def _is_enough(words: Words) -> bool:
-    """Whether so much is constant that it can be a template."""
-    return sum(map(_is_word, words)) >= MIN_WORDS
+def _is_variable(words: set[str]) -> bool:
+    """Whether the words of a place are names, as there are so many, or some of them data."""
+    return len(words) >= MANY or WILDCARD in words or any(map(_is_data, words))
 
 
 @lru_cache(maxsize=65536)
