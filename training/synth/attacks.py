@@ -43,41 +43,37 @@ def _guess(host: Host, address: str, name: str) -> list[Part]:
 
 def privilege_abuse(host: Host, services: Sequence[str]) -> list[Flow]:
     """A user who may not become root tries, takes a colleague's account for it, and makes a second root."""
-    command = "TTY=pts/2 ; PWD=/home/carol ; USER=root ; COMMAND="
-    wait = host.random.uniform
-    tries: list[Part] = []
-    for tried in ("/usr/bin/cat /etc/shadow", "/usr/bin/bash", "/usr/sbin/visudo", "/usr/bin/passwd root"):
-        tries.append((wait(5, 40), "sudo", None, f"   carol : user NOT in sudoers ; {command}{tried}"))
-    su, groups, useradd, passwd = (host.pids.next() for _ in range(4))
-    taken: list[Part] = [
-        (
-            wait(20, 60),
-            "su",
-            su,
-            "pam_unix(su:auth): authentication failure; logname=carol uid=1003 euid=0 tty=pts/2 user=alice",
-        ),
-        (2.0, "su", su, "FAILED SU (to alice) carol on pts/2"),
-        (wait(5, 20), "su", su + 1, "(to alice) carol on pts/2"),
-        (0.0, "su", su + 1, "pam_unix(su:session): session opened for user alice by carol(uid=1003)"),
-        (
-            wait(5, 20),
-            "sudo",
-            None,
-            "   alice : TTY=pts/2 ; PWD=/home/carol ; USER=root ; COMMAND=/usr/sbin/usermod -aG sudo carol",
-        ),
+    commands = ("/usr/bin/cat /etc/shadow", "/usr/bin/bash", "/usr/sbin/visudo", "/usr/bin/passwd root")
+    tries = [_sudo(host, "carol", command, "user NOT in sudoers ; ") for command in commands]
+    return [(0.0, [*tries, *_takes_account(host), *_second_root(host)])]
+
+
+def _sudo(host: Host, user: str, command: str, refused: str = "") -> Part:
+    called = f"TTY=pts/2 ; PWD=/home/carol ; USER=root ; COMMAND={command}"
+    return host.random.uniform(5, 40), "sudo", None, f"{user:>8} : {refused}{called}"
+
+
+def _takes_account(host: Host) -> list[Part]:
+    first, second, groups = (host.pids.next() for _ in range(3))
+    failure = "authentication failure; logname=carol uid=1003 euid=0 tty=pts/2 ruser=carol rhost=  user=alice"
+    return [
+        (host.random.uniform(20, 60), "su", first, f"pam_unix(su:auth): {failure}"),
+        (2.0, "su", first, "FAILED SU (to alice) carol on pts/2"),
+        (host.random.uniform(5, 20), "su", second, "(to alice) carol on pts/2"),
+        (0.0, "su", second, "pam_unix(su:session): session opened for user alice by carol(uid=1003)"),
+        _sudo(host, "alice", "/usr/sbin/usermod -aG sudo carol"),
         (0.1, "usermod", groups, "add 'carol' to group 'sudo'"),
         (0.0, "usermod", groups, "add 'carol' to shadow group 'sudo'"),
     ]
-    root: list[Part] = [
-        (wait(5, 40), "sudo", None, f"   carol : {command}/usr/bin/bash"),
+
+
+def _second_root(host: Host) -> list[Part]:
+    useradd, passwd = host.pids.next(), host.pids.next()
+    account = "name=sysupd, UID=0, GID=0, home=/root, shell=/bin/bash, from=/dev/pts/2"
+    return [
+        _sudo(host, "carol", "/usr/bin/bash"),
         (0.0, "sudo", None, "pam_unix(sudo:session): session opened for user root by carol(uid=1003)"),
-        (
-            wait(5, 40),
-            "useradd",
-            useradd,
-            "new user: name=sysupd, UID=0, GID=0, home=/root, shell=/bin/bash, from=/dev/pts/2",
-        ),
-        (wait(5, 20), "passwd", passwd, "pam_unix(passwd:chauthtok): password changed for sysupd"),
-        (wait(20, 60), "sudo", None, "pam_unix(sudo:session): session closed for user root"),
+        (host.random.uniform(5, 40), "useradd", useradd, f"new user: {account}"),
+        (host.random.uniform(5, 20), "passwd", passwd, "pam_unix(passwd:chauthtok): password changed for sysupd"),
+        (host.random.uniform(20, 60), "sudo", None, "pam_unix(sudo:session): session closed for user root"),
     ]
-    return [(0.0, [*tries, *taken, *root])]

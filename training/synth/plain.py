@@ -12,7 +12,7 @@ from training.synth.host import Host, Part, Service, Writer
 from training.synth.rhythm import CUSTOMERS, DAY, HOUR, MINUTE, OFFICE, PEOPLE, about, every
 from training.synth.timeline import Flow, Incident
 
-LINES = 10_000  # normal ones, by default
+HOST, BURST = "host1", "unseen-burst"
 SHARE = 10  # so many normal lines for one of the burst
 AT = 0.9
 _USERS = ("alice", "bob", "carol", "dave")
@@ -53,9 +53,9 @@ def _session(host: Host) -> list[Part]:
 
 SERVICES: dict[str, list[Service]] = {
     "app": [
-        Service(about(11, PEOPLE), _session),
+        Service(about(10, PEOPLE), _session),
         Service(
-            about(8, CUSTOMERS),
+            about(7.5, CUSTOMERS),
             _steps(
                 "app", (0, "E13 Order {order} received"), (2, "E14 Payment accepted"), (30, "E15 Order {order} sent")
             ),
@@ -104,7 +104,7 @@ def burst(lines: int) -> Incident:
         pause = min(0.6, 300 / lines)
         return [(0.0, [(random.uniform(0, pause), "app", pid, _noise(host)) for _ in range(lines)])]
 
-    return Incident("unseen-burst", write, lines, 300)
+    return Incident(BURST, write, lines, 300)
 
 
 def _noise(host: Host) -> str:

@@ -23,7 +23,8 @@ def plan(
     jobs = [_job(incident, services) for incident in incidents]
     added = sum(incident.lines for incident in incidents)
     if incidents and count < max(LEAST, _SHARE * added):
-        raise ConfigError(f"{count} lines are too few; with these incidents it takes {max(LEAST, _SHARE * added)}")
+        least = max(LEAST, _SHARE * added)
+        raise ConfigError(f"{count} lines, the incidents among them, are too few; it takes {least}")
     if not incidents:
         return []
     normal = count - added

@@ -31,7 +31,7 @@ SERVICES: dict[str, list[Service]] = {
         Service(every(7 * DAY, 2 * HOUR, 60), machine.unit("fstrim", "Discard unused blocks", 30)),
         Service(every(DAY / 2, 4 * HOUR, HOUR), machine.unit("certbot", "Certbot", 3)),
         Service(every(60 * DAY, 9 * DAY + 5 * HOUR, HOUR), machine.certificate),
-        Service(about(0.04, PEOPLE), machine.reboot),
+        Service(about(0.06, PEOPLE), machine.reboot),
     ],
     "dhclient": [Service(every(28 * MINUTE, 100, 60), daemons.lease, job="renewal of the lease")],
     "postfix": [Service(about(60, CUSTOMERS), daemons.mail)],
