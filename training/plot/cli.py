@@ -119,3 +119,23 @@ def losses(
     from training.plot.losses import plot_losses
 
     typer.echo(f"wrote {out}: {plot_losses(run, out)}")
+
+
+@plot.command()
+def latent(
+    subject: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="The folder of a model.", show_default=False)],
+    logs: Logs,
+    out: Out,
+    labels: Labels = None,
+    most: Annotated[int, typer.Option(metavar="N", min=2, help="How many points at most.")] = 5000,
+    method: Annotated[str, typer.Option(metavar="pca|tsne", help="How many dimensions become two.")] = "pca",
+) -> None:
+    """Draw where a model puts windows of lines, coloured by their labels or else their scores.
+
+    Of a two-stage model it is where it puts the lines themselves.
+
+    Example: oddline training plot latent run app.log --labels app.labels --out latent.png
+    """
+    from training.plot.latent import plot_latent
+
+    typer.echo(f"wrote {out}: {plot_latent(subject, logs, out, labels, most, method)}")

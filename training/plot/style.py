@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 import matplotlib
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
@@ -68,11 +68,13 @@ def place_legend(axes: Any, columns: int = 6) -> None:
             handle.set_markersize(5)
         elif isinstance(handle, LineCollection):
             handle.set_linewidth(4)
+        elif isinstance(handle, PathCollection):
+            handle.set_sizes([30.0])
 
 
 def write_notes(axes: Any, notes: list[str]) -> None:
     """Writes in small type below a chart what is to be known of it; empty notes are left out."""
-    text = "\n".join(line for note in notes if note for line in wrap(note, int(axes.figure.get_figwidth() * 13)))
+    text = "\n".join(line for note in notes if note for line in wrap(note, int(axes.figure.get_figwidth() * 14)))
     figure = axes.figure
     figure.text(0, -0.62 / figure.get_figheight(), text, va="top", fontsize=8.5, color="0.3", linespacing=1.35)
 
