@@ -628,3 +628,15 @@ def test_every_line_once_whatever_happens(tmp_path: Path) -> None:
         max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
     Here.TestCase("runTest").runTest()
+
+
+def test_a_log_that_was_quiet_is_looked_at_again_once_it_is_rotated(log: Path, follow: Callable[..., Follower]) -> None:
+    """Else what came in its grace, and brings no further event, waits for the next look at all logs."""
+    append(log, b"one\n")
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    follower = follow()
+    assert follower.lines() == [b"one"] and follower.source.settled
+    log.rename(log.with_name("app.log.1"))
+    append(log, b"two\n")
+    assert follower.lines() == [] and not follower.source.settled
+    assert follower.lines(wait=1.0) == [b"two"]

@@ -67,7 +67,10 @@ class FileSource(Source):
         self._file = self._open_first(position, start, since)
 
     def read(self, most: int = 1 << 20) -> Block | None:
-        return None if self._is_idle() else self._count(self._read(most))
+        if self._is_idle():
+            return None
+        self._idle = ()
+        return self._count(self._read(most))
 
     @property
     def settled(self) -> bool:
