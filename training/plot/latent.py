@@ -69,7 +69,7 @@ def find_points(subject: Subject, corpus: Corpus, labelled: bool, most: int, met
     what = "windows" if hasattr(subject.scorer, "latent") else "lines"
     places, axes, notes = _flatten(vectors, method)
     if len(chosen) < len(windows):
-        first = ", half of them for those labelled anomalous" if labelled else ""
+        first = ", up to half of them labelled anomalous" if labelled else ""
         notes.append(f"{len(chosen):,} of {len(windows):,} {what}, evenly spaced{first}")
     if labelled and what == "windows":
         notes.append("a window has the label of its last line")
