@@ -68,8 +68,9 @@ def fingerprint(lines: list[Line]) -> str:
 
 
 def test_one_seed_gives_one_log_for_good():
-    host = fingerprint(list(generate(3000, 1, "segfault,wrong-order")))
-    assert (host, fingerprint(list(generate(600, 1, preset="plain")))) == ("", "")
+    """The same under Python 3.11, 3.12 and 3.13. Figures in docs and model cards rest on it."""
+    assert fingerprint(list(generate(6000, 2, "all"))) == "750583ae115427a7"
+    assert fingerprint(list(generate(600, 1, preset="plain"))) == "998f70af011247c7"
 
 
 def test_another_seed_gives_another_log():

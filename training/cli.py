@@ -171,7 +171,10 @@ def synth(
         str | None, typer.Option(metavar="NAME,...", help="Which services the host has; by default all.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(metavar="LINES_PER_S", help="Append in real time, as a syslog daemon does.")
+        float | None,
+        typer.Option(
+            metavar="LINES_PER_S", help="Append in real time, as a syslog daemon does, with the present time."
+        ),
     ] = None,
 ) -> None:
     """Write a made-up syslog of one host, with labels.

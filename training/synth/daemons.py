@@ -73,13 +73,10 @@ def backup(host: Host) -> list[Part]:
 
 
 def temperature(host: Host) -> list[Part]:
-    """smartd finds that the disk has become warmer or colder, as it does one time in four."""
-    if host.random.random() < 0.75:
-        return []
-    was = host.random.randint(62, 70)
-    now = was + host.random.choice((-1, 1))
+    """smartd tells that the disk has become warmer or colder in half an hour, as the shop is busier or not."""
+    was, now = (62 + round(3 * CUSTOMERS.weight(moment)) for moment in (host.now - 1800, host.now))
     attribute = f"SMART Usage Attribute: 194 Temperature_Celsius changed from {was} to {now}"
-    return [(0.0, "smartd", 611, f"Device: /dev/sda [SAT], {attribute}")]
+    return [(0.0, "smartd", 611, f"Device: /dev/sda [SAT], {attribute}")] if was != now else []
 
 
 def said(program: str, pid: int | None, message: str) -> Callable[[Host], list[Part]]:

@@ -23,7 +23,7 @@ def format_line(line: Line, form: str) -> str:
     if form == "json":
         fields = {"time": line.time.isoformat(timespec="microseconds"), "host": line.host, "program": line.program}
         pid = {} if line.pid is None else {"pid": line.pid}
-        return json.dumps({**fields, **pid, "message": line.message})
+        return json.dumps({**fields, **pid, "message": line.message}, separators=(",", ":"))
     if form == "rfc3164":
         stamp = f"{_MONTHS[line.time.month - 1]} {line.time.day:2d} {line.time.isoformat()[11:19]}"
     elif form == "iso8601":
