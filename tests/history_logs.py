@@ -41,11 +41,21 @@ class Line:
 
 @dataclass
 class Generation:
-    """What one file of a log got, in order, and the incomplete line at its end."""
+    """What one file of a log got, in order, and the incomplete line at its end.
+
+    hidden: the file after it and how long that was at the last late line here. Where that got nothing later, it is the
+    older one by the times of writing: once this one is gone, nothing on the disk tells it from those read before.
+    """
 
     lines: list[Line] = field(default_factory=list)
     part: bytes = b""
     size: int = 0
+    hidden: "tuple[Generation, int] | None" = None
+
+    @property
+    def length(self) -> int:
+        """In bytes, the incomplete line too."""
+        return self.size + len(self.part)
 
     def add(self, text: bytes, lost: bool = False, ended: bool = True) -> None:
         """Notes a line."""
@@ -61,8 +71,13 @@ class Generation:
     def lose(self, unseen: bool) -> None:
         """Nobody can read the file any more; unseen: nor know that it was there."""
         self.close()
+        self._miss(unseen)
+
+    def _miss(self, unseen: bool) -> None:
         for line in self.lines:
             line.lost, line.unseen = True, line.unseen or unseen
+        if self.hidden and self.hidden[0].length == self.hidden[1]:
+            self.hidden[0]._miss(unseen=True)
 
 
 @dataclass
@@ -166,6 +181,7 @@ class Log:
         in_time = self._world.now - self._since < GRACE
         if self.late and in_time and self.can_be_late and self.rotated[0][0].suffix not in PACKERS:
             self._append(*self.rotated[0], 1)
+            self.rotated[0][1].hidden = self.generation, self.generation.length
 
     def _shift(self) -> None:
         """app.log.2 becomes app.log.3 and so on."""
