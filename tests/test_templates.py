@@ -39,6 +39,7 @@ EVENTS = {
 }
 PATHS = ["/srv/vault/a.key", "/srv/vault/b.key", "/tmp/spill"]
 WORDS = st.sampled_from(["lost", "found", "key", "vault", "of", "<num>", "/srv/a", "/srv/b", "b.c", WILDCARD, "<", "é"])
+FEW = st.sampled_from(["a", "b", WILDCARD])
 TEXTS = st.lists(WORDS, max_size=6).map(" ".join)
 
 
@@ -100,6 +101,37 @@ def test_few_plain_words_are_states_and_many_are_names():
     assert len(learn_templates({f"latchd: front latch is {name}": 1 for name in names})) == 1
 
 
+def test_data_are_no_reason_to_tell_names_and_states_apart():
+    texts = {
+        f"vaultd: {'/a' if name in NAMES[:4] else '/b'} is {state} by {name}": 1 for name in NAMES for state in "xyz"
+    }
+    found = learn_templates(texts).to_json()["templates"]
+    assert found == [f"vaultd: <*> is {state} by <*>" for state in "xyz"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/srv/a", "/srv/b"),
+        ("C:\\a", "C:\\b"),
+        ("a@b", "c@d"),
+        ("vault.service", "attic.service"),
+        ("<ip>", "<host>"),
+        ("<num>ms", "never"),
+        ("disk0", "attic"),
+        ("Mon", "Tue"),
+    ],
+)
+def test_two_words_that_look_like_data_are_a_variable(one, other):
+    texts = {f"vaultd: lost it at {word} today": 1 for word in (one, other)}
+    assert learn_templates(texts).to_json()["templates"] == ["vaultd: lost it at <*> today"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("opened", "closed"), ("read-only", "disk_full"), ("key=a", "key=b")])
+def test_two_plain_words_are_none(one, other):
+    assert len(learn_templates({f"vaultd: lost it at {word} today": 1 for word in (one, other)})) == 2
+
+
 def test_texts_with_too_little_in_common_stay_apart():
     assert len(learn_templates({f"latchd: tick /srv/{name}": 1 for name in NAMES})) == len(NAMES)
     assert len(learn_templates({f"latchd: tick of /srv/{name}": 1 for name in NAMES})) == 1
@@ -125,10 +157,9 @@ def test_every_text_matches_exactly_what_was_learnt(texts):
         assert number == slow_match(split, text) != UNSEEN
         assert fits(templates.text(number), text)
         assert through_json(templates).match(text) == number
-    assert {templates.match(text) for text in texts} == set(range(1, len(templates) + 1))
 
 
-@given(st.lists(st.lists(WORDS, max_size=4), max_size=20), st.lists(TEXTS, max_size=20))
+@given(st.lists(st.lists(FEW, max_size=3), max_size=9), st.lists(st.lists(FEW, max_size=3).map(" ".join), max_size=20))
 def test_matching_agrees_with_looking_at_every_template(split, texts):
     templates = Templates(split)
     distinct = Templates(list(dict.fromkeys(map(tuple, split))))
@@ -177,6 +208,7 @@ def test_a_text_without_a_template_is_unseen():
 
 def test_the_most_specific_template_wins_then_the_lower_number():
     templates = Templates([[WILDCARD, "b", WILDCARD], ["a", WILDCARD, "c"], [WILDCARD, "b", "c"], ["a", "b", "d"]])
+    assert Templates([["a", WILDCARD, WILDCARD], [WILDCARD, "b", "c"]]).match("a b c") == 2
     expected = {"a b c": 2, "x b c": 3, "a b d": 4, "a b x": 1, "a x c": 2}
     assert {text: templates.match(text) for text in expected} == expected
 

@@ -94,15 +94,13 @@ def _is_word(word: str) -> bool:
 
 
 def _number(templates: list[Words], texts: Mapping[str, int]) -> Templates:
-    """The templates in the order of their frequency, less those whose texts all match a more specific one."""
+    """The templates in the order of their frequency."""
     templates = sorted(templates)
     found, counts = Templates(templates), Counter[int]()
     for text, count in texts.items():
         counts[found.match(text)] += count
     order = sorted(range(len(templates)), key=lambda index: -counts[index + 1])
-    ordered = Templates([templates[index] for index in order])
-    used = {ordered.match(text) for text in texts}
-    return Templates([templates[index] for number, index in enumerate(order, 1) if number in used])
+    return Templates([templates[index] for index in order])
 
 
 def grouping_accuracy(found: Sequence[Hashable], expected: Sequence[Hashable]) -> tuple[float, float]:
