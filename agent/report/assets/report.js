@@ -90,7 +90,7 @@
   function tip(u) {
     const box = get("tip"), index = u.cursor.idx;
     const inside = index !== null && index !== undefined && u.cursor.left >= 0;
-    box.hidden = !inside;
+    box.hidden = get("dot").hidden = !inside;
     if (!inside) return;
     const near = nearest(u, index);
     const score = chart.score[near];
@@ -104,6 +104,8 @@
     if (alert && alert.message) box.append(make("div", alert.message.slice(0, 160)));
     const left = u.valToPos(chart.x[near], "x") + u.bbox.left / devicePixelRatio;
     const width = get("chart").clientWidth;
+    get("dot").style.left = `${left}px`;
+    get("dot").style.top = `${u.valToPos(score, "y") + u.bbox.top / devicePixelRatio}px`;
     box.style.top = "8px";
     box.style.left = left < width / 2 ? `${left + 14}px` : "auto";
     box.style.right = left < width / 2 ? "auto" : `${width - left + 14}px`;
@@ -123,6 +125,19 @@
     return best;
   }
 
+  function clock(u, ticks, axis, space, step) {
+    let day = "";
+    return ticks.map(tick => {
+      if (tick === null) return "";
+      const text = stamp(tick), date = text.slice(0, 10);
+      if (step >= 86400) return date;
+      const time = step >= 60 ? text.slice(11, 16) : step >= 1 ? text.slice(11, 19) : text.slice(11);
+      const line = date === day ? time : `${time}\n${date}`;
+      day = date;
+      return line;
+    });
+  }
+
   function draw() {
     if (plot) plot.destroy();
     const grid = {stroke: color("line"), width: 1}, axis = {stroke: color("soft"), grid, ticks: grid, font: "12px system-ui, sans-serif"};
@@ -140,7 +155,7 @@
           return [Math.min(0, low || 0), top * 1.08 || 1];
         }},
       },
-      axes: [{...axis, space: 90}, {...axis, size: 56, values: (u, ticks) => ticks.map(tick => tick === null ? "" : figure(tick))}],
+      axes: [data.timed ? {...axis, space: 90, values: clock} : {...axis, space: 90, values: (u, ticks) => ticks.map(tick => tick % 1 ? "" : whole.format(tick))}, {...axis, size: 56, values: (u, ticks) => ticks.map(tick => tick === null ? "" : figure(tick))}],
       series: [
         {},
         {stroke: color("score"), width: dense ? 1 : 1.25, points: {size: 4, fill: color("score")}},
@@ -157,7 +172,7 @@
       },
     }, columns, get("chart"));
     plot.over.addEventListener("dblclick", () => zoom(...full));
-    plot.over.addEventListener("mouseleave", () => { get("tip").hidden = true; });
+    plot.over.addEventListener("mouseleave", () => { get("tip").hidden = get("dot").hidden = true; });
     plot.over.addEventListener("touchstart", touch, {passive: true});
     plot.over.addEventListener("touchmove", touch, {passive: true});
   }
@@ -173,7 +188,7 @@
     const start = Math.min(Math.max((low + high - width) / 2, full[0]), full[1] - width);
     view = width >= most * 0.9999 ? null : [start, start + width];
     plot.setScale("x", {min: (view || full)[0], max: (view || full)[1]});
-    get("tip").hidden = true;
+    get("tip").hidden = get("dot").hidden = true;
     get("whole").disabled = !view;
     for (const id of ["wider", "earlier", "later"]) get(id).disabled = !view;
     refresh();
