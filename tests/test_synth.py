@@ -7,7 +7,7 @@ import tracemalloc
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,13 @@ from agent.lines import LineSplitter
 from training.cli import app
 from training.labels import read_labels
 from training.synth import INCIDENTS, Line, format_line, generate, write_log
+from training.synth.daemons import said
+from training.synth.host import Service
 from training.synth.incidents import ALL
+from training.synth.machine import reboot
+from training.synth.rhythm import every
 from training.synth.services import SERVICES
+from training.synth.timeline import Incident, Planned, Timeline
 
 BY_PLACE = ("wrong-order", "wrong-hour", "rate-jump", "silence")
 # Every line of an incident has one of these texts, and no other line has.
@@ -161,6 +166,18 @@ def test_a_silence_is_labelled_for_twenty_lines_after_each_time_that_was_missed(
     assert {line.kind for line in lines} == {"", "silence"}
 
 
+def test_a_silence_ends_twenty_lines_after_the_time_that_was_missed():
+    ticks, job = (
+        Service(every(60, 30), said("tick", 1, "tick")),
+        Service(every(3600, 0), said("job", 1, "ran"), job="job"),
+    )
+    silence = Incident("silence", lambda host, services: [], 0, 2 * 3600)
+    lines = list(islice(Timeline(0, {"a": [ticks], "b": [job]}, [Planned(3500 * 2, silence, "job")]).lines(), 400))
+    assert [line.time.hour for line in lines if line.program == "job"] == [1, 4, 5, 6]
+    odd = Counter(line.time.hour for line in lines if line.label)
+    assert odd == {2: 20, 3: 20} and all(line.time.minute < 20 for line in lines if line.label)
+
+
 def test_the_incident_of_crashes_counts_its_restarts():
     messages = [line.message for line in log("segfault")]
     assert sum("segfault at" in message for message in messages) == 15
@@ -225,7 +242,21 @@ def test_at_a_reboot_all_stops_and_the_clock_of_the_kernel_begins_again():
         assert clocks == sorted(clocks) and 0 < clocks[0] < 1
         closed = [line.message for line in lines[boot:] if "Removed session" in line.message]
         opened = [line.message for line in lines[boot:] if line.message.startswith("New session")]
+        assert not opened or opened[0].split()[2] in ("1", "2")
         assert not closed or closed[0].split()[2].rstrip(".") in {message.split()[2] for message in opened}
+
+
+def test_what_runs_at_a_reboot_is_cut_and_nothing_begins_before_the_machine_is_up():
+    ticks = Service(every(5, 0), said("tick", 1, "tick"))
+    long = Service(every(100, 0), lambda host: [(0, "long", 1, "began"), (60, "long", 1, "ended")])
+    boots = Service(every(1000, 520), reboot)
+    lines = list(islice(Timeline(0, {"a": [ticks], "b": [long], "c": [boots]}).lines(), 1500))
+    downs = [index for index, line in enumerate(lines) if line.message == "System is rebooting."]
+    assert len(downs) > 3
+    for down in downs:
+        up = next((i for i in range(down, len(lines)) if lines[i].message.startswith("Startup finished")), len(lines))
+        assert {line.program for line in lines[down:up]} & {"tick", "long"} == set()
+        assert [line.message for line in lines[up:] if line.program == "long"][:1] in ([], ["began"])
 
 
 def test_what_cron_opens_it_closes():
@@ -294,6 +325,13 @@ def test_the_agent_reads_the_lines(tmp_path, form, preset):
         assert (header.host, header.program, header.message) == (line.host, line.program, line.message)
         assert header.pid == ("" if line.pid is None else str(line.pid))
         assert header.time == (line.time if form == "iso8601" else line.time.replace(microsecond=0))
+
+
+def test_a_line_looks_as_a_syslog_daemon_writes_it():
+    line = Line(datetime(2026, 3, 2, 4, 5, 6, 7, tzinfo=UTC), "sshd", 12, "said [1]: this")
+    assert format_line(line, "rfc3164") == "Mar  2 04:05:06 web1 sshd[12]: said [1]: this"
+    assert format_line(line, "iso8601") == "2026-03-02T04:05:06.000007+00:00 web1 sshd[12]: said [1]: this"
+    assert format_line(line._replace(pid=None), "rfc3164") == "Mar  2 04:05:06 web1 sshd: said [1]: this"
 
 
 def test_the_agent_reads_the_lines_over_the_turn_of_a_year():
