@@ -94,7 +94,11 @@ def read_scores(path: Path) -> ScoreTable:
     A SourceError where it cannot be read, holds no score, or is of another version or another kind of file.
     """
     remarks: list[str] = []
-    return score_table(read_records(path, choose_score, remarks), remarks)
+    table = score_table(read_records(path, choose_score, remarks), remarks)
+    odd = int(table.anomaly.sum())
+    if odd > len(table.details):
+        remarks.append(f"reason and context are kept of the {MAX_DETAILS:,} highest of {odd:,} odd lines")
+    return table
 
 
 def choose_score(name: str, first: dict[str, Any]) -> type[LineScore] | type[SessionScore]:
@@ -199,7 +203,6 @@ class _Columns:
     parts: list[tuple[NDArray, ...]] = field(default_factory=list)
     details: dict[int, tuple[float, LineScore | SessionScore]] = field(default_factory=dict)
     rows: int = 0
-    odd: int = 0
     untold: int = 0  # records of versions without times
 
     def add(self, records: Sequence[LineScore] | Sequence[SessionScore]) -> None:
@@ -218,7 +221,6 @@ class _Columns:
         self.rows += len(records)
 
     def _keep(self, records: Sequence[LineScore] | Sequence[SessionScore], odd: list[int], score: NDArray) -> None:
-        self.odd += len(odd)
         for index in odd:
             self.details[self.rows + index] = float(np.nan_to_num(score[index])), records[index]
         if len(self.details) > 2 * MAX_DETAILS:
@@ -240,8 +242,6 @@ def score_table(blocks: Iterator[list[LineScore]] | Iterator[list[SessionScore]]
     columns.trim()
     if columns.untold:
         remarks.append(f"{_lines(columns.untold)} come from a version that did not tell times")
-    if columns.odd > len(columns.details):
-        remarks.append(f"reason and context are kept of the {MAX_DETAILS:,} highest of {columns.odd:,} odd lines")
     arrays = (np.concatenate(part) for part in zip(*columns.parts, strict=True))
     details = {row: _rest(record) for row, (_, record) in columns.details.items()}
     scope = "line" if isinstance(first[0], LineScore) else "session"

@@ -215,7 +215,8 @@ def test_alerts(report, make_alert, bundle, tmp_path, call_agent):
     assert data["alerts"][4]["fields"] == {"unit": "cups"} and data["chart"]["score"][4] == 6.0
     (tmp_path / "app.log").write_bytes(b"".join(made_up_lines(60, seed=2, odd=(30,))))
     sink = f"jsonl:{tmp_path / 'alerts'}"
-    call_agent("tail", tmp_path / "app.log", "--bundle", bundle, "--once", "--from", "start", "--sink", sink)
+    tail = call_agent("tail", tmp_path / "app.log", "--bundle", bundle, "--once", "--from", "start", "--sink", sink)
+    assert tail.returncode == 0, tail.stderr
     done = call_agent("report", tmp_path / "alerts", "-o", tmp_path / "report.html")
     assert done.returncode == 0 and data_of(tmp_path / "report.html")["alerts"], done.stderr
 

@@ -13,7 +13,7 @@ from agent.scorefile import ScoreTable
 from agent.sinks.text import why
 
 MAX_ALERTS = 5_000
-_MAX_TOLD = 3_000_000  # characters of messages, reasons and contexts
+_MAX_TOLD = 1_500_000  # characters of messages, reasons and contexts
 _SHORT = 200  # bytes of a message beyond that
 _NAMES = {"line": "line", "session": "stream", "alert": "alert"}
 _DIGITS = 6  # of a score

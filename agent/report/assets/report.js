@@ -141,7 +141,7 @@
   function draw() {
     if (plot) plot.destroy();
     const grid = {stroke: color("line"), width: 1}, axis = {stroke: color("soft"), grid, ticks: grid, font: "12px system-ui, sans-serif"};
-    const dense = chart.x.length > 3000;
+    const dense = chart.x.length > 3000, crowd = chart.odd.length > 600;
     plot = new uPlot({
       width: get("chart").clientWidth,
       height: window.innerWidth < 720 ? 240 : 300,
@@ -160,7 +160,7 @@
         {},
         {stroke: color("score"), width: dense ? 1 : 1.25, points: {size: 4, fill: color("score")}},
         {stroke: color("limit"), width: 1.5, dash: [6, 4], points: {show: false}, spanGaps: true},
-        {stroke: color("odd"), width: 0, paths: () => null, points: {show: true, size: 7, fill: color("odd"), stroke: color("card"), width: 1}},
+        {stroke: color("odd"), width: 0, paths: () => null, points: {show: true, size: crowd ? 4 : 7, fill: color("odd"), stroke: crowd ? color("odd") : color("card"), width: 1}},
       ],
       hooks: {
         setCursor: [tip],
@@ -231,7 +231,7 @@
   function header(table, fields, order, change) {
     const row = make("tr");
     for (const field of fields) {
-      const cell = make("th", "", field.number ? "number" : ""), button = make("button", field.name);
+      const cell = make("th", "", field.number && field.key !== "severity" ? "number" : ""), button = make("button", field.name);
       cell.scope = "col";
       button.type = "button";
       button.addEventListener("click", () => {
@@ -283,7 +283,7 @@
     {key: "severity", name: "Severity", number: true, shown: told("severity")},
     {key: "score", name: "Score", number: true},
     {key: "count", name: "Times", number: true, shown: alerts.some(alert => alert.count > 1)},
-    {key: "source", name: "Source"},
+    {key: "source", name: "Source", shown: many("source")},
     {key: "line", name: "Line", number: true},
     {key: "stream", name: "Stream", shown: told("stream")},
     {key: "program", name: "Program", shown: told("program")},
@@ -346,7 +346,7 @@
       table.tBodies[0].append(row);
     }
     get("more").hidden = found.length <= shown;
-    const total = count(alerts.length, "alert", "alerts");
+    const total = facts.odd > alerts.length ? `the ${whole.format(alerts.length)} highest of ${whole.format(facts.odd)} alerts` : count(alerts.length, "alert", "alerts");
     const some = found.length === alerts.length ? total : `${whole.format(found.length)} of ${total}`;
     get("count").textContent = some + (view ? ", in the part of the timeline that is shown" : "");
   }
