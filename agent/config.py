@@ -51,6 +51,7 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     fold_lines: int = 1000
     max_alert_share: float = 0.1
     max_alert_burst: int = 1000
+    slow_walk_share: float | None = None
     max_line: int = MAX_LINE
     max_streams: int = 16384
     max_outbox: int = MAX_OUTBOX
@@ -88,6 +89,8 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
         if not 0 < config.max_alert_share <= 1:
             raise ConfigError(f"max_alert_share: {config.max_alert_share} is no share; choose one above 0, 1 at most")
+        if not 0 <= (config.slow_walk_share or 0) < 1:
+            raise ConfigError(f"slow_walk_share: {config.slow_walk_share} is no share; choose 0 to below 1; 0 is never")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config

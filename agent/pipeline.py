@@ -1,7 +1,7 @@
 """From a block of lines to scores and alerts, with all that has to be carried from block to block."""
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,12 +18,13 @@ from agent.context import Contexts
 from agent.errors import ConfigError
 from agent.features import features_of
 from agent.guard import Guard
-from agent.headers import Format, parse_header
+from agent.headers import Format, Header, parse_header
 from agent.lines import Block
 from agent.normalize import PADDING, Normalizer
 from agent.records import Records
 from agent.scorers import EXPLAINERS, SCORERS
 from agent.scoring import Piece, StreamScorer
+from agent.slowwalk import LINES, SlowWalk
 from agent.soundness import check_bundle
 from agent.streams import StreamKey
 from agent.threshold import Limits, p_value, severity
@@ -117,6 +118,7 @@ class Pipeline:
         fold_lines: int = 1000,
         max_alert_share: float = 1.0,
         max_alert_burst: int = 1000,
+        slow_walk_share: float | None = None,
         guard: Guard | None = None,
         cache: bool = True,
     ) -> None:
@@ -135,6 +137,8 @@ class Pipeline:
         self.streams = self._lines.streams
         self.folder = Folder(fold_lines)
         self.breaker = Breaker(max_alert_share, max_alert_burst)
+        share = manifest.settings.get("slow_walk_share", 0.0) if slow_walk_share is None else slow_walk_share
+        self.slow_walk = SlowWalk(share)
         self._breakers: dict[str, bytes] = {}  # as they were stored last
         self.suppressed = 0
         self.own_lines = 0
@@ -210,34 +214,58 @@ class Pipeline:
         """
         source, alerts, done = scored.block.source, [], 0
         for index in scored.odd:
-            self.breaker.advance(source, index + 1 - done)
+            self._advance(source, index + 1 - done)
             done = index + 1
-            if alert := self._alert(scored, index, identity, read):
+            for alert in self._told(scored, index, identity, read):
                 alert.fields = {escape(name): escape(value) for name, value in fields(index).items()}
                 alerts.append(alert)
-        self.breaker.advance(source, len(scored.block) - done)
+        self._advance(source, len(scored.block) - done)
         self._contexts.remember(scored.block, scored.keys, scored.rows)
         return alerts
 
-    def _alert(self, scored: Scored, index: int, identity: str, read: datetime) -> Alert | None:
-        block, scale = scored.block, self.bundle.manifest.scale
+    def _advance(self, source: str, lines: int) -> None:
+        self.breaker.advance(source, lines)
+        self.slow_walk.advance(source, lines)
+
+    def _told(self, scored: Scored, index: int, identity: str, read: datetime) -> Iterator[Alert]:
+        """The alert of an odd line, unless it is a repeat, is held back or may be a forged one of ours; and the alarm
+        that with it too many are odd.
+        """
+        block = scored.block
         line, number = block.line(index), block.number(index)
         if self._guard is not None and not self._guard.may_alert(line):
             self.suppressed += 1
-            return None
+            return
         header = parse_header(line, self.header, read)
         time = (header.time or read).isoformat()
         row = self.folder.count(block.source, self._text(scored.seen[index].window[-1]), number, time)
-        if row is None or not self.breaker.may_alert(block.source):
-            return None
-        score, offset = float(scored.scores[index]), int(block.offsets[index])
+        if row is not None and self.breaker.may_alert(block.source):
+            yield self._alert(scored, index, identity, header, time, self.reason(scored, index), row)
+        if odd := self.slow_walk.alarm(block.source):
+            reason = {"kind": "slow walk", "odd": odd, "lines": LINES}
+            alarm = self._alert(scored, index, identity, header, time, reason, (odd, time))
+            alarm.id = alert_id(self.bundle.id, identity, alarm.offset, line + b"\0slow walk")
+            yield alarm
+
+    def _alert(
+        self,
+        scored: Scored,
+        index: int,
+        identity: str,
+        header: Header,
+        time: str,
+        reason: dict[str, Any],
+        row: tuple[int, str],
+    ) -> Alert:
+        block, scale = scored.block, self.bundle.manifest.scale
+        score, offset, line = float(scored.scores[index]), int(block.offsets[index]), block.line(index)
         return Alert(
             id=alert_id(self.bundle.id, identity, offset, line),
             time=time,
             host=header.host or self._host,
             source=escape(block.source),
             offset=offset,
-            line=number,
+            line=block.number(index),
             stream=escape(scored.keys[index]),
             program=header.program,
             message=escape(header.message),
@@ -246,7 +274,7 @@ class Pipeline:
             p_value=p_value(score, scale),
             severity=severity(score, scale),
             bundle=self.bundle.manifest.name,
-            reason=self.reason(scored, index),
+            reason=reason,
             context=self._contexts.before(block, scored.keys, scored.rows, index),
             count=row[0],
             first_seen=row[1],
@@ -273,6 +301,7 @@ class Pipeline:
 
     def _memory(self, source: str, odd: bool) -> list[tuple[str, bytes]]:
         memory = [(f"fold:{source}", self.folder.memory(source))] if odd else []
+        memory += [(f"walk:{source}", self.slow_walk.memory(source))] if self.slow_walk.on else []
         breaker, limits = self.breaker.memory(source), self.limits.memory(source)
         if self._breakers.get(source) != breaker:
             self._breakers[source] = breaker
@@ -329,8 +358,13 @@ class Pipeline:
         self._breakers.pop(source, None)
         return list(parts)
 
-    def _parts(self, source: str) -> dict[str, Folder | Limits | Breaker]:
-        return {f"fold:{source}": self.folder, f"limits:{source}": self.limits, f"breaker:{source}": self.breaker}
+    def _parts(self, source: str) -> dict[str, Folder | Limits | Breaker | SlowWalk]:
+        return {
+            f"fold:{source}": self.folder,
+            f"limits:{source}": self.limits,
+            f"breaker:{source}": self.breaker,
+            f"walk:{source}": self.slow_walk,
+        }
 
 
 def _odd(piece: Piece, index: int) -> Odd:

@@ -52,6 +52,7 @@ def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = No
         fold_lines=config.fold_lines,
         max_alert_share=config.max_alert_share,
         max_alert_burst=config.max_alert_burst,
+        slow_walk_share=config.slow_walk_share,
         guard=guard,
         cache=config.cache,
     )

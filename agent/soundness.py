@@ -129,6 +129,8 @@ def _check_reconstruction(manifest: Manifest) -> None:
     for name, allowed in (("event", ("scaled", "embedding")), ("score", SCORES)):
         if manifest.settings.get(name) not in allowed:
             raise BundleError(f"the setting {name!r} must be one of {', '.join(allowed)}; export it again")
+    if not 0 <= manifest.settings.get("slow_walk_share", 0) < 1:
+        raise BundleError("the setting 'slow_walk_share' must be from 0 to below 1; export it again")
     graph = _graph(manifest, "autoencoder")
     if [(one.name, one.dtype) for one in graph.inputs] != [("windows", "float32")]:
         raise BundleError(f"the graph autoencoder takes {[one.name for one in graph.inputs]}, it must take windows")

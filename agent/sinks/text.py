@@ -30,6 +30,8 @@ def why(alert: Alert) -> str:
     reason = alert.reason
     if reason.get("kind") == "surprise":
         return "; ".join([_novelty(reason), *_surprising(reason)])
+    if reason.get("kind") == "slow walk":
+        return f"{reason.get('odd')} of the last {reason.get('lines')} lines are odd; this is one of them"
     parts = [_misplaced(reason)]
     words = reason.get("unknown_words") or []
     if words:

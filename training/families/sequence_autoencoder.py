@@ -49,12 +49,17 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
 
 
 class Config(RunConfig, forbid_unknown_fields=True):
-    """The family's configuration. score: a line's own error, or the mean error of the window that ends with it."""
+    """The family's configuration.
+
+    score            a line's own error, or the mean error of the window that ends with it
+    slow_walk_share  where more of the last 1,000 lines are odd, the agent tells that as an alert of its own; 0: never
+    """
 
     window: WindowConfig = msgspec.field(default_factory=lambda: WindowConfig(size=20))
     threshold: ThresholdConfig = msgspec.field(default_factory=lambda: ThresholdConfig(q=0.995))
     model: ModelConfig = msgspec.field(default_factory=ModelConfig)
     score: Literal["last", "window"] = "last"
+    slow_walk_share: Annotated[float, Meta(ge=0, lt=1)] = 0.025
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,5 +226,5 @@ def state(config: Config) -> list[bundle.Tensor]:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The scorer's settings: how an event enters, and what a line's score is."""
-    return {"event": config.model.event, "score": config.score}
+    """What the agent has to know: how an event enters, what a line's score is, when too many lines are odd."""
+    return {"event": config.model.event, "score": config.score, "slow_walk_share": config.slow_walk_share}

@@ -1,0 +1,93 @@
+"""The alarm that too many of the last lines are odd, told once until it is over, also over a restart."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.bundle import Bundle, Threshold
+from agent.lines import LineSplitter
+from agent.pipeline import Pipeline
+from agent.sinks.text import alert_text
+from agent.slowwalk import LINES, SlowWalk
+
+NOW = datetime(2026, 3, 9, tzinfo=UTC)
+
+
+def walk(flags, share=0.025, restart=()):
+    """The numbers of the lines at which the alarm is told, and its counts."""
+    alarm, told = SlowWalk(share), []
+    for number, odd in enumerate(flags, 1):
+        alarm.advance("log", 1)
+        if odd and (count := alarm.alarm("log")):
+            told.append((number, count))
+        if number in restart:
+            memory, alarm = alarm.memory("log"), SlowWalk(share)
+            alarm.restore("log", memory)
+    return told
+
+
+def test_the_alarm_is_told_when_the_share_is_passed_and_again_only_after_it_fell():
+    odd, quiet = [True], [False] * 30
+    slow = (quiet + odd) * 40
+    assert walk(slow) == [(26 * 31, 26)]
+    assert [number for number, _ in walk(slow + [False] * LINES + slow)] == [806, len(slow) + LINES + 806]
+
+
+def test_few_odd_lines_are_no_walk():
+    assert walk(([False] * 40 + [True]) * 200) == []
+    assert walk([True] * 5000, share=0) == []
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=120), st.sets(st.integers(1, 4000), max_size=5))
+def test_it_counts_the_last_thousand_lines_and_a_restart_changes_nothing(gaps, restarts):
+    flags = [flag for gap in gaps for flag in [False] * gap + [True]]
+    armed, expected = True, []
+    for number, odd in enumerate(flags, 1):
+        if odd:
+            count = sum(flags[max(0, number - LINES) : number])
+            armed = armed or count - 1 <= 5
+            if armed and count > 10:
+                armed = False
+                expected.append((number, count))
+    assert walk(flags, 0.01, restarts) == walk(flags, 0.01) == expected
+
+
+def block(lines, splitter):
+    return splitter.feed("".join(f"Mar  9 10:00:00 web1 app[1]: {line}\n" for line in lines).encode())
+
+
+def test_the_alarm_is_an_alert_of_its_own_beside_repeats_and_the_breaker(bundle):
+    pipeline = Pipeline(
+        Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.01, max_alert_share=0.5,
+        max_alert_burst=3,
+    )  # fmt: skip
+    splitter, alerts = LineSplitter("log"), []
+    for start in range(0, 60, 7):
+        some = block([f"step {number}" for number in range(start, start + 7)], splitter)
+        scored = pipeline.score(some)
+        alerts += pipeline.alerts(scored, "file", NOW)
+        memory = dict(pipeline.changes(scored).memory)
+    slow = [alert for alert in alerts if alert.reason["kind"] == "slow walk"]
+    (alarm,) = slow
+    assert alarm.reason == {"kind": "slow walk", "odd": 11, "lines": LINES}
+    assert "11 of the last 1000 lines are odd; this is one of them" in alert_text(alarm)
+    assert len({alert.id for alert in alerts}) == len(alerts)
+    again = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.01)
+    again.restore("log", [], memory.get)
+    assert again.slow_walk.memory("log") == pipeline.slow_walk.memory("log")
+    assert not [
+        alert
+        for alert in again.alerts(again.score(block(["step 99"] * 30, splitter)), "file", NOW)
+        if alert.reason["kind"] == "slow walk"
+    ]
+    assert again.forget("log").count("walk:log") == 1
+
+
+@pytest.mark.parametrize("share", [None, 0])
+def test_without_a_share_nothing_of_it_is_stored(bundle, share):
+    pipeline = Pipeline(Bundle.load(bundle), slow_walk_share=share)
+    scored = pipeline.score(block(["step"] * 20, LineSplitter("log")))
+    pipeline.alerts(scored, "file", NOW)
+    assert "walk:log" not in dict(pipeline.changes(scored).memory)
