@@ -218,6 +218,23 @@ def char_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _train(folder, None, settings, {"family": "language-model", "seed": 3})
 
 
+@pytest.fixture(scope="session")
+def sequence_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small sequence autoencoder of the plain preset's first normal lines; run and logs lie beside it.
+
+    `log` is what it learnt, `later` the whole with the burst, `labels` those of `later`.
+    """
+    from training.synth import generate, write_log
+
+    folder = tmp_path_factory.mktemp("sequence")
+    labels = folder / "labels"
+    write_log(str(folder / "later"), generate(1500, seed=1, preset="plain"), labels=str(labels))
+    with (folder / "later").open("rb") as file:
+        (folder / "log").write_bytes(b"".join(file.readlines()[:1100]))
+    small = ("model.hidden=16", "model.latent=16", "model.epochs=8", "model.learning_rate=0.005", "window.size=10")
+    return _train(folder, None, small, {"family": "sequence-autoencoder", "seed": 3})
+
+
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves a thread behind."""
