@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
@@ -134,6 +134,7 @@ PIECES = st.sampled_from(
     st.sampled_from(["auto", *CHOICES]),
 )
 @settings(deadline=None)
+@example([(head, []) for head in (ISO, RFC3164, "none", RFC5424, HDFS, ISO)], "auto")
 def test_the_times_of_a_block_are_those_of_its_lines(rows, header):
     lines = [(head + "".join(pieces)).encode("utf-8", "surrogateescape") for head, pieces in rows]
     whole = LineSplitter("log").feed(b"\n".join(lines) + b"\n")
