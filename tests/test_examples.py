@@ -40,7 +40,7 @@ def test_each_published_model_has_its_example():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_says_its_source_and_trains(path, tmp_path):
     name, figures, *_ = path.read_text().splitlines()
-    assert name.startswith("# ") and ("arXiv:" in name or "et al." in name)
+    assert name.startswith("# ") and any(source in name for source in ("arXiv:", "et al.", "the document of"))
     assert figures.startswith("# Published") or "Nothing was published" in name
     lines = lanl_rows(700) if path.stem.startswith("lanl-") else made_up_lines(300)
     (tmp_path / "log").write_bytes(b"".join(lines))
@@ -48,5 +48,5 @@ def test_an_example_says_its_source_and_trains(path, tmp_path):
     run_job(Job([tmp_path / "log"], tmp_path / "run", path, few, {}, None, None, None, "cpu", 1, False))
     run = load_run(tmp_path / "run")
     content = yaml.safe_load(path.read_text())
-    assert run.config.model.tier == content["model"].get("tier", "none")
+    assert getattr(run.config.model, "tier", "none") == content["model"].get("tier", "none")
     assert len(run.metrics["epochs"]) == 1 and run.metrics["epochs"][0]["validation"] < 12

@@ -30,7 +30,7 @@ def training() -> None:
 def fit(
     logs: Logs,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
-    family: Annotated[str | None, typer.Option(help="two-stage (default) or language-model.")] = None,
+    family: Annotated[str | None, typer.Option(help="two-stage (default), language-model or sequence-autoencoder.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")
@@ -56,6 +56,8 @@ def fit(
     Example: oddline training fit /var/log/syslog --out run
 
     Example: oddline training fit auth.csv.gz --config examples/lanl-t-bem-word.yaml --out run
+
+    Example: oddline training fit /var/log/syslog --family sequence-autoencoder --out run
 
     Example: oddline training fit hdfs.log --out run --stream 'blk_-?\\d+' --labels sessions.csv --until 0.5
     """
