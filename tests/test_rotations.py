@@ -492,3 +492,103 @@ def test_a_file_that_is_still_there_does_not_count_as_lost(log: Path, rotate: Ca
     reader = Reader(log, position)
     assert (reader.lines()[0], reader.lines()) == (b"two", [])
     assert not reader.source.losses
+
+
+def at_the_start_of_the_next(log: Path) -> Position:
+    """Where reading is that left a file for the new one, of which it has read nothing yet."""
+    append(log, HEADER + b"one\n")
+    reader = Reader(log)
+    reader.lines()
+    append(log, b"late\n")
+    rename(log)
+    log.touch()
+    assert reader.lines() == [b"late"] and reader.source.rotations == 1
+    position = reader.leave()
+    assert position.offset == 0
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
+
+
+@pytest.mark.parametrize("kind", ["", ".gz"])
+@pytest.mark.parametrize("content", [b"", b"two\n", HEADER + b"one\nlate\n"], ids=["empty", "other", "alike"])
+def test_a_new_file_of_which_nothing_was_read_is_told_by_the_one_before_it(log: Path, content: bytes, kind: str):
+    """Its writer went on in the one before, which looks newer by that."""
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    append(log, content)
+    os.link(log, log.with_name("gone"))  # no other file gets its inode
+    rename(log)
+    append(log, b"three\n")
+    set_times(log, "app.log.1", "app.log.2", "app.log")
+    pack(log.with_name("app.log.1"), ".gz")
+    if kind:
+        pack(log.with_name("app.log.2"), kind)
+    reader = Reader(log, position)
+    assert reader.lines() == [*content.splitlines(), b"three"]
+    assert not reader.source.losses
+
+
+def test_a_copy_of_a_file_of_which_nothing_was_read_is_read_after_a_restart(log: Path) -> None:
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    append(log, b"two\n")
+    copy_and_truncate(log, b"three\n")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
+
+
+def test_a_backup_copy_of_a_file_of_which_nothing_was_read_is_no_rotation(log: Path) -> None:
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    append(log, b"two\n")
+    shutil.copy(log, log.with_name("app.log.1"))
+    append(log, b"three\n")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.said) == ([b"two", b"three"], [])
+
+
+def test_a_file_that_got_the_inode_of_one_of_which_nothing_was_read_is_not_taken_for_it(log: Path) -> None:
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    log.with_name("app.log.1.gz").write_bytes(gzip.compress(b"two\n"))
+    log.write_bytes(b"three\n")
+    set_times(log, "app.log.2", "app.log.1.gz", "app.log")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
+
+
+@pytest.mark.parametrize("content", [b"two\n", HEADER + b"one\nlate\n"], ids=["other", "alike"])
+def test_where_the_file_before_is_gone_too_the_new_one_is_found_by_its_inode(log: Path, content: bytes) -> None:
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").rename(log.with_name("gone"))
+    append(log, content)
+    log.rename(log.with_name("app.log.2"))
+    log.with_name("app.log.1").write_bytes(b"three\n")
+    append(log, b"four\n")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.source.losses) == ([*content.splitlines(), b"three", b"four"], 0)
+
+
+def test_where_both_are_gone_a_loss_is_counted(log: Path) -> None:
+    position = at_the_start_of_the_next(log)
+    log.with_name("app.log.1").unlink()
+    append(log, b"lost\n")
+    take_away(log)
+    append(log, b"two\n")
+    rename(log)
+    append(log, b"three\n")
+    set_times(log, "app.log.1", "app.log")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 1)
+
+
+def test_a_file_of_which_nothing_was_read_is_found_elsewhere_by_the_one_before_it(log: Path) -> None:
+    position = at_the_start_of_the_next(log)
+    archive = log.parent / "archive"
+    archive.mkdir()
+    log.with_name("app.log.1").rename(archive / "app.log.2")
+    append(log, b"two\n")
+    os.link(log, log.with_name("gone"))  # no other file gets its inode
+    pack(log.rename(archive / "app.log.1"), ".gz")
+    append(log, b"three\n")
+    reader = Reader(log, position)
+    assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)

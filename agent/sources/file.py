@@ -94,7 +94,9 @@ class FileSource(Source):
         """Where to go on after the blocks handed out so far; None while the path has never existed."""
         if self._file is None:
             return self._position
-        return msgspec.structs.replace(self._file.position, truncated=self._truncated)
+        at = self._file.position
+        before = None if at.offset or self._position is None else self._position.reached
+        return msgspec.structs.replace(at, truncated=self._truncated, before=before)
 
     @property
     def mark(self) -> bytes | None:

@@ -22,13 +22,14 @@ def read_before(pread: Pread, offset: int) -> bytes:
     return pread(offset - start, start)
 
 
-class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     """Where to go on reading a file.
 
     device, inode: which file it was. head: the length and the SHA-256 of its first bytes, at most 1024 and `offset`.
     offset: the byte from which reading goes on. line: the number of the line that starts there, from 1. tail: the same
     as head of the bytes before the offset, at most 256. modified: when it was last written, in nanoseconds, as of the
-    last look. truncated: whether it is in the copy of a file that was truncated, which is counted. The positions of
+    last look. truncated: whether it is in the copy of a file that was truncated, which is counted. before: at the start
+    of a file, which has no content yet that tells it, the end of the file that was read before it. The positions of
     older agents have no tail (empty) and no time (0): those are not checked then.
     """
 
@@ -40,6 +41,12 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     tail: str = ""
     modified: int = 0
     truncated: bool = False
+    before: "Position | None" = None
+
+    @property
+    def reached(self) -> "Position | None":
+        """The last place up to which something was read; None where there is none."""
+        return self if self.offset else self.before
 
     def misfit(self, pread: Pread) -> str:
         """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""

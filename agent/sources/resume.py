@@ -27,7 +27,8 @@ def resume(
     """
     reason = file.resume(position) if file else ""
     fits = file is not None and not reason
-    found = rotations.find(position, file if fits else None)
+    named = file if fits else None
+    found = rotations.following(position, named) or rotations.find(position, named)
     if found is not None:
         say(f"{path} was rotated meanwhile: reading the rest of {found[1]} first")
         resumed = Resumed(found[0])
@@ -46,10 +47,12 @@ def _find_newer(path: Path, position: Position, rotations: Rotations, say: Calla
     """Where the file of a position is gone: the first of those that were rotated since."""
     for rotated in rotations.newer(position.modified) if position.modified else ():
         if file := rotations.open(rotated):
-            say(
-                f"{path} was rotated more than once meanwhile, and the file that was being read is gone: what "
-                f"was written to it after byte {position.offset} is lost; reading {rotated.path} first"
+            lost = (
+                f"the file that was being read is gone: what was written to it after byte {position.offset} is lost"
+                if position.offset
+                else "nothing tells any more which file was to be read next: what was written to it may be lost"
             )
+            say(f"{path} was rotated more than once meanwhile, and {lost}; reading {rotated.path} first")
             return Resumed(file, rotations=1, losses=1)
     return Resumed(None)
 

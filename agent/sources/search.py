@@ -50,6 +50,40 @@ class Rotations:
             return None
         return self._find_content(files[place : place + 1], position)
 
+    def following(self, position: Position, named: OpenFile | None) -> tuple[OpenFile, Path] | None:
+        """Where nothing of a file was read yet: the first one after that which was read before it, and its path.
+
+        None where that is not known, or where it is what the path names: named, where that is the file of the position.
+        """
+        place = self._place_before(position)
+        later = [] if place is None else self._files()[place + 1 :]
+        if named is not None and all(self._is_part(other, position, named) for other in later):
+            return None
+        return next(((file, other.path) for other in later if (file := self.open(other))), None)
+
+    def _place_before(self, position: Position) -> int | None:
+        """The place among the rotated files of the one that was read before that of a position."""
+        before, own = position.before, (position.device, position.inode)
+        if before is None or position.offset:
+            return None
+        place = self._place_of(before, own)
+        if place is None and (learned := self._elsewhere.find(before)):
+            learned[0].close()
+            place = self._place_of(before, own)
+        return place
+
+    def _place_of(self, position: Position, next_key: tuple[int, int]) -> int | None:
+        """The place of the rotated file of a position, before that of the uncompressed one that comes later."""
+        files = self._files()
+        keys = [None if other.packed else other.key for other in files]
+        older = files[: keys.index(next_key)] if next_key in keys else files
+        same = [other for other in older if other.key == (position.device, position.inode)]
+        found = self._find_content(same, position) or self._find_content(older, position)
+        if found is None:
+            return None
+        found[0].close()
+        return next(place for place, other in enumerate(files) if other.path == found[1])
+
     def _is_part(self, rotated: Rotated, position: Position, named: OpenFile) -> bool:
         """Whether a rotated file is a copy of the first part of the file that the path names."""
         file = self._fitting(rotated, position)
