@@ -43,6 +43,7 @@ class Line:
 class Generation:
     """What one file of a log got, in order, and the incomplete line at its end.
 
+    begins_with: how many lines, those with which all begin. gone: whether it was removed.
     hidden: the file after it and how long that was at the last late line here. Where that got nothing later, it is the
     older one by the times of writing: once this one is gone, nothing on the disk tells it from those read before.
     """
@@ -50,12 +51,19 @@ class Generation:
     lines: list[Line] = field(default_factory=list)
     part: bytes = b""
     size: int = 0
+    begins_with: int = 0
+    gone: bool = False
     hidden: "tuple[Generation, int] | None" = None
 
     @property
     def length(self) -> int:
         """In bytes, the incomplete line too."""
         return self.size + len(self.part)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it has no other lines than those with which all files of its log begin."""
+        return self.begins_with == len(self.lines)
 
     def add(self, text: bytes, lost: bool = False, ended: bool = True) -> None:
         """Notes a line."""
@@ -148,6 +156,7 @@ class Log:
 
     def _begin(self, known: int) -> None:
         """The first lines; where of `known` lines the file had no others, nothing tells them from those before."""
+        self.generation.begins_with = self.alike
         for text in ALIKE[: self.alike]:
             self._put(self.path, text + b"\n")
             self.generation.add(text, lost=known <= self.alike)
@@ -239,8 +248,6 @@ class Log:
             path, generation = self.rotated[plain[-1]]
             self.late = self.late and plain[-1] != 0
             generation.close()
-            if not self._world.can_tell(self.sources, path):
-                generation.lose(unseen=False)
             packed = path.with_name(path.name + kind)
             packed.write_bytes(PACKERS[kind](path.read_bytes()))
             os.utime(packed, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
@@ -267,6 +274,7 @@ class Log:
     def _leave(self, path: Path, generation: Generation) -> None:
         """Only an agent that has the file open can still read it, and only one that read of it can miss it."""
         generation.close()
+        generation.gone = True
         unseen = not self._world.knows(self.sources, path)
         if self._world.holds(self.sources, path):
             self._orphans.append((generation, unseen))
@@ -311,6 +319,17 @@ class Log:
         self.path = path
         self.create()
         self.name.symlink_to(path.name)
+
+    def excuse_alike(self) -> None:
+        """Files that are the same to the last byte as the one before them, which was removed.
+
+        Such a file, younger than that one, is also what copying it and removing the original leaves (`renamecopy` of
+        logrotate): nothing on the disk tells a new file of which each line is to be read from a copy that was read.
+        """
+        for old, new in itertools.pairwise(self.generations):
+            if old.gone and old.is_alike and new.is_alike:
+                for line in new.lines:
+                    line.lost = True
 
     def abandon(self) -> None:
         """No agent holds a file open any more."""

@@ -352,6 +352,7 @@ class Histories(RuleBasedStateMachine):
         for log in [*self.logs, *self.gone]:
             for generation in log.generations[:-1]:
                 generation.close()
+            log.excuse_alike()
         lines = [(name, block, index) for name, block, _ in journal.entries if block for index in range(len(block))]
         self.totals.update(histories=1, lines=len(lines), alerts=len(self.world.told))
         for log in [*self.logs, *self.gone]:
