@@ -13,6 +13,7 @@ from agent.normalize import PADDING
 from agent.templates import UNSEEN, Templates
 
 FILE = "events.json"
+TURNS = {"hour": 24, "minute": 60, "second": 60, "day": 31}  # and their lengths
 VERSION = 1
 NOTHING, STRANGE, FIRST = 0, 1, 2  # places of no line, of an event that training did not see, of the first it saw
 _FAR = 10.0  # what the id of a line without a template is scaled to: as far out as ten times all that was seen
@@ -42,10 +43,19 @@ class Events:
     numbered   whether most lines carry a number, which is then their id; else such words are text like any other
     first      what is added to the number of a template, so that it is no number of a line
     known      float64 [events], sorted: the ids that occurred
+    turns      the parts of the time, of TURNS, of which training saw a whole turn: the others tell nothing
     """
 
-    def __init__(self, templates: Templates, numbered: bool, first: int, known: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        templates: Templates,
+        numbered: bool,
+        first: int,
+        known: NDArray[np.float64],
+        turns: tuple[str, ...] = tuple(TURNS),
+    ) -> None:
         self.templates, self.numbered, self.first, self.known = templates, numbered, first, known
+        self.turns = turns
         self.low = float(known[0])
         self._span = float(known[-1] - known[0]) or 1.0
         self._far = self.low + _FAR * self._span
@@ -59,17 +69,19 @@ class Events:
         templates = Templates.from_json(data.get("templates"))
         try:
             known = np.array(data["known"], np.float64)
-            numbered, first = bool(data["numbered"]), int(data["first"])
+            numbered, first, turns = bool(data["numbered"]), int(data["first"]), tuple(data["turns"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{FILE} is damaged: {type(error).__name__}: {error}; export it again") from None
         if known.ndim != 1 or not len(known) or not np.isfinite(known).all() or (np.diff(known) <= 0).any():
             raise BundleError(f"{FILE} is damaged: its known events do not rise; export it again")
-        return cls(templates, numbered, first, known)
+        if not set(turns) <= TURNS.keys():
+            raise BundleError(f"{FILE} is damaged: it names parts of the time other than {', '.join(TURNS)}")
+        return cls(templates, numbered, first, known, turns)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         known = [int(one) for one in self.known.tolist()]
-        parts = {"numbered": self.numbered, "first": self.first, "known": known}
+        parts = {"numbered": self.numbered, "first": self.first, "known": known, "turns": list(self.turns)}
         return {"version": VERSION, **parts, "templates": self.templates.to_json()}
 
     def of_template(self, number: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.events import NOTHING, Events, EventsOfTexts, read_numbers
+from agent.events import NOTHING, TURNS, Events, EventsOfTexts, read_numbers
 from agent.headers import read_clocks
 from agent.lines import Block
 from agent.normalize import PADDING
@@ -18,8 +18,7 @@ from agent.records import RecordReader
 Read = Callable[[Block, RecordReader | None], NDArray[np.float64]]
 """A block, and what reads its lines where they are records -> numbers float64 [lines, columns], NaN for none."""
 
-CYCLIC = 8  # sine and cosine of hour, minute, second and day
-_PERIODS = (24, 60, 60, 31)
+CYCLIC = 2 * len(TURNS)  # a sine and a cosine each
 
 
 class Features(Protocol):
@@ -57,12 +56,16 @@ def time_of_day(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=-1)).astype(np.float32)
 
 
+def time_parts(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [..., 4]: hour, minute, second and day, as TURNS has them, of the second of the day and the day."""
+    return np.stack([seconds // 3600, seconds // 60 % 60, seconds % 60, days], axis=-1)
+
+
 def cyclic_time(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float32]:
     """float32 [..., 8]: sine and cosine of hour, minute, second and day of the month as shares of a turn; zeros where
     they are NaN. The first moment of a turn is beside the last one, and no feature knows of the year.
     """
-    parts = np.stack([seconds // 3600, seconds // 60 % 60, seconds % 60, days], axis=-1)
-    angle = parts * (2 * np.pi / np.array(_PERIODS))
+    angle = time_parts(seconds, days) * (2 * np.pi / np.array([*TURNS.values()]))
     features = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(*angle.shape[:-1], CYCLIC)
     return np.nan_to_num(features).astype(np.float32)
 
@@ -82,7 +85,10 @@ class TimeOfDay:
 
 
 class TimeAndEvent:
-    """Cyclic times and the event: its id scaled, or, with `places`, its place among those that training saw."""
+    """Cyclic times and the event: its id scaled, or, with `places`, its place among those that training saw.
+
+    A part of the time of which training saw no whole turn is zero everywhere: its other values would all be odd.
+    """
 
     width, fitted = CYCLIC + 1, True
     read = staticmethod(read_events)
@@ -90,12 +96,13 @@ class TimeAndEvent:
     def __init__(self, events: Events, places: bool, texts: Callable[[int], str]) -> None:
         self._events, self._places = events, places
         self._of_texts = EventsOfTexts(events, texts)
+        self._seen = np.repeat([np.float32(part in events.turns) for part in TURNS], 2)
 
     def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [..., 9] of numbers [..., 3]."""
         events = self._events.ids(numbers[..., 2], self._of_texts(ids))
         last = self._events.places(events) if self._places else self._events.scaled(events)
-        times = cyclic_time(numbers[..., 0], numbers[..., 1])
+        times = cyclic_time(numbers[..., 0], numbers[..., 1]) * self._seen
         features = np.concatenate([times, last[..., None]], axis=-1, dtype=np.float32)
         return np.where((ids == PADDING)[..., None], np.float32(NOTHING), features)
 

@@ -126,6 +126,14 @@ def test_features_of_windows(places):
     assert stacked.tolist() == [found.tolist()] * 2
 
 
+def test_a_part_of_the_time_that_training_did_not_see_whole_is_left_out():
+    some = Events(TEMPLATES, False, 0, np.array([1.0, 2.0]), ("minute", "second"))
+    found = TimeAndEvent(some, False, TEXTS.__getitem__).of(np.array([[45296.0, 17, np.nan]]), np.array([1], np.int32))
+    whole = TimeAndEvent(events(), False, TEXTS.__getitem__).of(np.array([[45296.0, 17, 0]]), np.array([1], np.int32))
+    assert found[0, [0, 1, 6, 7]].tolist() == [0] * 4 and found[0, 2:6].tolist() == whole[0, 2:6].tolist()
+    assert Events.from_json(some.to_json()).turns == ("minute", "second")
+
+
 def test_a_place_without_a_line_has_no_time():
     assert not TimeOfDay().of(np.array([[5.0]]), np.array([0], np.int32)).any()
 
@@ -149,6 +157,8 @@ def test_events_come_back_as_they_were_written():
         ({"known": [1, float("inf")]}, "known events do not rise"),
         ({"known": ["x"]}, "damaged: ValueError"),
         ({"first": None}, "damaged: TypeError"),
+        ({"turns": ["moon"]}, "parts of the time other than hour, minute, second, day"),
+        ({"turns": 7}, "damaged: TypeError"),
         ({"templates": {"version": 1, "templates": [7]}}, "templates.json is damaged"),
     ],
 )

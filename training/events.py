@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.events import Events
+from agent.events import TURNS, Events
+from agent.features import time_parts
 from training.corpus import Corpus
 from training.templates import learn_templates
 
+_WHOLE = 0.9  # of the values of a turn
 _NUMBER = 2  # the column of agent.features.read_events
 
 
@@ -24,7 +26,17 @@ def learn_events(corpus: Corpus) -> Events:
     templates = learn_templates(_count(corpus.texts, plain))
     of_templates = first + np.arange(1.0, len(templates) + 1)
     known = np.unique(np.append(numbers[carried], of_templates)) if numbered else of_templates
-    return Events(templates, numbered, first, known)
+    return Events(templates, numbered, first, known, whole_turns(corpus.numbers))
+
+
+def whole_turns(numbers: NDArray[np.float64]) -> tuple[str, ...]:
+    """The parts of the time of which these lines, as agent.features.read_events reads them, have nine values of ten.
+
+    Where a week is learnt, the days of the month after it were never seen, and each of their lines would be odd.
+    """
+    parts = time_parts(numbers[:, 0], numbers[:, 1])
+    seen = [len(np.unique(part[~np.isnan(part)])) for part in parts.T]
+    return tuple(name for (name, length), count in zip(TURNS.items(), seen, strict=True) if count >= _WHOLE * length)
 
 
 def _count(texts: list[str], ids: NDArray[np.int32]) -> dict[str, int]:
