@@ -592,3 +592,26 @@ def test_a_file_of_which_nothing_was_read_is_found_elsewhere_by_the_one_before_i
     append(log, b"three\n")
     reader = Reader(log, position)
     assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
+
+
+@pytest.mark.parametrize("away", [True, False])
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_rest_is_found_behind_any_number_of_compressed_generations(log: Path, away: bool, copied: bool) -> None:
+    append(log, HEADER + b"one\n")
+    reader = Reader(log)
+    reader.lines()
+    position = reader.leave() if away else None
+    append(log, b"two\n")
+    first = [] if away else reader.lines()
+    os.link(log, log.with_name("gone"))  # no other file gets its inode
+    for number in range(20, 0, -1):
+        rotated = log.rename(log.with_name(f"app.log.{number}"))
+        if copied or number < 20:
+            os.utime(rotated, (rotated.stat().st_mtime + 10 * (21 - number),) * 2)
+        pack(rotated, ".gz")
+        append(log, b"generation %d\n" % number)
+    log.with_name("gone").unlink()
+    os.utime(log, (rotated.with_name("app.log.1.gz").stat().st_mtime + 10,) * 2)
+    reader = Reader(log, position) if away else reader
+    assert first + reader.lines() == [b"two", *[b"generation %d" % number for number in range(20, 0, -1)]]
+    assert not reader.source.losses

@@ -13,7 +13,7 @@ from agent.sources.position import TAIL, Position
 from agent.sources.reading import Reading
 from agent.sources.rotated import Form, Rotated, form_of, other_forms, rotated_files
 
-MOST = 16  # rotated files of a form that are looked into, the newest
+_MOST = 16  # files at either end of those that may hold something: which are looked into
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # faults of the moment and not of the file
 SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
 
@@ -29,6 +29,12 @@ def open_rotated(rotated: Rotated, source: str, reading: Reading) -> OpenFile:
         if error.errno in _PASSING:
             raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None
         raise
+
+
+def written_since(files: list[Rotated], modified: int) -> list[Rotated]:
+    """The files that may hold what was written at a time, in nanoseconds: of more than 32 the first and last 16."""
+    later = [other for other in files if other.modified > modified - SAME_TIME]
+    return later[:_MOST] + later[_MOST:][-_MOST:]
 
 
 class Elsewhere:
@@ -51,7 +57,8 @@ class Elsewhere:
         unknown = [form for form in other_forms(self._path) if form not in self.forms]
         forms = [[one for one in rotated_files(self._path, [form]) if not self._taken(one.path)] for form in unknown]
         same = [other for files in forms for other in files if _is_file(other, position)]
-        later = [other for files in forms for other in files[-MOST:] if _may_hold(other, position)]
+        is_telling = position.tail and position.offset >= TAIL
+        later = [other for files in forms if is_telling for other in written_since(files, position.modified)]
         for rotated in same + later:
             if file := self._fitting(rotated, position):
                 self.forms.append(rotated.form)
@@ -87,8 +94,3 @@ class Elsewhere:
 
 def _is_file(rotated: Rotated, position: Position) -> bool:
     return rotated.key == (position.device, position.inode) and not rotated.packed
-
-
-def _may_hold(rotated: Rotated, position: Position) -> bool:
-    """Whether the content of a file could prove it to be a copy of that of a position, made after the last look."""
-    return bool(position.tail) and position.offset >= TAIL and rotated.modified > position.modified - SAME_TIME

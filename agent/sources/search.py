@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import SourceError
-from agent.sources.elsewhere import MOST, SAME_TIME, Elsewhere, open_rotated
+from agent.sources.elsewhere import SAME_TIME, Elsewhere, open_rotated, written_since
 from agent.sources.opened import OpenFile
 from agent.sources.packed import PackedFile
 from agent.sources.position import Position
@@ -118,8 +118,7 @@ class Rotations:
         search.
         """
         same = [other for other in files if other.key == (position.device, position.inode) and not other.packed]
-        later = [other for other in files[-MOST:] if other.modified > position.modified - SAME_TIME]
-        for rotated in later + same:
+        for rotated in written_since(files, position.modified) + same:
             if file := self._fitting(rotated, position):
                 return file, rotated.path
         return None
@@ -137,8 +136,8 @@ class Rotations:
         files = self._files()
         place = next((place for place, other in enumerate(files) if other.key == file.key), None)
         if place is None:
-            newest = range(max(0, len(files) - MOST), len(files))
-            place = next((place for place in newest if self._is_form(files[place], file)), None)
+            form = next((other for other in written_since(files, file.modified) if self._is_form(other, file)), None)
+            place = files.index(form) if form else None
         return files, place
 
     def newer(self, modified: int) -> list[Rotated]:
