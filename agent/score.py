@@ -1,23 +1,19 @@
 """`agent score`: whole logs into scores."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from agent.config import AgentConfig, check_config
 from agent.errors import ConfigError
 from agent.lines import Block, LineSplitter
 from agent.pipeline import Pipeline, Scored
+from agent.progress import progress, size_of
 from agent.scores import Explanations, JsonLines, Sessions, line_records, open_output
 from agent.setup import build_pipeline, load_bundle
-from agent.sources.archive import cannot_read, read_log
+from agent.sources.archive import read_log
 from agent.telling import say
 
 _MAX_STREAMS = 1 << 20
@@ -38,8 +34,8 @@ def score_files(
         raise ConfigError(f"unknown scope {scope!r}; choose line or session")
     config = check_config(AgentConfig(stream=stream, header=header, max_streams=_MAX_STREAMS), "command line")
     pipeline = build_pipeline(load_bundle(bundle, provider), config)
-    total = _size(files)
-    with open_output(output) as writer, _progress(total) as advance:
+    total = size_of(files)
+    with open_output(output) as writer, progress("scoring", total) as advance:
         sessions = Sessions(pipeline) if scope == "session" else None
         explanations = Explanations(pipeline) if explain and sessions is None else None
         for file in files:
@@ -95,27 +91,3 @@ def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) 
             f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; "
             f"what follows that ({splitter.cut_bytes} bytes) was not scored"
         )
-
-
-def _size(files: list[str]) -> int | None:
-    """The bytes of all files, None where one is packed or standard input; a SourceError where one does not exist."""
-    total, known = 0, True
-    for file in files:
-        if file == "-" or file.endswith(".gz"):
-            known = False
-        if file != "-":
-            try:
-                total += os.path.getsize(file)
-            except OSError as error:
-                raise cannot_read(file, error) from None
-    return total if known else None
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar over the bytes read, on a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("scoring"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda size: progress.advance(task, size)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.errors import SourceError
 from agent.lines import LineSplitter
+from agent.progress import Advance, nowhere
 from agent.sources.archive import read_log
 
 T = TypeVar("T")
@@ -110,7 +111,12 @@ def choose_score(name: str, first: dict[str, Any]) -> type[LineScore] | type[Ses
     return SessionScore if "first_line" in first else LineScore
 
 
-def read_records(path: Path, choose: Callable[[str, dict[str, Any]], type[T]], remarks: list[str]) -> Iterator[list[T]]:
+def read_records(
+    path: Path,
+    choose: Callable[[str, dict[str, Any]], type[T]],
+    remarks: list[str],
+    advance: Advance = nowhere,
+) -> Iterator[list[T]]:
     """The records of a file of JSON lines, in pieces that are not empty.
 
     choose: gives their type by the file's name and its first record. What is damaged is told in `remarks` at the end.
@@ -119,7 +125,7 @@ def read_records(path: Path, choose: Callable[[str, dict[str, Any]], type[T]], r
     name = "standard input" if path == Path("-") else str(path)
     decoder: msgspec.json.Decoder[T] | None = None
     number = damaged = 0
-    for data in _blocks(path, remarks):
+    for data in _blocks(path, remarks, advance):
         if decoder is None and (first := _first_object(data)) is not None:
             decoder = msgspec.json.Decoder(choose(name, first))
         records, bad = ([], data.count(b"\n")) if decoder is None else _decode(decoder, data, name, number)
@@ -144,11 +150,12 @@ def _lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count:,} lines"
 
 
-def _blocks(path: Path, remarks: list[str]) -> Iterator[bytes]:
+def _blocks(path: Path, remarks: list[str], advance: Advance) -> Iterator[bytes]:
     """Whole lines; a packed file that ends early or is damaged is a remark where something could be read of it."""
     splitter, seen = LineSplitter("", max_line=_LONGEST), False
     try:
         for chunk in read_log(path):
+            advance(len(chunk))
             if block := splitter.feed(chunk):
                 seen = True
                 yield block.data

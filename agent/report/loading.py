@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agent.alerts import Alert
+from agent.progress import Advance, nowhere
 from agent.scorefile import LineScore, ScoreTable, SessionScore, choose_score, read_records, score_table, seconds
 
 
@@ -26,13 +27,13 @@ class Subject:
     alert: Callable[[int], Alert]
 
 
-def load_subject(path: Path) -> Subject:
+def load_subject(path: Path, advance: Advance = nowhere) -> Subject:
     """Reads a score file, or the alerts that a jsonl sink wrote; its content tells which it is.
 
     A SourceError where it is neither, or of another version.
     """
     remarks: list[str] = []
-    blocks: Iterator[list[Any]] = read_records(path, _choose, remarks)
+    blocks: Iterator[list[Any]] = read_records(path, _choose, remarks, advance)
     first = next(blocks)
     if isinstance(first[0], Alert):
         return _of_alerts(list(chain.from_iterable(chain([first], blocks))), remarks)

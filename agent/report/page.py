@@ -15,6 +15,7 @@ import msgspec
 import agent
 from agent.alerts import escape
 from agent.errors import SinkError
+from agent.progress import progress, size_of
 from agent.report.data import page_data
 from agent.report.loading import load_subject
 from agent.scores import writing
@@ -29,7 +30,8 @@ def write_report(file: str, output: Path) -> str:
     """
     if output.is_dir():
         raise SinkError(f"{output} is a directory; name a file, as in -o report.html")
-    subject = load_subject(Path(file))
+    with progress("reading", size_of([file])) as advance:
+        subject = load_subject(Path(file), advance)
     name = "standard input" if file == "-" else Path(file).name
     page = render(page_data(subject, name))
     _replace(output, page)
