@@ -11,6 +11,7 @@ import msgspec
 from agent.config import AgentConfig, FileInput
 from agent.errors import OddlineError
 from agent.limits import free_descriptors
+from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.opening import is_fifo, open_source, read_position, source_name
@@ -321,10 +322,11 @@ class Inputs:
         mark = None if position is None else msgspec.msgpack.encode(position)
         try:
             source = open_source(name, mark, start, reading, self._say, self._is_input, since)
-        except OddlineError as error:
-            if self._refused.get(name) != str(error):
-                self._say(f"{error}; trying again")
-            self._refused[name] = str(error)
+        except (OddlineError, OSError) as error:  # the second where the rotations cannot be looked through
+            reason = str(cannot_read(name, error) if isinstance(error, OSError) else error)
+            if self._refused.get(name) != reason:
+                self._say(f"{reason}; trying again")
+            self._refused[name] = reason
             return None
         self._refused.pop(name, None)
         return source
@@ -353,7 +355,7 @@ class Inputs:
     def _gone(self) -> list[str]:
         matched = [name for name, how in self._wanted.items() if how in self._patterns]
         gone = [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
-        return [name for name in gone if not rotated_files(Path(name)) and self._may_open(self.sources[name].sought)]
+        return [name for name in gone if not _has_rotations(name) and self._may_open(self.sources[name].sought)]
 
     def _tell_loss(self, source: FileSource) -> int:
         """Says of a file that went while nothing read it what is lost; how many losses that are.
@@ -396,6 +398,14 @@ def _fits(name: str, position: Position | None) -> bool:
             return position is not None and not position.misfit(partial(os.pread, file.fileno()))
     except OSError:
         return False
+
+
+def _has_rotations(name: str) -> bool:
+    """Whether a log has rotated files, or may have, since too few files can be opened to tell."""
+    try:
+        return bool(rotated_files(Path(name)))
+    except OSError:
+        return True
 
 
 def _path_key(name: str) -> Key | None:

@@ -1,5 +1,6 @@
 """The loop of the agent among events in an unlucky order: it goes on, and says so."""
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import agent.inputs
 import agent.patience
 import agent.service
 import agent.sources.file
+import agent.sources.search
 from agent.config import AgentConfig, FileInput, check_config
 from agent.delivery import Delivery
 from agent.errors import ConfigError, StateDamaged, StateUnavailable
@@ -305,4 +307,31 @@ def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkey
         service._watch()
     assert not service._told and not service._idle
     assert not service._watcher._coverage.suspicion._noted
+    service._close.close()
+
+
+def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_nothing(tmp_path, monkeypatch, capfd):
+    """Neither where a file of a pattern is gone, nor where one comes whose place is known."""
+
+    def full(path: Path, forms: object = ()) -> list:
+        raise OSError(errno.EMFILE, "Too many open files", str(path.parent))
+
+    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    log = tmp_path / "one.log"
+    log.write_text("line 1\n")
+    service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
+    assert service._step(str(log), None) and not service._step(str(log), None)
+    log.unlink()
+    service._step(str(log), None)
+    with monkeypatch.context() as patched:
+        for module in (agent.inputs, agent.sources.search):
+            patched.setattr(module, "rotated_files", full)
+        service._inputs.look()
+        assert str(log) in service._inputs.sources, "it may have rotations"
+        service._inputs._close(str(log))
+        log.write_text("line 2\n")
+        assert service._inputs.look() == []
+    (again,) = service._inputs.look()
+    assert again.name == str(log) and b"line 2" in again.read().data
+    assert capfd.readouterr().err.count("Too many open files; trying again") == 1
     service._close.close()
