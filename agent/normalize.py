@@ -135,7 +135,7 @@ class Normalizer:
     records, None for other formats; no mask applies to them.
     """
 
-    def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 32768, cache: bool = True) -> None:
+    def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 16384, cache: bool = True) -> None:
         self._strip: Callable[[str], str] = strip_header(header)
         self.records = RecordReader(header) if isinstance(header, Records) else None
         self._masks = select_masks(masks)

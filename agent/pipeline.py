@@ -31,7 +31,7 @@ from agent.threshold import Limits, p_value, severity
 
 T = TypeVar("T")
 CONTEXT = 9  # lines told before an odd one where the model looks at single lines
-MAX_TEXTS = 16384  # canonical texts kept before those that no window holds are forgotten
+MAX_TEXTS = 8192  # canonical texts kept before those that no window holds are forgotten
 
 
 def _no_fields(index: int) -> dict[str, str]:

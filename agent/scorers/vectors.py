@@ -67,7 +67,7 @@ class VectorScorer:
         tokenizer: Tokenizer,
         texts: Callable[[int], str],
         cache: bool = True,
-        max_windows: int = 32768,
+        max_windows: int = 16384,
     ) -> None:
         self._encode, self._judge, self._tokenizer, self._texts = encode, judge, tokenizer, texts
         self._cache = cache
