@@ -239,3 +239,11 @@ def test_learning_from_lines_without_any_time_or_number(tmp_path):
     subject = open_subject(tmp_path / "run")
     assert len(subject.scorer.events.known) >= 1 and not subject.scorer.events.numbered
     assert sequence_autoencoder.state(None) == []
+
+
+def test_lines_that_complete_no_window_have_no_score(sequence_bundle, tmp_path):
+    log = tmp_path / "few"
+    log.write_bytes(b"".join(read(sequence_bundle)[0].splitlines(keepends=True)[:5]))
+    told = run_agent("score", log, "--bundle", sequence_bundle)
+    assert told.returncode == 0, told.stderr
+    assert [json.loads(line)["score"] for line in told.stdout.splitlines()] == [None] * 5

@@ -29,6 +29,8 @@ class ReconstructionScorer:
 
     def score(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """float32 [lines]: the errors of the last lines of windows, of features float32 [lines, size, 9]."""
+        if not len(windows):  # onnxruntime 1.31 ends the process where an LSTM is given an empty batch
+            return np.zeros(0, np.float32)
         errors = self.errors(features)
         return errors.mean(axis=1, dtype=np.float64).astype(np.float32) if self._whole else errors[:, -1]
 
@@ -46,7 +48,7 @@ class ReconstructionScorer:
 
     def _run(self, output: str, features: NDArray[np.float32] | None) -> NDArray[np.float32]:
         assert features is not None
-        parts = [features[start : start + _BATCH] for start in range(0, max(1, len(features)), _BATCH)]
+        parts = [features[start : start + _BATCH] for start in range(0, len(features), _BATCH)]
         return np.concatenate(
             [self._bundle.run(GRAPH, [output], windows=np.ascontiguousarray(one))[0] for one in parts]
         )
