@@ -615,3 +615,18 @@ def test_the_rest_is_found_behind_any_number_of_compressed_generations(log: Path
     reader = Reader(log, position) if away else reader
     assert first + reader.lines() == [b"two", *[b"generation %d" % number for number in range(20, 0, -1)]]
     assert not reader.source.losses
+
+
+def test_a_later_file_that_is_the_same_as_a_removed_one_is_no_reason_to_skip_those_between(log: Path) -> None:
+    append(log, HEADER)
+    reader = Reader(log)
+    reader.lines()
+    log.unlink()
+    for name, content in (("app.log.2", HEADER + b"two\n"), ("app.log.1", HEADER), ("app.log", HEADER + b"three\n")):
+        append(log.with_name(name), content)
+    now = log.stat().st_mtime
+    for place, name in enumerate(("app.log.2", "app.log.1", "app.log"), 1):
+        os.utime(log.with_name(name), (now + 10 * place,) * 2)
+    header = HEADER.splitlines()
+    assert reader.lines() == [*header, b"two", *header, *header, b"three"]
+    assert not reader.source.losses

@@ -136,9 +136,15 @@ class Rotations:
         files = self._files()
         place = next((place for place, other in enumerate(files) if other.key == file.key), None)
         if place is None:
-            form = next((other for other in written_since(files, file.modified) if self._is_form(other, file)), None)
+            form = next((other for other in self._likely(files, file) if self._is_form(other, file)), None)
             place = files.index(form) if form else None
         return files, place
+
+    def _likely(self, files: list[Rotated], file: OpenFile) -> list[Rotated]:
+        """Those of its time, and the first later one: no copy comes after that, since the log went on before."""
+        near, modified = written_since(files, file.modified), file.modified
+        same = [other for other in near if other.modified < modified + SAME_TIME]
+        return same + [other for other in near if other.modified >= modified + SAME_TIME][:1]
 
     def newer(self, modified: int) -> list[Rotated]:
         """The rotated files that were last written after a time, in nanoseconds, in order."""
