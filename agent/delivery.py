@@ -39,9 +39,9 @@ class Delivery:
         self._send_through(sinks)
 
     def _send_through(self, sinks: Sequence[Sink]) -> None:
-        """Gives each sink a courier, which lets one before it that is still busy at the sink end first."""
-        busy = {courier.sink.name: courier.busy for courier in self._couriers}
-        self._couriers = [_Courier(self._state, sink, self._warn, busy.get(sink.name)) for sink in sinks]
+        """Gives each sink a courier, which goes on after the one before it at that sink."""
+        before = {courier.sink.name: courier for courier in self._couriers}
+        self._couriers = [_Courier(self._state, sink, self._warn, before.get(sink.name)) for sink in sinks]
 
     def replace(self, sinks: Sequence[Sink]) -> None:
         """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits.
@@ -115,11 +115,12 @@ def check_names(sinks: Sequence[Sink]) -> list[str]:
 
 
 class _Courier:
-    """Brings the alerts of the outbox to one sink, in a thread of its own, once the thread `before` has ended."""
+    """Brings the alerts of the outbox to one sink, in a thread of its own, once the courier `before` has ended.
 
-    def __init__(
-        self, state: State, sink: Sink, warn: Callable[[str], None], before: threading.Thread | None = None
-    ) -> None:
+    What that one brought is not brought again, also where the state could not note it.
+    """
+
+    def __init__(self, state: State, sink: Sink, warn: Callable[[str], None], before: "_Courier | None" = None) -> None:
         self.sink, self.shown = sink, shown(sink.name)
         self.hurried = False
         self.stopped = False
@@ -148,11 +149,13 @@ class _Courier:
     @property
     def busy(self) -> threading.Thread | None:
         """The thread that has an alert in hand for the sink though it was stopped: before this courier, or its own."""
-        return next((thread for thread in (self._before, self.thread) if thread and thread.is_alive()), None)
+        before = self._before.busy if self._before else None
+        return before or (self.thread if self.thread.is_alive() else None)
 
     def _run(self) -> None:
-        while self._before is not None and self._before.is_alive() and not self.stopped:
-            self._before.join(_HURRIED_DELAY)
+        while self._before is not None and (busy := self._before.busy) and not self.stopped:
+            busy.join(_HURRIED_DELAY)
+        self._go_on()
         while not self.stopped:
             try:
                 self._state.wait(self._is_due)
@@ -161,6 +164,13 @@ class _Courier:
                 self._fail(error)
         with suppress(Exception):
             self.sink.close()
+
+    def _go_on(self) -> None:
+        """Takes over what the courier before it has brought."""
+        if self._before is not None and not self._before.busy:
+            before, self._before = self._before, None
+            before._go_on()
+            self._taken, self._noted, self._skipped = before._taken, before._noted, before._skipped
 
     def _is_due(self) -> bool:
         return self.stopped or self._state.backlog(self.sink.name) > 0

@@ -207,6 +207,32 @@ def test_an_alert_in_hand_while_the_sinks_are_made_anew_is_told_once(state, deli
     stop()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_sink_took_is_not_sent_again_by_sinks_made_anew_while_it_cannot_be_noted(
+    state, deliver, make_alert, fast, monkeypatch, times
+):
+    noted, full = State.delivered, threading.Event()
+    full.set()
+
+    def note(self, sink, number, refused):
+        if full.is_set():
+            raise SinkError("disk full")
+        noted(self, sink, number, refused)
+
+    monkeypatch.setattr(State, "delivered", note)
+    delivery, (a,), _ = deliver("a")
+    state.commit(alerts=[make_alert(1), make_alert(2)])
+    until(lambda: a.taken == [1, 2])
+    for _ in range(times):
+        anew = FakeSink("a")
+        delivery.replace([anew])
+    full.clear()
+    state.commit(alerts=[make_alert(3)])
+    until(lambda: not delivery.drain(1.0))
+    assert a.taken == [1, 2] and anew.taken == [3]
+    delivery.stop()
+
+
 def test_stopping_before_the_start_closes_the_sinks(state):
     sink = FakeSink("a")
     Delivery(state, [sink], print).stop()
