@@ -7,6 +7,7 @@ in FOLDER already is not made again. docs/benchmarks/incidents.md says what the 
 
 import argparse
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from agent.bundle import Bundle
-from agent.normalize import MASKS
+from agent.normalize import MASKS, Normalizer, fold
 from benchmarks.made_up import exported, print_table, say, scored, spread, trained, write_lines
 from training.baselines import BASELINES, line_items
 from training.corpus import Corpus, read_corpus
 from training.metrics import measure
 from training.synth.generator import INCIDENTS, generate
 from training.synth.host import Line
+from training.synth.output import format_line
 
+CONTEXT = ("wrong-order", "wrong-hour", "rate-jump", "silence")  # their single lines have normal texts
 LOG = 1.25  # times the lines of training
 AT = 0.9
 BEFORE = 200  # lines that are scored before those that are judged, so that no window warms up among these
@@ -86,9 +89,8 @@ def baseline_scores(name: str, corpus: Corpus, early: int) -> NDArray[np.float64
     return detector.score(items.take(np.arange(early, len(corpus))), lambda done, total: None)
 
 
-def judge(score: Score, lines: Sequence[Line], train: int, path: Path) -> dict[str, Any]:
+def judge(scores: NDArray[np.floating], above: NDArray[np.bool_], lines: Sequence[Line], train: int) -> dict[str, Any]:
     """The figures of one detector and one log: by line, lines without a score left out."""
-    scores, above = score(lines, path)
     labels = np.array([line.label for line in lines[train:]], np.int8)
     ready = ~np.isnan(scores)
     found = measure(scores[ready], above[ready], labels[ready], 0, None)
@@ -106,6 +108,31 @@ def judge(score: Score, lines: Sequence[Line], train: int, path: Path) -> dict[s
     }
 
 
+def same_text(lines: Sequence[Line], scores: NDArray, normal: dict[str, NDArray]) -> float | None:
+    """The share of pairs, an incident's line and a normal one of the same canonical text, that the scores put in order.
+
+    It is a mean over the lines for whose texts there are normal ones; None where there is none. What looks at single
+    lines has 0.5.
+    """
+    texts = _texts(lines)
+    odd = [(normal[text], score) for line, text, score in zip(lines, texts, scores, strict=True) if line.label]
+    shares = [np.mean((others < score) + 0.5 * (others == score)) for others, score in odd if len(others)]
+    return float(np.mean(shares)) if shares else None
+
+
+def by_text(lines: Sequence[Line], scores: NDArray) -> dict[str, NDArray]:
+    """The scores of lines by their canonical text; empty for every other text."""
+    found = defaultdict[str, list[float]](list)
+    for text, score in zip(_texts(lines), scores.tolist(), strict=True):
+        found[text].append(score)
+    return defaultdict(lambda: np.zeros(0), {text: np.array(ones) for text, ones in found.items()})
+
+
+def _texts(lines: Sequence[Line]) -> list[str]:
+    normalizer = Normalizer("auto", MASKS)
+    return [normalizer.canonical(fold(format_line(line, "rfc3164").encode())) for line in lines]
+
+
 def result(out: Path, seed: int, train: int, detector: str, epochs: int | None) -> dict[str, Any]:
     """The figures of one detector and seed, for each incident and for the log without one."""
     folder = out / f"{train}-{seed}" / detector.replace(", ", "-").replace(" ", "-")
@@ -113,12 +140,15 @@ def result(out: Path, seed: int, train: int, detector: str, epochs: int | None) 
     if not path.exists():
         plain = make_log(seed, train, "none")
         about, score = prepare(folder, plain[:train], detector, seed, epochs)
-        found = {"none": judge(score, plain, train, folder / "test.log")}
+        scores, above = score(plain, folder / "test.log")
+        found, normal = {"none": judge(scores, above, plain, train)}, by_text(plain[train:], scores)
         for incident in INCIDENTS:
             lines = make_log(seed, train, incident)
             if lines[:train] != plain[:train]:
                 raise SystemExit(f"{incident}: it begins within the lines of training; give more of them with --train")
-            found[incident] = judge(score, lines, train, folder / "test.log")
+            scores, above = score(lines, folder / "test.log")
+            found[incident] = judge(scores, above, lines, train)
+            found[incident]["same text"] = same_text(lines[train:], scores, normal)
         path.write_bytes(msgspec.json.encode(about | {"incidents": found}))
         say(f"{folder}: {about} {found}")
     return msgspec.json.decode(path.read_bytes())
@@ -150,6 +180,8 @@ def print_results(found: dict[str, list[dict[str, Any]]]) -> None:
     ):
         rows = [[incident, _lines(found, incident), *_row(found, incident, key, form)] for incident in INCIDENTS]
         print_table(title, head, rows)
+    rows = [[incident, _lines(found, incident), *_row(found, incident, "same text", ".3f")] for incident in CONTEXT]
+    print_table("Against normal lines of the same text", head, rows)
     rows = [[incident, _lines(found, incident), *_caught(found, incident)] for incident in INCIDENTS]
     print_table("Incidents with at least one line above the limit", head, rows)
     keys = ("alerts an hour", "false", "normal", "unscored")
