@@ -233,10 +233,17 @@ class Service:
         self._suspect(source, woken is None and source.bytes_taken > taken)
         if block is not None:
             self._take(source, block)
-        elif memory := self._ledger.look(source):
-            marks = self._inputs.marks(source)
-            self._store(lambda: self._state.commit(marks, memory=[memory]))
+        else:
+            self._note(source)
         return block is not None
+
+    def _note(self, source: Source) -> None:
+        """Stores what happened to a source without any line."""
+        memory = self._ledger.look(source)
+        if memory or source.unstored:
+            marks = self._inputs.marks(source)
+            self._store(lambda: self._state.commit(marks, memory=[memory] if memory else []))
+            source.unstored = False
 
     def _suspect(self, source: Source, grown: bool) -> None:
         """Tells the watcher of a file that had nothing new at the last look and now has, without any event."""

@@ -640,3 +640,38 @@ def test_a_log_that_was_quiet_is_looked_at_again_once_it_is_rotated(log: Path, f
     append(log, b"two\n")
     assert follower.lines() == [] and not follower.source.settled
     assert follower.lines(wait=1.0) == [b"two"]
+
+
+def test_that_a_deleted_file_was_read_whole_is_to_be_stored(log: Path, follow: Callable[..., Follower]) -> None:
+    append(log, b"one\n")
+    follower = follow()
+    assert follower.lines() == [b"one"] and not follower.source.position.ended
+    with log.open("ab") as writer:
+        log.unlink()
+        assert follower.lines() == [] and follower.source.position.ended and follower.source.unstored
+        follower.source.unstored = False
+        assert follower.lines() == [] and not follower.source.unstored, "once"
+        writer.write(b"two\npart")
+        writer.flush()
+        assert follower.lines() == [b"two"] and not follower.source.position.ended, "a line is not complete"
+        writer.write(b" of a line\n")
+        writer.flush()
+        assert follower.lines() == [b"part of a line"] and follower.source.position.ended
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_file_that_comes_anew_after_it_was_deleted_and_read_whole_is_no_loss(
+    log: Path, follow: Callable[..., Follower], ended: bool
+) -> None:
+    append(log, b"one\n")
+    first = follow()
+    assert first.lines() == [b"one"]
+    before = first.source.position
+    log.unlink()
+    assert first.lines() == []
+    append(log.with_name("other"), b"takes the inode, perhaps\n")
+    append(log, b"another\n")
+    again = follow(position=first.source.position if ended else before)
+    assert again.lines() == [b"another"]
+    assert (again.source.losses, again.source.rotations + again.source.truncations) == (int(not ended), 1)
+    assert again.said == [again.said[0]] and ("came anew" if ended else "cannot be read on") in again.said[0]

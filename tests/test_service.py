@@ -30,6 +30,7 @@ from agent.sinks import open_sink
 from agent.sources.file import FileSource
 from agent.sources.patterns import matches
 from agent.state import State
+from agent.status import read_status
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -335,3 +336,20 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     assert again.name == str(log) and b"line 2" in again.read().data
     assert capfd.readouterr().err.count("Too many open files; trying again") == 1
     service._close.close()
+
+
+def test_a_file_that_was_deleted_and_read_whole_before_a_kill_is_no_loss(tmp_path, capfd):
+    log, state = tmp_path / "logs" / "one.log", tmp_path / "state"
+    log.parent.mkdir()
+    log.write_text("line 1\n")
+    config = configured(tmp_path, f"{log.parent}/*.log")
+    config.state = str(state)
+    killed = Service(lambda: config)
+    assert killed._step(str(log), None) and not killed._step(str(log), None)
+    log.unlink()
+    assert not killed._step(str(log), None)
+    killed._close.close()
+    Service(lambda: config, once=True).run()
+    status = read_status(state)
+    assert (status.totals.lines_read, status.totals.losses) == (1, 0)
+    assert "is lost" not in capfd.readouterr().err

@@ -16,6 +16,7 @@ class Source:
     settled      whether nothing new can come without an event, so that a look once in a while is enough
     is_open      whether it holds what it reads from
     durable      whether it keeps what is not read for a later run, as a file does and a pipe does not
+    unstored     whether its mark should be stored though no line came; whoever stores it sets it back
 
     Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
     and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
@@ -30,7 +31,7 @@ class Source:
     ended = False
     durable = True
     is_open = True
-    settled = False
+    settled = unstored = False
     bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
 

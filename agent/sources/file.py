@@ -61,7 +61,7 @@ class FileSource(Source):
         self._position, self._empty_since = position, since
         self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
-        self._left = self._interrupted = self._truncated = False
+        self._left = self._interrupted = self._truncated = self._ended = False
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
         self._file: OpenFile | None = None
         self._file = self._open_first(position, start, since)
@@ -96,7 +96,7 @@ class FileSource(Source):
             return self._position
         at = self._file.position
         before = None if at.offset or self._position is None else self._position.reached
-        return msgspec.structs.replace(at, truncated=self._truncated, before=before)
+        return msgspec.structs.replace(at, truncated=self._truncated, before=before, ended=self._ended)
 
     @property
     def mark(self) -> bytes | None:
@@ -109,7 +109,8 @@ class FileSource(Source):
     @property
     def sought(self) -> Position | None:
         """Where to go on in a file that is not found; None where one is open or the last one was read to its end."""
-        return self._position if self._interrupted and self._file is None else None
+        away = self._interrupted and self._file is None and not (self._position and self._position.ended)
+        return self._position if away else None
 
     @property
     def keys(self) -> set[tuple[int, int]]:
@@ -190,7 +191,7 @@ class FileSource(Source):
         before = file.read_to
         block = file.read(most)
         if file.read_to > before:
-            self._quiet_since = self._clock()
+            self._quiet_since, self._ended = self._clock(), False
             self.bytes_taken += file.read_to - before
         if block is not None:
             return block
@@ -236,6 +237,7 @@ class FileSource(Source):
         except FileNotFoundError:
             self._leave()
             self._tell_missing()
+            self._note_end(file)
             if self._quiet_for(self.grace) and self._rotations.after(file):
                 return self._move_on(file, most)
             return self._flush(file) or self._release(file)
@@ -249,6 +251,12 @@ class FileSource(Source):
             return self._flush(file)
         self._leave()
         return self._move_on(file, most) if self._quiet_for(self.grace) else None
+
+    def _note_end(self, file: OpenFile) -> None:
+        """Has it stored that a deleted file was read whole, so that a restart misses nothing of it."""
+        ended = file.is_deleted and not file.holds and file.read_to == file.position.offset
+        self.unstored |= ended and not self._ended
+        self._ended = ended
 
     def _leave(self) -> None:
         if not self._left:
@@ -298,7 +306,7 @@ class FileSource(Source):
             self._closed = self._left_out()
             self._note()
             self._file.close()
-        self._file, self._left, self._truncated = file, False, False
+        self._file, self._left, self._truncated, self._ended = file, False, False, False
 
     def _open(self, path: Path) -> OpenFile | None:
         """An open file, or None where it cannot be had at present, which is told once."""

@@ -29,8 +29,9 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
     offset: the byte from which reading goes on. line: the number of the line that starts there, from 1. tail: the same
     as head of the bytes before the offset, at most 256. modified: when it was last written, in nanoseconds, as of the
     last look. truncated: whether it is in the copy of a file that was truncated, which is counted. before: at the start
-    of a file, which has no content yet that tells it, the end of the file that was read before it. The positions of
-    older agents have no tail (empty) and no time (0): those are not checked then.
+    of a file, which has no content yet that tells it, the end of the file that was read before it. ended: whether the
+    file was deleted at the last look, and all of it read. The positions of older agents have no tail (empty) and no
+    time (0): those are not checked then.
     """
 
     device: int
@@ -42,6 +43,7 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
     modified: int = 0
     truncated: bool = False
     before: "Position | None" = None
+    ended: bool = False
 
     @property
     def reached(self) -> "Position | None":

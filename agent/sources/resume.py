@@ -63,6 +63,9 @@ def _begin_anew(
     """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
     if file is None:
         return Resumed(None)
-    say(f"{path} cannot be read on from byte {position.offset} ({reason}): reading it from its start")
     same = (file.device, file.inode) == (position.device, position.inode)
+    if position.ended:
+        say(f"{path} was removed and came anew: reading it from its start")
+        return Resumed(file, rotations=1)
+    say(f"{path} cannot be read on from byte {position.offset} ({reason}): reading it from its start")
     return Resumed(file, rotations=int(not same), truncations=int(same), losses=1)
