@@ -150,7 +150,7 @@ def result(out: Path, seed: int, train: int, detector: str, epochs: int | None) 
             found[incident] = judge(scores, above, lines, train)
             found[incident]["same text"] = same_text(lines[train:], scores, normal)
         path.write_bytes(msgspec.json.encode(about | {"incidents": found}))
-        say(f"{folder}: {about} {found}")
+        say(f"{folder}: done")
     return msgspec.json.decode(path.read_bytes())
 
 

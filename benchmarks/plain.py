@@ -110,7 +110,7 @@ def result(out: Path, kind: str, event: str, seed: int, epochs: int | None) -> d
         found = {score: measure(exported(run, folder / score, score=score), folder, lines, start) for score in SCORES}
         about = {"epochs": len(run.metrics["epochs"]), "seconds": run.metrics["seconds"]}
         path.write_bytes(msgspec.json.encode(about | found))
-        say(f"{folder.name}: {about | found}")
+        say(f"{folder.name}: done")
     return msgspec.json.decode(path.read_bytes())
 
 
