@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from agent.errors import BundleError
 from agent.lines import Block
 from agent.normalize import PADDING
-from agent.templates import UNSEEN, Templates
+from agent.templates import FILE, UNSEEN, Templates
 
-FILE = "events.json"
 TURNS = {"hour": 24, "minute": 60, "second": 60, "day": 31}  # and their lengths
 VERSION = 1
 NOTHING, STRANGE, FIRST = 0, 1, 2  # places of no line, of an event that training did not see, of the first it saw
 _FAR = 10.0  # what the id of a line without a template is scaled to: as far out as ten times all that was seen
 _DIGITS = 15  # a number of more digits counts as the largest of so many, which a double still holds exactly
+_MOST = 2.0**53  # up to which a double holds every id exactly
 _NUMBER = re.compile(rb"(?<![0-9A-Za-z_])E([0-9]+)(?![0-9A-Za-z_])")
 
 
@@ -70,11 +70,13 @@ class Events:
         try:
             known = np.array(data["known"], np.float64)
             numbered, first, turns = bool(data["numbered"]), int(data["first"]), tuple(data["turns"])
+            strange = set(turns) - TURNS.keys()
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{FILE} is damaged: {type(error).__name__}: {error}; export it again") from None
-        if known.ndim != 1 or not len(known) or not np.isfinite(known).all() or (np.diff(known) <= 0).any():
-            raise BundleError(f"{FILE} is damaged: its known events do not rise; export it again")
-        if not set(turns) <= TURNS.keys():
+        whole = 0 <= first < _MOST and bool((np.abs(known) < _MOST).all())
+        if known.ndim != 1 or not len(known) or not whole or (np.diff(known) <= 0).any():
+            raise BundleError(f"{FILE} is damaged: its known events do not rise, or are too large; export it again")
+        if strange:
             raise BundleError(f"{FILE} is damaged: it names parts of the time other than {', '.join(TURNS)}")
         return cls(templates, numbered, first, known, turns)
 

@@ -301,7 +301,7 @@ class Pipeline:
 
     def _memory(self, source: str, odd: bool) -> list[tuple[str, bytes]]:
         memory = [(f"fold:{source}", self.folder.memory(source))] if odd else []
-        memory += [(f"walk:{source}", self.slow_walk.memory(source))] if self.slow_walk.on else []
+        memory += [(f"walk:{source}", self.slow_walk.memory(source))] if self.slow_walk.stored(source) else []
         breaker, limits = self.breaker.memory(source), self.limits.memory(source)
         if self._breakers.get(source) != breaker:
             self._breakers[source] = breaker

@@ -11,11 +11,14 @@ _REARM = 0.5  # of the share, to which it must fall before a further alarm
 
 @dataclass
 class _Walk:
-    """line: lines of the source so far. odd: the numbers of the odd ones among the last LINES. armed: since it fell."""
+    """line: lines of the source so far. odd: the numbers of the odd ones among the last LINES. armed: since it fell.
+    restored: it was stored before.
+    """
 
     line: int = 0
     odd: deque[int] = field(default_factory=deque)
     armed: bool = True
+    restored: bool = False
 
 
 class SlowWalk:
@@ -28,10 +31,11 @@ class SlowWalk:
         self._most = share * LINES if share else float("inf")
         self._walks: dict[str, _Walk] = {}
 
-    @property
-    def on(self) -> bool:
-        """Whether it may ever tell anything."""
-        return self._most < LINES
+    def stored(self, source: str) -> bool:
+        """Whether the memory of a source has to be stored: it may tell something, or the lines since it was stored
+        would be missing from it where it is turned on again.
+        """
+        return self._most < LINES or self._walk(source).restored
 
     def advance(self, source: str, lines: int) -> None:
         """Counts lines that were read."""
@@ -59,7 +63,7 @@ class SlowWalk:
     def restore(self, source: str, memory: bytes) -> None:
         """Sets what `memory` gave."""
         line, odd, armed = msgspec.msgpack.decode(memory, type=tuple[int, list[int], bool])
-        self._walks[source] = _Walk(line, deque(odd), armed)
+        self._walks[source] = _Walk(line, deque(odd), armed, True)
 
     def forget(self, source: str) -> None:
         """Forgets a source that is gone."""

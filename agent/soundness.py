@@ -1,5 +1,7 @@
 """What a bundle must be beyond the types in its manifest: usable rules, and graphs that fit each other."""
 
+from typing import Any
+
 from agent.bundle import Bundle, Graph, Manifest, Scale, Tensor
 from agent.errors import BundleError, ConfigError
 from agent.events import FILE as EVENTS
@@ -34,6 +36,7 @@ def check_bundle(bundle: Bundle) -> None:
         _check_rules(manifest)
         _check_fields(bundle)
         _check_scale(manifest.scale)
+        _check_share(manifest.settings.get("slow_walk_share", 0))
         _CHECKS[manifest.scorer](manifest)
         if manifest.scorer == "reconstruction" and bundle.events is None:
             raise BundleError(f"the manifest lists no {EVENTS}; export it again")
@@ -121,6 +124,11 @@ def _check_surprise(manifest: Manifest) -> None:
             raise BundleError(f"state: {tensor.name} has the axes {tensor.axes}; all but the first must be fixed")
 
 
+def _check_share(share: Any) -> None:
+    if type(share) not in (int, float) or not 0 <= share < 1:
+        raise BundleError("the setting 'slow_walk_share' must be a number from 0 to below 1; export it again")
+
+
 def _check_reconstruction(manifest: Manifest) -> None:
     """Whether the settings and the graph are those of the sequence autoencoder, and fit the window."""
     size, width = manifest.window.size, CYCLIC + 1
@@ -129,8 +137,6 @@ def _check_reconstruction(manifest: Manifest) -> None:
     for name, allowed in (("event", ("scaled", "embedding")), ("score", SCORES)):
         if manifest.settings.get(name) not in allowed:
             raise BundleError(f"the setting {name!r} must be one of {', '.join(allowed)}; export it again")
-    if not 0 <= manifest.settings.get("slow_walk_share", 0) < 1:
-        raise BundleError("the setting 'slow_walk_share' must be from 0 to below 1; export it again")
     graph = _graph(manifest, "autoencoder")
     if [(one.name, one.dtype) for one in graph.inputs] != [("windows", "float32")]:
         raise BundleError(f"the graph autoencoder takes {[one.name for one in graph.inputs]}, it must take windows")

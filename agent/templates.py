@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.errors import BundleError
 
-FILE = "templates.json"
+FILE = "events.json"  # of the bundle that holds them
 WILDCARD = "<*>"
 UNSEEN = 0  # the number of no template
 _VERSION = 1
@@ -35,9 +35,11 @@ class Templates:
         """The templates of which `to_json` made `data`; a BundleError where they are damaged or of another version."""
         version = data.get("version") if isinstance(data, dict) else None
         if type(version) is not int:
-            raise _damaged("its version is missing or wrong")
+            raise _damaged("the version of its templates is missing or wrong")
         if version != _VERSION:
-            raise BundleError(f"{FILE} has version {version}, this agent reads version {_VERSION}; update oddline")
+            raise BundleError(
+                f"the templates of {FILE} have version {version}, this agent reads {_VERSION}; update oddline"
+            )
         lines = data.get("templates")
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise _damaged("its templates are no list of texts")

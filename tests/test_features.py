@@ -159,7 +159,10 @@ def test_events_come_back_as_they_were_written():
         ({"first": None}, "damaged: TypeError"),
         ({"turns": ["moon"]}, "parts of the time other than hour, minute, second, day"),
         ({"turns": 7}, "damaged: TypeError"),
-        ({"templates": {"version": 1, "templates": [7]}}, "templates.json is damaged"),
+        ({"turns": [["hour"]]}, "damaged: TypeError"),
+        ({"known": [-1e308, 1e308]}, "known events do not rise"),
+        ({"first": 10**400}, "known events do not rise"),
+        ({"templates": {"version": 1, "templates": [7]}}, "events.json is damaged: its templates are no"),
     ],
 )
 def test_damaged_events_are_refused(change, why):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.bundle import Bundle, Threshold
+from agent.errors import BundleError
 from agent.lines import LineSplitter
 from agent.pipeline import Pipeline
 from agent.sinks.text import alert_text
@@ -91,3 +92,31 @@ def test_without_a_share_nothing_of_it_is_stored(bundle, share):
     scored = pipeline.score(block(["step"] * 20, LineSplitter("log")))
     pipeline.alerts(scored, "file", NOW)
     assert "walk:log" not in dict(pipeline.changes(scored).memory)
+
+
+def test_lines_read_while_it_is_off_count_when_it_is_on_again(bundle):
+    on = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
+    splitter = LineSplitter("log")
+
+    def memory(pipeline, lines):
+        scored = pipeline.score(block(lines, splitter))
+        pipeline.alerts(scored, "file", NOW)
+        return dict(pipeline.changes(scored).memory)
+
+    stored = memory(on, ["step"] * 400)
+    off = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", 1e9), slow_walk_share=0)
+    off.restore("log", [], stored.get)
+    stored |= memory(off, ["step"] * LINES)
+    again = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
+    again.restore("log", [], stored.get)
+    again.slow_walk.advance("log", 1)
+    again.slow_walk.alarm("log")
+    assert again.slow_walk.memory("log") == b"\x93\xcd\x05\x79\x91\xcd\x05\x79\xc3"
+
+
+@pytest.mark.parametrize("share", ["x", None, True, 7, -0.1])
+def test_a_share_that_is_none_is_refused_of_any_bundle(bundle, share):
+    loaded = Bundle.load(bundle)
+    loaded.manifest.settings["slow_walk_share"] = share
+    with pytest.raises(BundleError, match="slow_walk_share"):
+        Pipeline(loaded)
