@@ -1,9 +1,14 @@
 """The measures of the benchmarks on made-up logs, where they are more than a table."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.append(str(Path(__file__).parents[1]))  # last: only benchmarks/ is not that of the installed wheel
 
 from benchmarks.incidents import CONTEXT, by_text, make_log, same_text
 from benchmarks.made_up import spread
