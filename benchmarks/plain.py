@@ -26,13 +26,14 @@ from training.synth.host import START, Line
 SHARE = 0.8  # of the normal lines, the first ones, to train on
 SCORES = ("last", "window")
 NEARER = {"E100 to E199": 800, "E31": 0}  # what is taken from the burst's ids; 0: all become E31
+EVENTS: dict[str, dict[str, Any]] = {"scaled": {}, "embedding": {"event": "embedding", "max_events": 64}}
 DAYS = 20  # of the training that does not see a whole month
 Q = 0.995
 
 
 def configuration(event: str, seed: int, epochs: int | None) -> dict[str, Any]:
-    """The family's defaults, but for the kind of event."""
-    model = {"event": event} if epochs is None else {"event": event, "epochs": epochs}
+    """The family's defaults, but for the kind of event; there are 30, so that room for 64 is enough."""
+    model = EVENTS[event] if epochs is None else EVENTS[event] | {"epochs": epochs}
     return {"family": "sequence-autoencoder", "seed": seed, "model": model}
 
 
