@@ -1,4 +1,4 @@
-"""The alarm of a slow walk: no line is very odd, but too many of the last ones are a little."""
+"""The alarm of a slow walk: too many of the last lines are above the threshold, however little."""
 
 from collections import deque
 from dataclasses import dataclass, field

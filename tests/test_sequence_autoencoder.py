@@ -19,6 +19,7 @@ pytest.importorskip("torch")
 import torch
 
 from agent.events import FIRST, STRANGE
+from agent.features import CYCLIC
 from training.config import load
 from training.families import CONFIGS, sequence_autoencoder
 from training.families.sequence_autoencoder import Autoencoder, ModelConfig, Reconstruction
@@ -78,6 +79,13 @@ def test_an_embedded_event_is_as_odd_as_it_is_improbable_and_a_strange_one_most_
     beyond = model(windows(events=FIRST + 7.0))[0]
     assert known.max() < strange.min() and strange.max() < 20 / 9 + 1
     torch.testing.assert_close(beyond, strange)
+
+
+@torch.no_grad()
+def test_no_strange_event_is_ever_expected():
+    model = Autoencoder(ModelConfig(hidden=6, latent=4, layers=1, event="embedding", max_events=5)).eval()
+    model.wide.bias[CYCLIC + STRANGE] = 100.0
+    assert (model(windows(events=FIRST))[1][..., CYCLIC] != STRANGE).all()
 
 
 @torch.no_grad()

@@ -149,7 +149,7 @@ class Autoencoder(nn.Module):
         found = one_hot(self.places(feature), self.events).to(decoded.dtype)
         likely = (decoded + self.impossible).log_softmax(2)
         surprise = -(likely[..., None, :] @ found[..., None])[..., 0, 0]
-        return surprise.clamp(max=_MOST), decoded.argmax(2).to(feature.dtype)
+        return surprise.clamp(max=_MOST), likely.argmax(2).to(feature.dtype)
 
 
 class Reconstruction(nn.Module):
