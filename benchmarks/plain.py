@@ -185,6 +185,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("plain-benchmark"), metavar="FOLDER")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="of the log and the training")
     parser.add_argument("--other-seeds", default="0,1", help="of embedded events, and of trainings on 20 days")
+    parser.add_argument("--epochs", type=int, help="at most so many; by default as the family says (100)")
     parser.add_argument("--quick", action="store_true", help="the first seed, three epochs: that it runs, no figures")
     return parser.parse_args()
 
@@ -194,7 +195,7 @@ def main() -> None:
     asked = options()
     torch.set_num_threads(1)
     seeds, others = ([int(seed) for seed in text.split(",")] for text in (asked.seeds, asked.other_seeds))
-    out, epochs = asked.out, None
+    out, epochs = asked.out, asked.epochs
     if asked.quick:
         seeds, others, out, epochs = seeds[:1], others[:1], out / "quick", 3
     burst = {"scaled": [result(out, "burst", "scaled", seed, epochs) for seed in seeds]}
