@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.events import NOTHING, TURNS, Events, EventsOfTexts, read_numbers
+from agent.events import NOTHING, STRANGE, TURNS, Events, EventsOfTexts, read_numbers
 from agent.headers import read_clocks
 from agent.lines import Block
 from agent.normalize import PADDING
@@ -100,11 +100,18 @@ class TimeAndEvent:
 
     def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [..., 9] of numbers [..., 3]."""
-        events = self._events.ids(numbers[..., 2], self._of_texts(ids))
+        events = self._of(numbers, ids)
         last = self._events.places(events) if self._places else self._events.scaled(events)
         times = cyclic_time(numbers[..., 0], numbers[..., 1]) * self._seen
         features = np.concatenate([times, last[..., None]], axis=-1, dtype=np.float32)
         return np.where((ids == PADDING)[..., None], np.float32(NOTHING), features)
+
+    def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [...]: whether training saw no such event, of numbers [..., 3] and text ids [...]."""
+        return self._events.places(self._of(numbers, ids)) == STRANGE
+
+    def _of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float64]:
+        return self._events.ids(numbers[..., 2], self._of_texts(ids))
 
     def renumber(self) -> None:
         """Texts have other ids from now on."""

@@ -9,7 +9,7 @@ from agent.bundle import Bundle
 from agent.features import features_of
 from agent.scorers import SCORERS
 from agent.scoring import StreamScorer
-from training.calibration import held_out, scale_of
+from training.calibration import held_out, normal_scores, scale_of
 from training.corpus import Corpus, read_corpus
 from training.run import Run
 from training.subject import score_in_order
@@ -24,11 +24,10 @@ def read_logs(run: Run, logs: list[Path]) -> Corpus:
 
 
 def score_lines(bundle: Bundle, corpus: Corpus) -> NDArray[np.float32]:
-    """float32: the scores of the lines that have one, with the agent's streams and scorer."""
+    """float32: the scores of the lines that the scale is made of, with the agent's streams and scorer."""
     manifest = bundle.manifest
     scorer = SCORERS[manifest.scorer](bundle, corpus.texts.__getitem__, True)
     features = features_of(bundle, corpus.texts.__getitem__)
     width, most = features.width if features else 0, int(corpus.streams.max(initial=0)) + 1
     lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, most)
-    scores = score_in_order(lines, corpus, features)
-    return scores[~np.isnan(scores)]
+    return normal_scores(score_in_order(lines, corpus, features), corpus, features)

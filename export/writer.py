@@ -145,7 +145,19 @@ def _producer(int8: bool) -> dict[str, str | int]:
 
 
 def _training(run: Run) -> dict[str, Any]:
-    keys = ("lines", "streams", "left_out", "texts", "words", "span", "selection", "sources", "seconds", "device")
+    keys = (
+        "lines",
+        "streams",
+        "left_out",
+        "unseen_events",
+        "texts",
+        "words",
+        "span",
+        "selection",
+        "sources",
+        "seconds",
+        "device",
+    )
     return {key: run.metrics[key] for key in keys if key in run.metrics}
 
 

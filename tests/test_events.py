@@ -5,9 +5,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from agent.features import read_events
+from agent.errors import ConfigError
+from agent.features import TimeAndEvent, read_events
+from training.calibration import normal_scores
 from training.corpus import read_corpus
-from training.events import learn_events, whole_turns
+from training.events import check_events, learn_events, whole_turns
 
 
 def learn(tmp_path, lines):
@@ -49,3 +51,25 @@ def times(*, days=1, hours=24, minutes=60, seconds=60):
 )
 def test_the_parts_of_the_time_that_were_seen_whole(numbers, turns):
     assert whole_turns(numbers) == turns
+
+
+def test_held_out_events_that_training_did_not_see_are_counted_and_too_many_refused(tmp_path):
+    some = learn(tmp_path, [f"Mar  9 10:00:00 h app: E{number} done" for number in (3, 7, 7)])
+
+    def held_out(*numbers):
+        (tmp_path / "held").write_text("".join(f"Mar  9 10:00:00 h app: E{number} done\n" for number in numbers))
+        return read_corpus([tmp_path / "held"], "auto", ["num"], None, read=read_events)
+
+    assert check_events(some, held_out(3, 7, 8, 3)) == 1
+    with pytest.raises(ConfigError, match="3 of 4 held-out lines are events that the training lines do not have"):
+        check_events(some, held_out(4, 5, 6, 7))
+
+
+def test_the_scale_leaves_lines_out_whose_event_training_did_not_see(tmp_path):
+    some = learn(tmp_path, [f"Mar  9 10:00:00 h app: E{number} done" for number in (3, 7, 7)])
+    (tmp_path / "held").write_text("".join(f"Mar  9 10:00:00 h app: E{number} done\n" for number in (7, 99, 3, 3)))
+    corpus = read_corpus([tmp_path / "held"], "auto", ["num"], None, read=read_events)
+    scores = np.array([np.nan, 50.0, 1.0, 2.0], np.float32)
+    features = TimeAndEvent(some, False, corpus.texts.__getitem__)
+    assert normal_scores(scores, corpus, features).tolist() == [1, 2]
+    assert normal_scores(scores, corpus, None).tolist() == [50, 1, 2]

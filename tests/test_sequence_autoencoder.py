@@ -23,6 +23,7 @@ from agent.features import CYCLIC
 from training.config import load
 from training.families import CONFIGS, sequence_autoencoder
 from training.families.sequence_autoencoder import Autoencoder, ModelConfig, Reconstruction
+from training.job import Job, run_job
 from training.subject import open_subject
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -238,9 +239,14 @@ def test_the_latent_of_windows(sequence_bundle):
     assert latent.shape == (3, 16) and (latent == latent[0]).all()
 
 
-def test_learning_from_lines_without_any_time_or_number(tmp_path):
-    from training.job import Job, run_job
+def test_more_events_than_there_is_room_for_are_refused(sequence_bundle, tmp_path):
+    settings = (FAMILY, "model.event=embedding", "model.max_events=5", "model.epochs=1")
+    log = sequence_bundle.parent / "log"
+    with pytest.raises(ConfigError, match=r"events, model.max_events is 5: set it to \d+ or more"):
+        run_job(Job([log], tmp_path / "run", None, settings, {}, None, None, None, "cpu", 1, False))
 
+
+def test_learning_from_lines_without_any_time_or_number(tmp_path):
     (tmp_path / "log").write_text("".join(f"step {'abc'[number % 3]} done\n" for number in range(400)))
     settings = (FAMILY, "model.epochs=1", "model.hidden=4", "model.latent=4", "window.size=4")
     run_job(Job([tmp_path / "log"], tmp_path / "run", None, settings, {}, None, None, None, "cpu", 1, False))

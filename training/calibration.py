@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from agent.bundle import Scale
 from agent.errors import ConfigError
+from agent.features import Features, TimeAndEvent
 from training.corpus import Corpus
 from training.run import Run
 
@@ -21,6 +22,17 @@ def held_out(run: Run) -> Corpus:
     ids, streams, numbers = (run.heldout[name] for name in ("ids", "streams", "numbers"))
     marks = np.zeros(len(ids), np.int8)
     return Corpus(run.texts, ids, streams, marks, numbers if len(numbers) else None, None, [], [], None)
+
+
+def normal_scores(scores: NDArray[np.float32], corpus: Corpus, features: Features | None) -> NDArray[np.float32]:
+    """float32: the scores that the scale is made of: of lines that have one and whose event training saw.
+
+    An event that it did not see is odd by itself. A threshold that lay among such lines would tell none of them.
+    """
+    keep = ~np.isnan(scores)
+    if isinstance(features, TimeAndEvent):
+        keep &= ~features.unseen(corpus.numbers, corpus.ids)
+    return scores[keep]
 
 
 def scale_of(scores: NDArray[np.float32]) -> Scale:

@@ -30,7 +30,9 @@ def training() -> None:
 def fit(
     logs: Logs,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
-    family: Annotated[str | None, typer.Option(help="two-stage (default), language-model or sequence-autoencoder.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="two-stage (default), language-model or sequence-autoencoder.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import ConfigError
 from agent.events import TURNS, Events
-from agent.features import time_parts
+from agent.features import TimeAndEvent, time_parts
 from training.corpus import Corpus
 from training.templates import learn_templates
 
@@ -27,6 +28,19 @@ def learn_events(corpus: Corpus) -> Events:
     of_templates = first + np.arange(1.0, len(templates) + 1)
     known = np.unique(np.append(numbers[carried], of_templates)) if numbered else of_templates
     return Events(templates, numbered, first, known, whole_turns(corpus.numbers))
+
+
+def check_events(events: Events, corpus: Corpus) -> int:
+    """How many held-out lines are events that training did not see; a ConfigError where most are."""
+    assert corpus.numbers is not None
+    features = TimeAndEvent(events, True, corpus.texts.__getitem__)
+    unseen = int(features.unseen(corpus.numbers, corpus.ids).sum())
+    if 2 * unseen > len(corpus):
+        raise ConfigError(
+            f"{unseen} of {len(corpus)} held-out lines are events that the training lines do not have: what is normal "
+            "here cannot be told by events; give more logs, leave what differs out of the text, or take another family"
+        )
+    return unseen
 
 
 def whole_turns(numbers: NDArray[np.float64]) -> tuple[str, ...]:

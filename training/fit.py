@@ -21,7 +21,7 @@ from training import run as folder
 from training.config import RunConfig, StageConfig
 from training.contracts import Data, Stage
 from training.corpus import Corpus, Windows
-from training.events import learn_events
+from training.events import check_events, learn_events
 from training.families import FAMILIES
 from training.loop import Groups, copy_state, first_progress, make_fabric, seed_of, train_stage
 from training.tokens import train_tokenizer
@@ -41,6 +41,7 @@ def fit(
     events = learn_events(train) if config.looks_at_events else None
     data = replace(tokenize(tokenizer, train, validation), events=events)
     if events is not None:
+        about = about | {"unseen_events": check_events(events, validation)}
         folder.write(run / folder.EVENTS, msgspec.json.encode(events.to_json()))
     folder.write(run / folder.TOKENIZER, msgspec.json.encode(tokenizer.to_json()))
     epochs = fabric.launch(partial(_work, config=config, data=data, vocabulary=len(tokenizer), run=run))

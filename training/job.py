@@ -46,6 +46,8 @@ def run_job(job: Job) -> dict[str, Any]:
     except KeyboardInterrupt:
         _say(f"interrupted; the same command goes on from the last whole epoch in {job.out}")
         raise typer.Exit(130) from None
+    if unseen := metrics.get("unseen_events"):
+        _say(f"{unseen} held-out lines are events that training did not see; the scale of scores leaves them out")
     _say(f"wrote {job.out}; next: oddline export onnx {job.out} --out BUNDLE")
     return metrics
 

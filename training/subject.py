@@ -89,7 +89,7 @@ def _open_run(path: Path) -> Subject:
 
 def _scale(graphs: Any, normalizer: Normalizer, run: Any) -> tuple[Relative | None, Scale]:
     """The scale of the held-out lines, and what they tell of a stream without lines where scores are relative."""
-    from training.calibration import held_out, scale_of
+    from training.calibration import held_out, normal_scores, scale_of
 
     corpus, kind = held_out(run), run.config.relative
     features = features_of(graphs, lambda text_id: normalizer.texts[text_id])
@@ -97,8 +97,7 @@ def _scale(graphs: Any, normalizer: Normalizer, run: Any) -> tuple[Relative | No
     def scores(relative: Relative | None) -> NDArray[np.float32]:
         graphs.manifest.relative = relative
         lines = _stream_scorer(graphs, normalizer)(int(corpus.streams.max(initial=0)) + 1)
-        found = score_in_order(lines, corpus, features)
-        return found[~np.isnan(found)]
+        return normal_scores(score_in_order(lines, corpus, features), corpus, features)
 
     relative = prior(kind, scores(None)) if kind != "none" and len(corpus) else None
     return relative, scale_of(scores(relative))

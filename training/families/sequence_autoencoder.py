@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from agent import bundle
+from agent.errors import ConfigError
 from agent.events import FIRST, STRANGE
 from agent.features import CYCLIC, Read, TimeAndEvent, read_events
 from training.config import HeldOut, Positive, RunConfig, StageConfig, ThresholdConfig, WindowConfig
@@ -33,7 +34,7 @@ class ModelConfig(StageConfig, forbid_unknown_fields=True):
 
     event       scaled: the id as one number from 0 to 1. embedding: a learnt vector for each event that training saw
     embedding   its width
-    max_events  embedding: how many events have a vector of their own; those with the highest ids go without
+    max_events  embedding: for how many events there is room
     """
 
     batch_size: Positive = 64
@@ -188,8 +189,13 @@ def build(config: Config, vocabulary: int) -> Autoencoder:
 
 
 def stages(config: Config, model: Autoencoder, data: Data) -> Iterator[Stage]:
-    """One: the windows of normal lines."""
+    """One: the windows of normal lines; a ConfigError where there is no room for a vector of each event."""
     assert data.events is not None
+    count, most = len(data.events.known), config.model.max_events
+    if model.embedded and count > most:
+        raise ConfigError(
+            f"the training lines have {count} events, model.max_events is {most}: set it to {count} or more"
+        )
     features = TimeAndEvent(data.events, model.embedded, data.train.texts.__getitem__)
     train, validation = (WindowExamples(corpus, config, features) for corpus in (data.train, data.validation))
     yield Stage("model", Reconstruction(model), config.model, train, validation)
