@@ -189,7 +189,7 @@ def test_sessions(report):
     session = {"source": "app.log", "lines": 3, "first_line": 2, "last_line": 9, "score": 1.0, "threshold": 1.5}
     rows = [session | {"stream": f"req-{number}", "anomaly": number == 2, "first_line": number} for number in range(5)]
     data = data_of(report(rows))
-    assert report.said.endswith(": 5 streams, 1 alerts, 0.1 MB\n")
+    assert report.said.endswith(": 5 streams, 1 alert, 0.1 MB\n")
     assert data["alerts"][0]["message"] == "3 lines, from line 2 to line 9"
     assert data["streams"] == [
         {

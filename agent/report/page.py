@@ -36,9 +36,13 @@ def write_report(file: str, output: Path) -> str:
     page = render(page_data(subject, name))
     _replace(output, page)
     rows, odd = len(subject.table.line), int(subject.table.anomaly.sum())
-    noun = {"line": "lines", "session": "streams"}.get(subject.table.scope)
-    counted = f"{rows:,} {noun}, " if noun else ""
-    return f"wrote {escape(str(output))}: {counted}{odd:,} alerts, {len(page) / 1e6:.1f} MB"
+    noun = {"line": "line", "session": "stream"}.get(subject.table.scope)
+    counted = f"{_told(rows, noun)}, " if noun else ""
+    return f"wrote {escape(str(output))}: {counted}{_told(odd, 'alert')}, {len(page) / 1e6:.1f} MB"
+
+
+def _told(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def render(data: dict[str, Any]) -> bytes:
