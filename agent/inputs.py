@@ -14,6 +14,7 @@ from agent.limits import free_descriptors
 from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
+from agent.sources.opened import OpenFile
 from agent.sources.opening import is_fifo, open_source, read_position, source_name
 from agent.sources.patterns import folders, is_named, is_pattern, matches
 from agent.sources.position import Position
@@ -53,6 +54,7 @@ class Inputs:
         self._reopened: list[str] = []
         self._folders: set[Path] = set()
         self._unopened: set[Key] = set()  # files that the last look found and that are not open yet
+        self._strays: dict[Key, list[Position]] = {}  # in files that were gone from under their names at the start
         self._are_missing = False  # whether files that were gone at the start are still to be looked for
         self._spare = 0  # files that may still be opened by the present look
         self._full = False  # whether it was told that no more may be
@@ -128,9 +130,12 @@ class Inputs:
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
             followed = frozenset(Path(name) for name in self.sources)
-            new = [(path, key) for path, key in matches(wanted.path, followed) if path not in followed]
+            named = matches(wanted.path, followed)
+            self._unopened |= {key for _, key in named}
+            new = [(path, key) for path, key in named if path not in followed]
             found = {self._name(path): key for path, key in new}
             opened += self._meet([*found.items()], wanted, reading)
+        self._unopened -= {key for one in self.sources.values() for key in _keys(one)}
         return opened
 
     def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
@@ -237,6 +242,7 @@ class Inputs:
                     opened.append(source)
                 else:
                     self._are_missing = True
+        self._strays = self._strays if self._are_missing else {}
         return opened
 
     def _missing(self, wanted: FileInput) -> dict[str, Position]:
@@ -259,6 +265,7 @@ class Inputs:
         if not found:
             return []
         known, away = {name: read_position(self._state.mark(name)) for name, _ in found}, self._away()
+        self._strays = away if self._are_missing else {}
         opened, holders = [], {key: other.name for other in self.sources.values() for key in _keys(other)}
         for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
             if key in holders:
@@ -273,7 +280,6 @@ class Inputs:
                 self._keep(source, (wanted, reading))
                 opened.append(source)
                 holders |= dict.fromkeys(_keys(source), name)
-        self._unopened |= {key for _, key in found} - holders.keys()
         return opened
 
     def _is_full(self, wanted: FileInput) -> bool:
@@ -309,6 +315,24 @@ class Inputs:
         holder = self._holder(known)
         return self.sources[holder].modified if holder else 0
 
+    def _take_up(self, file: OpenFile) -> bool:
+        """Begins a file that came to the path of a source where another one, which closes it, has read it to.
+
+        Or at a position in it that is stored under a name that is gone. False where the other one's path names it too,
+        or where it was truncated, which that one is to see.
+        """
+        files = (one for one in self.sources.values() if isinstance(one, FileSource))
+        if reader := next((one for one in files if one.key == file.key), None):
+            if _path_key(reader.name) == file.key or file.resume(reader.position):
+                return False
+            reader.close()
+            return True
+        fitting = (at for at in self._strays.get(file.key, []) if not file.misfit(at))
+        at = max(fitting, key=lambda at: at.offset, default=None)
+        if at is not None and at.offset > file.read_to:
+            file.resume(at)
+        return True
+
     def _holder(self, position: Position, copied: bool = False) -> str | None:
         """The name under which the file of a position is read now, or where told so a copy of it."""
         files = (one for one in self.sources.values() if isinstance(one, FileSource))
@@ -321,7 +345,7 @@ class Inputs:
     def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
         try:
-            source = open_source(name, mark, start, reading, self._say, self._is_input, since)
+            source = open_source(name, mark, start, reading, self._say, self._is_input, since, self._take_up)
         except (OddlineError, OSError) as error:  # the second where the rotations cannot be looked through
             reason = str(cannot_read(name, error) if isinstance(error, OSError) else error)
             if self._refused.get(name) != reason:

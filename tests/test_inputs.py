@@ -781,3 +781,102 @@ def test_a_file_that_is_renamed_and_rotated_twice_between_two_looks_is_read_once
     world.turn(True, 11.0)
     world.settle()
     assert sorted(lines_of(world)) == [b"four", b"one", b"three", b"two"] and not losses_of(world)
+
+
+def start_beside_a_removed_log(world: World, first: Path, second: Path) -> None:
+    """The source of `first` still has a file open that was removed; the next one is read as `second`."""
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.unlink()
+    write(first, "two")
+    first.rename(second)
+    world.turn(True, 11.0)
+    world.settle()
+    assert lines_of(world) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("killed", [None, "before", "committing", "committed", "queued", "after", "after no line"])
+@pytest.mark.parametrize("anew", [False, True], ids=["the other path is free", "the other path has a new file"])
+def test_a_file_that_comes_back_to_its_first_name_is_read_on_there(tmp_path, world, anew, killed):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    start_beside_a_removed_log(world, first, second)
+    second.rename(first)
+    more = [] if killed == "after no line" else ["three"]
+    write(first, *more)
+    if anew:
+        write(second, "four")
+    if killed == "before":
+        world.kill()
+    elif killed is None or killed.startswith("after"):
+        world.settle()
+        world.turn(True, 11.0)
+        world.kill() if killed else None
+    else:
+        world.faults.kill_at = killed
+        world.settle()
+        assert world.agent is None
+    for _ in range(2):
+        world.start()
+        world.settle()
+        world.turn(True, 11.0)
+        wanted = ["one", "two", *more, *["four"] * anew]
+        assert sorted(line.decode() for line in lines_of(world)) == sorted(wanted)
+        assert not losses_of(world) and not told_gone(world)
+        assert [*world.agent._state.marks()] == [str(first), *[str(second)] * anew]
+        world.kill()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_link_to_a_file_that_another_source_reads_is_left_to_that_one(tmp_path, world, kill, closed):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first.with_name("a.log.1"), "zero")
+    os.utime(first.with_name("a.log.1"), (1e9, 1e9))
+    start_beside_a_removed_log(world, first, second)
+    for _ in range(2):
+        world.turn(True, 61.0 if closed else 0.0)
+    assert world.agent.source(str(first)).is_open is not closed
+    os.link(second, first)
+    write(first, "three")
+    world.settle()
+    world.turn(True, 11.0)
+    assert lines_of(world) == [b"one", b"two", b"three"]
+    assert world.agent.source(str(first)).reopened == 0
+    if kill:
+        world.kill()
+        world.start()
+    second.unlink()
+    write(first, "four")
+    world.settle()
+    world.turn(True, 11.0)
+    world.settle()
+    for _ in range(2):
+        assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
+        world.kill()
+        world.start()
+        world.settle()
+        world.turn(True, 11.0)
+    assert [*world.agent._state.marks()] == [str(first)]
+
+
+def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    write(second, "two")
+    world.start()
+    world.settle()
+    world.kill()
+    write(first, "three")
+    first.rename(first.with_name("a.log.1"))
+    second.rename(first)
+    write(first, "four")
+    for _ in range(2):
+        world.start()
+        world.turn(True, 0.0)
+        world.turn(True, 11.0)
+        world.settle()
+        world.turn(True, 11.0)
+        assert lines_of(world) == [b"one", b"two", b"three", b"four"]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(first)]
+        world.kill()

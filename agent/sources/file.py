@@ -39,6 +39,8 @@ class FileSource(Source):
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
     for what may still belong to a record. `taken` tells which files are read as logs of their own by their names.
     since: a time in nanoseconds at which nothing was at the path: what was rotated after it is read first.
+    take_up: begins a file that came to the path where it was read to under another name; False where it is still read
+    under that one, for which this source waits.
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class FileSource(Source):
         clock: Callable[[], float] = time.monotonic,
         taken: Callable[[Path], bool] = lambda path: False,
         since: int = 0,
+        take_up: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
         self._say, self._told = say, ""
         self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations = Rotations(path, reading, say, taken)
+        self._rotations, self._is_mine = Rotations(path, reading, say, taken), take_up
         self._closed = LeftOut()  # of files that were read before
         self._position, self._empty_since = position, since
         self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
@@ -124,6 +127,11 @@ class FileSource(Source):
         return keys
 
     @property
+    def key(self) -> tuple[int, int] | None:
+        """Device and inode of the open file; None where none is open."""
+        return self._file.key if self._file else None
+
+    @property
     def modified(self) -> int:
         """When the open file was last written, in nanoseconds; 0 where none is open."""
         return self._file.modified if self._file else 0
@@ -176,8 +184,7 @@ class FileSource(Source):
             return None
 
     def _reopen(self) -> None:
-        file = self._open(self.path)
-        self.reopened += file is not None and self._position is not None
+        file = named = self._open(self.path)
         if file is not None and self._position is None:
             file = self._first_since(self._empty_since, file)
         elif file is not None and self._interrupted:
@@ -185,6 +192,8 @@ class FileSource(Source):
             self._interrupted = False
         elif file is not None and file.resume(self._position):  # what comes back, such as with its disk, fits
             file = self._first_since(self._position.modified, file)
+        file = self._take_up(file) if file is named else file
+        self.reopened += file is not None and self._position is not None
         self._replace(file)
 
     def _read_file(self, file: OpenFile, most: int) -> Block | None:
@@ -286,7 +295,7 @@ class FileSource(Source):
             return block
         self.losses += self._rotations.tell_damage(file)
         opened, wait = self._rotations.next(file)
-        opened = opened if opened or wait else self._open(self.path)
+        opened = opened if opened or wait else self._take_up(self._open(self.path))
         if opened is None:
             return None
         try:
@@ -321,6 +330,18 @@ class FileSource(Source):
             return file
         return None
 
+    def _take_up(self, file: OpenFile | None) -> OpenFile | None:
+        """The file that the path names, from where it was read to under another name; None where it still is."""
+        if file is None:
+            return None
+        begun = file.read_to
+        if not self._is_mine(file):
+            file.close()
+            return None
+        if file.read_to != begun:
+            self._say(f"{self.path} was read under another name: reading it on from byte {file.read_to}")
+        return file
+
     def _open_first(self, position: Position | None, start: str, since: int) -> OpenFile | None:
         try:
             file = OpenFile.open(self.path, self.name, self._reading)
@@ -330,7 +351,8 @@ class FileSource(Source):
             resumed = self._resume(file, position)
             self._truncated = position.truncated and resumed is not None and resumed.copied
             self._interrupted = resumed is None  # what the path names later is held against the position then
-            return resumed
+            came = resumed is file and file is not None and file.key != (position.device, position.inode)
+            return self._take_up(file) if came else resumed
         if file is None:
             self._tell_missing()
             self._empty_since = since or time.time_ns()

@@ -10,6 +10,7 @@ import msgspec
 from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
+from agent.sources.opened import OpenFile
 from agent.sources.patterns import is_url
 from agent.sources.position import Position
 from agent.sources.reading import Reading
@@ -32,11 +33,12 @@ def open_source(
     say: Callable[[str], None],
     taken: Callable[[Path], bool] = lambda path: False,
     since: int = 0,
+    take_up: Callable[[OpenFile], bool] = lambda file: True,
 ) -> Source:
     """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
 
     taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a mark the
-    rotations of a file that were written after this time are read before it.
+    rotations of a file that were written after this time are read before it. take_up: see FileSource.
     """
     if name.startswith("journal:"):
         from agent.sources.journal import JournalSource
@@ -55,7 +57,8 @@ def open_source(
 
         return Fifo(Path(name), mark, say, reading)
     try:
-        return FileSource(Path(name), read_position(mark, name, say), start, say, reading, taken=taken, since=since)
+        position = read_position(mark, name, say)
+        return FileSource(Path(name), position, start, say, reading, taken=taken, since=since, take_up=take_up)
     except OSError as error:
         raise cannot_read(name, error) from None
 
