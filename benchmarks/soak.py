@@ -37,7 +37,7 @@ class Soak:
         self.seconds = seconds
         patterns = [str(work / "logs" / "a" / "*.log"), str(work / "logs" / "b" / "*")]
         self.agent = Agent(work, patterns, every, seed + 1)
-        self.logs = Logs(work / "logs", work / "kept", files, rate, seed, lambda: self.agent.seen)
+        self.logs = Logs(work / "logs", work / "kept", files, rate, seed, lambda: self.agent.seen - 2 * self._behind)
         self.lag = 0.0
         self._written: deque[tuple[float, int]] = deque()
         self._began = time.monotonic()
@@ -125,7 +125,7 @@ class Soak:
         report.add("signals", _listed(agent.events))
         report.add("rotations", _listed(self.logs.events))
         if status:
-            check_counts(report, self.logs, status)
+            check_counts(report, self.logs, status, agent.runs)
             check_metrics(report, served, status)
             check_alerts(report, self.logs, agent, status, agent.reference(self.logs.kept) if reference else None)
         check_resources(report, agent, self.lag)

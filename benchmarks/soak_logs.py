@@ -70,6 +70,7 @@ class Logs:
         self.odd: dict[int, tuple[int, int]] = {}  # of each odd line by its number: its offset and line in its file
         self.events: Counter[str] = Counter()
         self.rotations = 0
+        self.removed: list[float] = []  # when logs were
         self.fault = ""
         self._folder, self.kept, self._seen, self._draw = folder, kept, seen, random.Random(seed)
         self._period = max(1.0, count / 70)  # seconds between two writes to one log
@@ -258,4 +259,5 @@ class Logs:
         for path in [*(old.path for old in reversed(log.old)), log.path]:
             path.unlink()
         log.old = []
+        self.removed.append(time.monotonic())
         self.events["logs removed"] += 1
