@@ -35,6 +35,10 @@ class Features(Protocol):
         """float32 [..., width] of numbers [..., columns] and text ids [...]; zeros where the id is PADDING."""
         ...
 
+    def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [...]: whether training saw nothing of this kind, of numbers [..., columns] and text ids [...]."""
+        ...
+
     def renumber(self) -> None:
         """Follows `Normalizer.compact`."""
         ...
@@ -79,6 +83,10 @@ class TimeOfDay:
     def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [..., 2] of numbers [..., 1]."""
         return np.where((ids == PADDING)[..., None], np.float32(0), time_of_day(numbers[..., 0]))
+
+    def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [...]: no time of day is unseen."""
+        return np.zeros(ids.shape, bool)
 
     def renumber(self) -> None:
         """Nothing here depends on text ids."""

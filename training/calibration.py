@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from agent.bundle import Scale
 from agent.errors import ConfigError
-from agent.features import Features, TimeAndEvent
+from agent.features import Features
 from training.corpus import Corpus
 from training.run import Run
 
@@ -30,7 +30,7 @@ def normal_scores(scores: NDArray[np.float32], corpus: Corpus, features: Feature
     An event that it did not see is odd by itself. A threshold that lay among such lines would tell none of them.
     """
     keep = ~np.isnan(scores)
-    if isinstance(features, TimeAndEvent):
+    if features is not None and corpus.numbers is not None:
         keep &= ~features.unseen(corpus.numbers, corpus.ids)
     return scores[keep]
 
