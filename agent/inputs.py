@@ -277,6 +277,7 @@ class Inputs:
             position = self._where(known[name], name, key, away.get(key, []))
             start, since = self._begin(wanted, name) if known[name] is None else ("start", self._since(known[name]))
             if source := self._try(name, position, start, reading, since):
+                source.unstored |= position is not None and position != known[name]
                 self._keep(source, (wanted, reading))
                 opened.append(source)
                 holders |= dict.fromkeys(_keys(source), name)

@@ -109,6 +109,9 @@ class Service:
                 source.hurry()
         if starts := self._inputs.starts(opened):
             self._store(lambda: self._state.commit(**starts))
+        for source in opened:
+            if source.unstored:
+                self._note(source)
 
     def _restore(self, source: Source) -> None:
         name, window = source.name, self._pipeline.bundle.manifest.window

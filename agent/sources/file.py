@@ -339,6 +339,7 @@ class FileSource(Source):
             file.close()
             return None
         if file.read_to != begun:
+            self.unstored = True  # before the other name is forgotten
             self._say(f"{self.path} was read under another name: reading it on from byte {file.read_to}")
         return file
 
