@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from agent.config import AgentConfig, FileInput
 from agent.errors import OddlineError
+from agent.identity import Key, fits, has_rotations, is_renamed, key_of, keys_of, path_key
 from agent.limits import free_descriptors
 from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
@@ -19,11 +19,10 @@ from agent.sources.opening import is_fifo, open_source, read_position, source_na
 from agent.sources.patterns import folders, is_named, is_pattern, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import logs_of, rotated_files
+from agent.sources.rotated import logs_of
 from agent.state import State
 from agent.state.patient import PatientReads
 
-Key = tuple[int, int]  # device and inode
 _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
 
 
@@ -34,8 +33,8 @@ class Inputs:
     to its end or is read under another name.
     leave: closes a source that is read no more; told whether another goes on with what it holds, as at a named pipe.
 
-    A file that has two names, because it was renamed within a pattern or is linked, is read once, under the name under
-    which it was met first; how far it is read is stored under both, so that whichever name is left goes on there.
+    A file that was renamed within a pattern goes on under its new name. One that is linked, so has two, is read once,
+    under the name under which it was met first; how far it is read is stored under both, so that either goes on there.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class Inputs:
         self._folders: set[Path] = set()
         self._unopened: set[Key] = set()  # files that the last look found and that are not open yet
         self._strays: dict[Key, list[Position]] = {}  # in files that were gone from under their names at the start
+        self._is_blind = False  # whether the last look could not look into rotations
         self._are_missing = False  # whether files that were gone at the start are still to be looked for
         self._spare = 0  # files that may still be opened by the present look
         self._full = False  # whether it was told that no more may be
@@ -91,7 +91,7 @@ class Inputs:
                 self._say(f"{wanted.path} names no file yet: waiting for one")
         first: dict[Key, str] = {}
         for name in sorted(single):
-            for key in _keys(self.sources[name]):
+            for key in keys_of(self.sources[name]):
                 if first.setdefault(key, name) != name:
                     self._say(f"{first[key]} and {name} are one file, which is read once for each: name it once")
 
@@ -126,7 +126,7 @@ class Inputs:
 
     def _find(self) -> list[Source]:
         opened: list[Source] = []
-        self._spare, self._unopened = free_descriptors() - _RESERVE, set()
+        self._spare, self._unopened, self._is_blind = free_descriptors() - _RESERVE, set(), False
         self._folders = {folder for wanted, _ in self._patterns for folder in folders(wanted.path)}
         for wanted, reading in self._patterns:
             followed = frozenset(Path(name) for name in self.sources)
@@ -135,7 +135,7 @@ class Inputs:
             new = [(path, key) for path, key in named if path not in followed]
             found = {self._name(path): key for path, key in new}
             opened += self._meet([*found.items()], wanted, reading)
-        self._unopened -= {key for one in self.sources.values() for key in _keys(one)}
+        self._unopened -= {key for one in self.sources.values() for key in keys_of(one)}
         return opened
 
     def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
@@ -171,7 +171,7 @@ class Inputs:
         if mark is None:
             return []
         names = [alias for alias, name in self._aliases.items() if name == source.name]
-        return [(source.name, mark), *((name, mark) for name in names if _path_key(name) in _keys(source))]
+        return [(source.name, mark), *((name, mark) for name in names if path_key(name) in keys_of(source))]
 
     def close(self) -> None:
         """Closes every source."""
@@ -253,11 +253,11 @@ class Inputs:
     def _away(self) -> dict[Key, list[Position]]:
         """The positions in files that are no longer under their names, and in those that sources have just left."""
         known = {name: read_position(mark) for name, mark in self._state.marks().items()}
-        away = [at for name, at in known.items() if at and _path_key(name) != _key(at)]
+        away = [at for name, at in known.items() if at and path_key(name) != key_of(at)]
         left = [at for one in self.sources.values() if isinstance(one, FileSource) for at in one.left]
         found: dict[Key, list[Position]] = {}
         for at in away + left:
-            found.setdefault(_key(at), []).append(at)
+            found.setdefault(key_of(at), []).append(at)
         return found
 
     def _meet(self, found: list[tuple[str, Key]], wanted: FileInput, reading: Reading) -> list[Source]:
@@ -266,22 +266,60 @@ class Inputs:
             return []
         known, away = {name: read_position(self._state.mark(name)) for name, _ in found}, self._away()
         self._strays = away if self._are_missing else {}
-        opened, holders = [], {key: other.name for other in self.sources.values() for key in _keys(other)}
-        for name, key in sorted(found, key=lambda one: _key(known[one[0]]) != one[1]):
-            if key in holders:
-                self._aliases[name] = holders[key]
+        opened, holders = [], {key: other.name for other in self.sources.values() for key in keys_of(other)}
+        free = self._nameless()
+        for name, key in sorted(found, key=lambda one: key_of(known[one[0]]) != one[1]):
+            holder = holders.get(key)
+            try:
+                before = None if holder and holder not in free else self._renamed(name, known[name], free, reading)
+            except OSError:  # such as too many open files
+                self._is_blind = True
+                continue
+            if holder and not before:
+                self._aliases[name] = holder
                 continue
             self._aliases.pop(name, None)
             if self._is_full(wanted):
                 break
-            position = self._where(known[name], name, key, away.get(key, []))
+            position = before[1] if before else self._where(known[name], name, key, away.get(key, []))
             start, since = self._begin(wanted, name) if known[name] is None else ("start", self._since(known[name]))
             if source := self._try(name, position, start, reading, since):
                 source.unstored |= position is not None and position != known[name]
+                if before:
+                    self._leave_name(before[0], name)
                 self._keep(source, (wanted, reading))
                 opened.append(source)
-                holders |= dict.fromkeys(_keys(source), name)
+                holders |= dict.fromkeys(keys_of(source), name)
         return opened
+
+    def _nameless(self) -> dict[str, Position]:
+        """The positions under names of patterns that name no file now, which may have been renamed."""
+        named = {name: source for name, source in self.sources.items() if self._wanted[name] in self._patterns}
+        files = {name: one for name, one in named.items() if isinstance(one, FileSource)}
+        held = {name: one.position if one.is_open else one.sought for name, one in files.items()}
+        missing = [self._missing(wanted) for wanted, _ in self._patterns] if self._are_missing else []
+        known = {name: at for found in missing for name, at in found.items() if name not in self.sources}
+        return known | {name: at for name, at in held.items() if at and not os.path.lexists(name)}
+
+    def _renamed(
+        self, name: str, known: Position | None, free: dict[str, Position], reading: Reading
+    ) -> tuple[str, Position] | None:
+        """The former name of a log, and where it was read to under that; of several logs that which was written first.
+
+        Not where the state knows another file under the present name, or the same one further.
+        """
+        able = {
+            old: at
+            for old, at in free.items()
+            if known is None or (key_of(known) == key_of(at) and known.offset <= at.offset)
+        }
+        found = [(old, at) for old, at in able.items() if is_renamed(name, at, reading, self._is_input)]
+        return min(found, key=lambda one: one[1].modified, default=None)
+
+    def _leave_name(self, old: str, new: str) -> None:
+        """A log goes on under its new name; the old one is forgotten by the next look, when that is stored."""
+        self._close(old, goes_on=True)
+        self._aliases = {one: new if at == old else at for one, at in self._aliases.items()} | {old: new}
 
     def _is_full(self, wanted: FileInput) -> bool:
         """Whether no more files can be opened without taking the descriptors that delivery and rotations need."""
@@ -306,8 +344,8 @@ class Inputs:
         also where an older one is known under its own name. A position in a file that another source reads is of no
         use. Neither is told by the inode alone, which may have been used again.
         """
-        if known is None or _key(known) == key:
-            fitting = [at for at in away if _fits(name, at)] + ([known] if known else [])
+        if known is None or key_of(known) == key:
+            fitting = [at for at in away if fits(name, at)] + ([known] if known else [])
             return max(fitting, key=lambda at: at.offset, default=None)
         return None if self._holder(known) else known
 
@@ -324,7 +362,7 @@ class Inputs:
         """
         files = (one for one in self.sources.values() if isinstance(one, FileSource))
         if reader := next((one for one in files if one.key == file.key), None):
-            if _path_key(reader.name) == file.key or file.resume(reader.position):
+            if path_key(reader.name) == file.key or file.resume(reader.position):
                 return False
             reader.close()
             return True
@@ -341,7 +379,11 @@ class Inputs:
 
     def _may_open(self, position: Position | None) -> bool:
         """Whether the file of a position is none of those that wait under other names to be opened."""
-        return _key(position) not in self._unopened
+        return key_of(position) not in self._unopened
+
+    def _is_known(self, sought: Position | None) -> bool:
+        """Whether it is known that a file that is sought, if any, has no other name."""
+        return sought is None or (self._may_open(sought) and not self._is_blind)
 
     def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
@@ -380,7 +422,7 @@ class Inputs:
     def _gone(self) -> list[str]:
         matched = [name for name, how in self._wanted.items() if how in self._patterns]
         gone = [name for name in matched if not self.sources[name].is_open and not os.path.lexists(name)]
-        return [name for name in gone if not _has_rotations(name) and self._may_open(self.sources[name].sought)]
+        return [name for name in gone if not has_rotations(name) and self._is_known(self.sources[name].sought)]
 
     def _tell_loss(self, source: FileSource) -> int:
         """Says of a file that went while nothing read it what is lost; how many losses that are.
@@ -389,7 +431,7 @@ class Inputs:
         """
         at = source.sought
         others = [one for one in self.sources.values() if isinstance(one, FileSource) and one is not source]
-        if at is None or self._holder(at) or any(_key(one.sought) == _key(at) for one in others):
+        if at is None or self._holder(at) or any(key_of(one.sought) == key_of(at) for one in others):
             return 0
         self._say(
             f"{source.name} is gone since it was last read: what was written to it after byte {at.offset}, "
@@ -406,39 +448,6 @@ def reading_of(wanted: FileInput, config: AgentConfig) -> Reading:
 def _seen(wanted: FileInput) -> str:
     """Under which name the state remembers when a pattern or an empty place was first looked at, in nanoseconds."""
     return f"pattern:{os.path.abspath(wanted.path)}"
-
-
-def _key(position: Position | None) -> Key | None:
-    return None if position is None else (position.device, position.inode)
-
-
-def _keys(source: Source) -> set[Key]:
-    return source.keys if isinstance(source, FileSource) else set()
-
-
-def _fits(name: str, position: Position | None) -> bool:
-    """Whether a file has the content that a position was in."""
-    try:
-        with open(name, "rb") as file:
-            return position is not None and not position.misfit(partial(os.pread, file.fileno()))
-    except OSError:
-        return False
-
-
-def _has_rotations(name: str) -> bool:
-    """Whether a log has rotated files, or may have, since too few files can be opened to tell."""
-    try:
-        return bool(rotated_files(Path(name)))
-    except OSError:
-        return True
-
-
-def _path_key(name: str) -> Key | None:
-    try:
-        status = os.stat(name)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def each_descriptor(sources: dict[str, Source]) -> Iterator[int]:

@@ -842,7 +842,7 @@ def test_where_reading_goes_on_under_another_name_is_stored_before_that_is_forgo
         first.rename(second)
         world.turn(True, 11.0)
         write(second, "two")
-        world.settle()
+        world.turn(False, 1.5)  # the first name is not forgotten yet
     world.kill()
     second.rename(first)
     write(earlier, "zero")
@@ -908,3 +908,139 @@ def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tm
         assert lines_of(world) == [b"one", b"two", b"three", b"four"]
         assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(first)]
         world.kill()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("looks", [0, 1, 2])
+@pytest.mark.parametrize("rest", [False, True], ids=["read to its end", "read in part"])
+@pytest.mark.parametrize("seen", [False, True], ids=["not seen under its new name", "seen under its new name"])
+def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, world, seen, rest, looks, times):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.rename(second)
+    world.turn(seen, 11.0 if seen else 1.5)
+    write(second, "two", *["three", "four"] if rest else [])
+    world.size = 6
+    for _ in range(times):
+        rotate(second)
+        write(second, "five")
+    world.turn(False, 1.5)  # no new files are looked for
+    for _ in range(looks):
+        world.turn(True, 11.0)
+    world.kill()
+    world.size = 1 << 20
+    late = [] if looks == 2 and not rest else ["late"]  # that is after the grace
+    write(second.with_name(f"b.log.{times}"), *late)
+    for _ in range(2):
+        world.start()
+        world.settle()
+        world.turn(True, 11.0)
+        wanted = ["one", "two", *(["three", "four"] if rest else []), *late, *["five"] * times]
+        assert [line.decode() for line in lines_of(world)] == wanted
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(second)]
+        world.kill()
+
+
+@pytest.mark.parametrize("when", ["away", "before the look", "after the look"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_path, world, packed, when):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    if when == "away":
+        world.kill()
+    first.rename(second)
+    if when == "after the look":
+        world.turn(True, 11.0)
+    write(second, "two")
+    copy = second.with_name("b.log.1.gz" if packed else "b.log.1")
+    copy.write_bytes(gzip.compress(second.read_bytes()) if packed else second.read_bytes())
+    os.truncate(second, 0)
+    write(second, "three")
+    for _ in range(2):
+        world.start()
+        world.turn(False, 1.5)
+        world.settle()
+        world.turn(True, 11.0)
+        world.settle()
+        assert lines_of(world) == [b"one", b"two", b"three"]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(second)]
+        world.kill()
+
+
+def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "starting")
+    world.start()
+    world.settle()
+    world.kill()
+    first.rename(tmp_path / "elsewhere")  # where its inode is not used again
+    write(second, "starting", "two")
+    rotate(second)
+    write(second, "three")
+    world.start()
+    world.settle()
+    world.turn(True, 11.0)
+    assert lines_of(world) == [b"starting", b"starting", b"two", b"three"] and losses_of(world) == {GONE: 1}
+
+
+def test_a_renamed_log_waits_for_a_descriptor_to_be_looked_for_among_rotations(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    first.rename(second)
+    write(second, "two")
+    rotate(second)
+    write(second, "three")
+    world.faults.files = 0
+    world.start()
+    world.settle()
+    assert lines_of(world) == [b"one"]
+    world.faults.files = None
+    for _ in range(2):
+        world.turn(True, 11.0)
+        world.settle()
+    assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world) and not told_gone(world)
+
+
+def test_a_link_to_a_removed_name_that_is_rotated_goes_on_with_its_rest(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    os.link(first, second)
+    world.start()
+    world.settle()
+    first.unlink()
+    rotate(second)
+    write(second, "two")
+    world.turn(True, 11.0)
+    world.kill()
+    write(second.with_name("b.log.1"), "late")
+    world.start()
+    world.settle()
+    assert sorted(lines_of(world)) == [b"late", b"one", b"two"] and not losses_of(world) and not told_gone(world)
+
+
+def test_a_log_that_takes_the_name_of_another_and_is_rotated_is_read_once(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    write(second, "two")
+    world.start()
+    world.settle()
+    rotate(second)
+    first.rename(second)
+    write(second, "three")
+    rotate(second)
+    write(second, "four")
+    for _ in range(2):
+        world.settle()
+        world.turn(True, 11.0)
+        world.settle()
+        assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
+        assert [*world.agent._state.marks()] == [str(second)]
+        world.kill()
+        world.start()

@@ -59,7 +59,7 @@ class FileSource(Source):
         self.path, self.name, self.paths = path, str(path), (path,)
         self._say, self._told = say, ""
         self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations, self._is_mine = Rotations(path, reading, say, taken), take_up
+        self._rotations, self._taken, self._is_mine = Rotations(path, reading, say, taken), taken, take_up
         self._closed = LeftOut()  # of files that were read before
         self._position, self._empty_since = position, since
         self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
@@ -208,7 +208,7 @@ class FileSource(Source):
 
     def _rewind(self, file: OpenFile, most: int) -> Block | None:
         """Goes on in the copy that was made of a truncated file, else, after its incomplete line, at its start."""
-        if found := self._rotations.find_copy(file):
+        if found := self._rotations.find_copy(file) or self._find_renamed_copy(file):
             return self._read_copy(file, *found, most)
         if block := file.finish():
             return block
@@ -223,6 +223,13 @@ class FileSource(Source):
         )
         self._replace(rewound)
         return self._file and self._file.read(most)
+
+    def _find_renamed_copy(self, file: OpenFile) -> tuple[OpenFile, Path] | None:
+        """The copy of a file that was renamed before it was truncated."""
+        renamed = file.link
+        if renamed is None or renamed == self.path.resolve():
+            return None
+        return Rotations(renamed, self._reading, self._say, self._taken).find_copy(file)
 
     def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, most: int) -> Block | None:
         self.truncations += 1
@@ -295,7 +302,10 @@ class FileSource(Source):
             return block
         self.losses += self._rotations.tell_damage(file)
         opened, wait = self._rotations.next(file)
-        opened = opened if opened or wait else self._take_up(self._open(self.path))
+        if opened is not None:
+            self._is_mine(opened)
+        elif not wait:
+            opened = self._take_up(self._open(self.path))
         if opened is None:
             return None
         try:
