@@ -563,11 +563,18 @@ def test_a_pattern_that_names_nothing_and_a_file_with_two_names_are_told(tmp_pat
     assert [word for word in reader.said if f"{tmp_path}/a and {tmp_path}/b are one file" in word]
 
 
+def test_a_pattern_whose_files_are_open_is_not_said_to_name_none_at_a_reload(tmp_path, make):
+    write(tmp_path / "a.log", "one")
+    reader = make(tmp_path / "*.log")
+    reader.inputs.configure(AgentConfig(sources=[f"{tmp_path}/*.log"], start="start"))
+    assert reader.said == []
+
+
 def test_more_files_than_may_be_open_wait_and_leave_some_for_the_rest(tmp_path, make, monkeypatch):
     for number in range(10):
         write(tmp_path / f"{number}.log", f"of {number}")
     free = 64 + 4
-    monkeypatch.setattr("agent.inputs.free_descriptors", lambda: free)
+    monkeypatch.setattr("agent.inputs.patterns.free_descriptors", lambda: free)
     reader = make(tmp_path / "*.log")
     free = 64
     assert reader.read() == [b"of 0", b"of 1", b"of 2", b"of 3"]
@@ -987,7 +994,8 @@ def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_a
     assert lines_of(world) == [b"starting", b"starting", b"two", b"three"] and losses_of(world) == {GONE: 1}
 
 
-def test_a_renamed_log_waits_for_a_descriptor_to_be_looked_for_among_rotations(tmp_path, world):
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_opened(tmp_path, world, left):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "one")
     world.start()
@@ -997,10 +1005,10 @@ def test_a_renamed_log_waits_for_a_descriptor_to_be_looked_for_among_rotations(t
     write(second, "two")
     rotate(second)
     write(second, "three")
-    world.faults.files = 0
+    world.faults.files = left
     world.start()
     world.settle()
-    assert lines_of(world) == [b"one"]
+    assert lines_of(world) == [b"one"] and world.faults.seen["files refused: log" if left else "files refused: rotated"]
     world.faults.files = None
     for _ in range(2):
         world.turn(True, 11.0)

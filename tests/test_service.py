@@ -46,7 +46,7 @@ def test_a_file_that_is_removed_while_it_is_found_ends_nothing(tmp_path, monkeyp
             yield path, key
 
     (tmp_path / "short.log").touch()
-    monkeypatch.setattr(agent.inputs, "matches", found_too_late)
+    monkeypatch.setattr(agent.inputs.patterns, "matches", found_too_late)
     Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"), once=True).run()
     assert "read 0 lines" in capfd.readouterr().err
 
@@ -325,11 +325,11 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     log.unlink()
     service._step(str(log), None)
     with monkeypatch.context() as patched:
-        for module in (agent.inputs, agent.sources.search):
+        for module in (agent.inputs.identity, agent.sources.search):
             patched.setattr(module, "rotated_files", full)
         service._inputs.look()
         assert str(log) in service._inputs.sources, "it may have rotations"
-        service._inputs._close(str(log))
+        service._inputs._opened.close(str(log))
         log.write_text("line 2\n")
         assert service._inputs.look() == []
     (again,) = service._inputs.look()

@@ -1,14 +1,12 @@
 """Which file a position is in, by whatever name: told by device and inode, and by what the file holds."""
 
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.position import TAIL, Position
-from agent.sources.reading import Reading
 from agent.sources.rotated import rotated_files
 from agent.sources.search import Rotations
 
@@ -51,8 +49,8 @@ def has_rotations(name: str) -> bool:
         return True
 
 
-def is_renamed(name: str, position: Position, reading: Reading, taken: Callable[[Path], bool]) -> bool:
-    """Whether a file that was known under another name is the log of a name now, or one of the rotations of that.
+def is_renamed(name: str, position: Position, rotations: Rotations | None) -> bool:
+    """Whether a file that was known under another name is the log of a name now, or one of its rotations.
 
     A rotation is it by its inode and what was read of it, by 256 bytes and more of that at both ends, or by any that is
     no longer in the file itself, which was truncated. An OSError where too few files can be opened to tell.
@@ -60,7 +58,7 @@ def is_renamed(name: str, position: Position, reading: Reading, taken: Callable[
     same = path_key(name) == key_of(position)
     if same and fits(name, position):
         return True
-    found = Rotations(Path(name), reading, lambda sentence: None, taken).find(position)
+    found = rotations.find(position) if rotations else None
     if found is None:
         return False
     found[0].close()

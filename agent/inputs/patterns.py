@@ -1,0 +1,262 @@
+"""The files that patterns name: found, opened where they were read to, by whatever name, and forgotten."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from agent.errors import OddlineError
+from agent.inputs.identity import Key, fits, has_rotations, is_renamed, key_of, keys_of
+from agent.inputs.opened import OpenSources, Wanted
+from agent.limits import free_descriptors
+from agent.sources.archive import cannot_read
+from agent.sources.contract import Source
+from agent.sources.file import FileSource
+from agent.sources.opening import read_position
+from agent.sources.patterns import folders, is_named, matches
+from agent.sources.position import Position
+from agent.sources.reading import Reading
+from agent.sources.rotated import logs_of
+from agent.state import State
+from agent.state.patient import PatientReads
+
+_RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
+
+
+class _Known(NamedTuple):
+    """What is known at a look.
+
+    marks    the positions in the state, by name
+    away     those in files that are no longer under their names, by device and inode
+    free     those under names that name no file now
+    readers  the sources that read files, by device and inode of these
+    """
+
+    marks: dict[str, Position]
+    away: dict[Key, list[Position]]
+    free: dict[str, Position]
+    readers: dict[Key, str]
+
+
+class PatternFiles:
+    """What the patterns of a configuration name, brought up to date at each look.
+
+    forget: called with each name that is gone, and how many losses it meant: none where its file was read to its end or
+    is read under another name.
+
+    A file that was renamed goes on under its new name. One that is linked, so has two, is read once, under the name
+    under which it was met first; how far it is read is stored under both, so that either goes on there.
+    """
+
+    def __init__(
+        self,
+        opened: OpenSources,
+        state: State | PatientReads,
+        forget: Callable[[str, int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.wanted: list[Wanted] = []
+        self.folders: set[Path] = set()  # in which a file may come
+        self.are_missing = False  # whether files that were gone at the start are still to be looked for
+        self._opened, self._state, self._forget, self._say = opened, state, forget, say
+        self._refused: dict[str, str] = {}
+        self._unopened: set[Key] = set()  # files that the last look found and that are not open yet
+        self._is_blind = False  # whether the last look could not look into rotations
+        self._spare = 0  # files that may still be opened by the present look
+        self._full = False  # whether it was told that no more may be
+
+    def look(self) -> list[Source]:
+        """Brings the files up to date; the sources that were opened.
+
+        One that is gone again before it could be read is among them, and is forgotten by the next look.
+        """
+        self._drop_gone()
+        opened = self._find()
+        return opened + self._open_missing() if self.are_missing else opened
+
+    def is_named(self, name: str) -> bool:
+        """Whether a source was opened for a pattern."""
+        return self._opened.wanted[name] in self.wanted
+
+    def _find(self) -> list[Source]:
+        opened: list[Source] = []
+        self._spare, self._unopened, self._is_blind = free_descriptors() - _RESERVE, set(), False
+        self.folders = {folder for wanted, _ in self.wanted for folder in folders(wanted.path)}
+        for wanted in self.wanted:
+            followed = frozenset(Path(name) for name in self._opened.by_name)
+            named = matches(wanted[0].path, followed)
+            self._unopened |= {key for _, key in named}
+            found = {self._name(path): key for path, key in named if path not in followed}
+            opened += self._meet(found, wanted) if found else []
+        self._unopened -= {key for one in self._opened.by_name.values() for key in keys_of(one)}
+        return opened
+
+    def _name(self, path: Path) -> str:
+        """The log of which a file is a rotation, where the state knows that and it is not there at present."""
+        known = (str(log) for log in logs_of(path) if self._state.mark(str(log)) is not None)
+        return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
+
+    def _meet(self, found: dict[str, Key], wanted: Wanted) -> list[Source]:
+        """Opens files that a pattern names, those first that the state knows as they are."""
+        known = self._survey()
+        self._opened.strays = known.away if self.are_missing else {}
+        order = sorted(found, key=lambda name: key_of(known.marks.get(name)) != found[name])
+        return [source for name in order if (source := self._meet_one(name, found[name], wanted, known))]
+
+    def _survey(self) -> _Known:
+        marks = {name: at for name, mark in self._state.marks().items() if (at := read_position(mark))}
+        readers = {key: one.name for one in self._opened.by_name.values() for key in keys_of(one)}
+        return _Known(marks, self._opened.away(marks), self._nameless(), readers)
+
+    def _meet_one(self, name: str, key: Key, wanted: Wanted, known: _Known) -> Source | None:
+        """Opens a file, or notes that a source reads it already; None where it is not opened now."""
+        reader = known.readers.get(key)
+        try:
+            before = None if reader and reader not in known.free else self._renamed(name, known, wanted[1])
+        except OSError:  # such as too many open files
+            self._is_blind = True
+            return None
+        if reader and not before:
+            self._opened.aliases[name] = reader
+            return None
+        self._opened.aliases.pop(name, None)
+        position = before[1] if before else self._where(name, key, known)
+        source = None if self._is_full(wanted) else self._begin(name, known.marks.get(name), position, wanted)
+        if before and source:
+            self._opened.rename(before[0], name)
+        elif before:
+            self._unopened.add((before[1].device, before[1].inode))
+        if source:
+            self._opened.keep(source, wanted)
+            known.readers.update(dict.fromkeys(keys_of(source), name))
+        return source
+
+    def _begin(self, name: str, known: Position | None, position: Position | None, wanted: Wanted) -> Source | None:
+        """Opens a file, where it is not known, from its first look on; known: what the state has under its name."""
+        holder = self._opened.holder(known) if known else None
+        since = holder.modified if holder else 0  # what it got after the file of its last position
+        start, since = ("start", since) if known else self._opened.first_look(wanted[0])
+        source = self._try(name, position, start, wanted[1], since)
+        if source is not None:
+            source.unstored |= position is not None and position != known
+        return source
+
+    def _nameless(self) -> dict[str, Position]:
+        """The positions under names that name no file now, which may have been renamed."""
+        files = [one for one in self._opened.files() if self.is_named(one.name)]
+        held = {one.name: one.position if one.is_open else one.sought for one in files}
+        missing = [self._missing(wanted) for wanted in self.wanted] if self.are_missing else []
+        known = {name: at for found in missing for name, at in found.items()}
+        return known | {name: at for name, at in held.items() if at and not os.path.lexists(name)}
+
+    def _renamed(self, name: str, known: _Known, reading: Reading) -> tuple[str, Position] | None:
+        """The former name of a log, and where it was read to under that; of several logs that which was written first.
+
+        Not where the state knows another file under the present name, or the same one further.
+        """
+        own = known.marks.get(name)
+        able = {
+            old: at
+            for old, at in known.free.items()
+            if own is None or (key_of(own) == key_of(at) and own.offset <= at.offset)
+        }
+        rotations = self._opened.rotations(name, reading) if able and has_rotations(name) else None
+        found = [(old, at) for old, at in able.items() if is_renamed(name, at, rotations)]
+        return min(found, key=lambda one: one[1].modified, default=None)
+
+    def _where(self, name: str, key: Key, known: _Known) -> Position | None:
+        """The position from which a file is read that was not renamed while it was open.
+
+        Where it was renamed while nobody looked, that is the furthest one in it, also where an older one is known under
+        its own name. A position in a file that another source reads is of no use. Neither is told by the inode alone,
+        which may have been used again.
+        """
+        own = known.marks.get(name)
+        if own is None or key_of(own) == key:
+            fitting = [at for at in known.away.get(key, []) if fits(name, at)] + ([own] if own else [])
+            return max(fitting, key=lambda at: at.offset, default=None)
+        return None if self._opened.holder(own) else own
+
+    def _is_full(self, wanted: Wanted) -> bool:
+        """Whether no more files can be opened without taking the descriptors that delivery and rotations need."""
+        self._spare -= 1
+        if self._spare < 0 and not self._full:
+            self._say(f"more files than may be open (ulimit -n, LimitNOFILE) match {wanted[0].path}: the others wait")
+        self._full = self._full or self._spare < 0
+        return self._spare < 0
+
+    def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
+        mark = None if position is None else msgspec.msgpack.encode(position)
+        try:
+            source = self._opened.open_matched(name, mark, start, reading, since)
+        except (OddlineError, OSError) as error:  # the second where the rotations cannot be looked through
+            reason = str(cannot_read(name, error) if isinstance(error, OSError) else error)
+            if self._refused.get(name) != reason:
+                self._say(f"{reason}; trying again")
+            self._refused[name] = reason
+            return None
+        self._refused.pop(name, None)
+        return source
+
+    def _open_missing(self) -> list[Source]:
+        """Opens the files that were gone at the start, since their rest may be in a rotation.
+
+        The name of one that is read under another name is forgotten by the next look, when that one's mark is stored.
+        """
+        opened, self.are_missing = [], False
+        for wanted in self.wanted:
+            for name, position in self._missing(wanted).items():
+                if holder := self._opened.holder(position, copied=True):
+                    self._opened.aliases[name] = holder.name
+                elif source := self._may_open(position) and self._try(name, position, "start", wanted[1]):
+                    self._opened.keep(source, wanted)
+                    opened.append(source)
+                else:
+                    self.are_missing = True
+        self._opened.strays = self._opened.strays if self.are_missing else {}
+        return opened
+
+    def _missing(self, wanted: Wanted) -> dict[str, Position]:
+        """What the state knows of files that a pattern named, that are not there and that no source looks for."""
+        marks = {name: mark for name, mark in self._state.marks().items() if is_named(Path(name), wanted[0].path)}
+        gone = [name for name in marks if not os.path.lexists(name) and name not in self._opened.by_name]
+        return {name: at for name in gone if (at := read_position(marks[name]))}
+
+    def _may_open(self, position: Position | None) -> bool:
+        """Whether the file of a position is none of those that wait under other names to be opened."""
+        return key_of(position) not in self._unopened
+
+    def _drop_gone(self) -> None:
+        """Forgets the files that were removed with their rotations, and other names of files that are gone."""
+        for source in [one for one in self._opened.files() if self._is_gone(one)]:
+            losses = self._tell_loss(source)
+            self._opened.close(source.name)
+            self._forget(source.name, losses)
+        for alias in [alias for alias in self._opened.aliases if not os.path.lexists(alias)]:
+            del self._opened.aliases[alias]
+            self._forget(alias, 0)
+        self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
+
+    def _is_gone(self, source: FileSource) -> bool:
+        """Whether no file of a pattern is there any more, and it is known that what is sought has no other name."""
+        if not self.is_named(source.name) or source.is_open or os.path.lexists(source.name):
+            return False
+        is_known = source.sought is None or (self._may_open(source.sought) and not self._is_blind)
+        return is_known and not has_rotations(source.name)
+
+    def _tell_loss(self, source: FileSource) -> int:
+        """Says of a file that went while nothing read it what is lost; how many losses that are.
+
+        One that had several names is told of under the last of them that goes.
+        """
+        at = source.sought
+        others = [one for one in self._opened.files() if one is not source]
+        if at is None or self._opened.holder(at) or any(key_of(one.sought) == key_of(at) for one in others):
+            return 0
+        self._say(
+            f"{source.name} is gone since it was last read: what was written to it after byte {at.offset}, "
+            "if anything, is lost"
+        )
+        return 1
