@@ -1,4 +1,8 @@
-"""The running agent: sources, pipeline, state and delivery in one loop."""
+"""The running agent: one loop that waits for something new, has it read, and tells that it lives.
+
+When to look without any event is the Schedule's to say, what becomes of lines the Reader's, and what is told of them
+the Summary's; alerts are delivered by threads beside the loop.
+"""
 
 import gc
 import time

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent import patience, pipeline, reader, schedule, service, summary
+from agent import patience, pipeline, reader, schedule, service
 from agent.alerts import Alert
 from agent.bundle import Scale, Threshold, Window
 from agent.config import AgentConfig
@@ -302,7 +302,7 @@ class World:
         clock = SimpleNamespace(
             monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
         )
-        for module in (service, reader, schedule, summary, patience):
+        for module in (service, reader, schedule, patience):
             patch.setattr(module, "time", clock)
         self._patch_files(patch)
         self._patch_points(patch)
