@@ -7,9 +7,12 @@ from pathlib import Path
 from agent.bundle import Bundle
 from agent.config import AgentConfig
 from agent.delivery import check_names
+from agent.errors import ConfigError, SourceError
 from agent.guard import Guard
+from agent.loops import refuse_loops
 from agent.pipeline import Pipeline
 from agent.runtime import choose_provider
+from agent.scores import JsonLines
 from agent.sinks import Sink, open_sink
 from agent.telling import say
 
@@ -31,6 +34,20 @@ def prepare(config: AgentConfig, guard: Guard) -> Setup:
     check_names(sinks)
     bundle = load_bundle(config.bundle, config.provider)
     return Setup(config, build_pipeline(bundle, config, guard), sinks)
+
+
+def check_inputs(config: AgentConfig, scores: JsonLines | None) -> None:
+    """A SourceError where no log is named; other errors where the agent would read what it writes, as refuse_loops."""
+    if not config.sources:
+        raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
+    refuse_loops(config, scores)
+
+
+def refuse_change(present: AgentConfig, config: AgentConfig) -> None:
+    """A ConfigError where another configuration wants what cannot change while the agent runs."""
+    for key in ("state", "metrics", "metrics_file"):
+        if getattr(config, key) != getattr(present, key):
+            raise ConfigError(f"{key} cannot change while the agent runs; restart it")
 
 
 def load_bundle(name: str, provider: str) -> Bundle:

@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent import patience, pipeline, service
+from agent import patience, pipeline, reader, schedule, service
 from agent.alerts import Alert
 from agent.bundle import Scale, Threshold, Window
 from agent.config import AgentConfig
 from agent.delivery import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable
 from agent.guard import Guard
+from agent.ledger import Ledger
 from agent.lines import Block
+from agent.reader import Reader
 from agent.service import Service
 from agent.setup import Setup, build_pipeline
 from agent.sources.contract import Source
@@ -211,31 +213,35 @@ class Held(Delivery):
     def start(self) -> None: ...
 
 
-class Agent(Service):
-    """A service whose loop is turned by hand."""
+class NotingReader(Reader):
+    """A reader that tells which block it takes."""
 
     world: "World"
-
-    def turn(self, hears: bool) -> bool:
-        """One round of the loop, after an event of everything or none at all; whether there was a block."""
-        every = {path for source in self._inputs.sources.values() for path in source.paths}
-        woken = Woken(frozenset(every), folders=True) if hears else None
-        return bool([name for name in sorted(self._wanted(woken)) if self._step(name, woken)])
 
     def _take(self, source: Source, block: Block) -> None:
         self.world.faults.reach("read")
         self.world.journal.taking = source.name, block, source.identity
         super()._take(source, block)
 
+
+class Agent(Service):
+    """A service whose loop is turned by hand."""
+
+    def turn(self, hears: bool) -> bool:
+        """One round of the loop, after an event of everything or none at all; whether there was a block."""
+        every = {path for source in self._reader.sources.values() for path in source.paths}
+        woken = Woken(frozenset(every), folders=True) if hears else None
+        return bool([name for name in sorted(self._wanted(woken)) if self._step(name, woken)])
+
     def _beat(self) -> None: ...
 
     def places(self) -> object:
         """What changes when something was read."""
-        return {name: (source.mark, source.bytes_taken) for name, source in self._inputs.sources.items()}
+        return {name: (source.mark, source.bytes_taken) for name, source in self._reader.sources.items()}
 
     def source(self, name: str) -> FileSource | None:
         """The source of a name."""
-        return self._inputs.sources.get(name)
+        return self._reader.sources.get(name)
 
     def end(self) -> None:
         """What follows the loop, but for the delivery."""
@@ -244,6 +250,10 @@ class Agent(Service):
 
     def reload(self) -> None:
         self._reload()
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._reader.ledger
 
     def pending(self, most: int) -> list[Alert]:
         """Takes alerts from the outbox as a sink does."""
@@ -282,16 +292,17 @@ class World:
         patch.setattr(service, "State", store)
         patch.setattr(service, "Watcher", Deaf)
         patch.setattr(service, "Delivery", Held)
+        patch.setattr(service, "Reader", type("Reader", (NotingReader,), {"world": self}))
         patch.setattr(service, "prepare", self._prepare)
         patch.setattr(service, "raise_file_limit", lambda: None)
-        patch.setattr(service, "gc", SimpleNamespace(collect=lambda: None), raising=False)
+        patch.setattr(service, "gc", SimpleNamespace(collect=lambda: None))
         patch.setattr(service, "say", self.said.append)
         patch.setattr(service, "speaker", lambda guard: self.said.append)
-        patch.setattr(service, "datetime", SimpleNamespace(now=lambda: NOW))
+        patch.setattr(reader, "datetime", SimpleNamespace(now=lambda: NOW))
         clock = SimpleNamespace(
             monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
         )
-        for module in (service, patience):
+        for module in (service, reader, schedule, patience):
             patch.setattr(module, "time", clock)
         self._patch_files(patch)
         self._patch_points(patch)
@@ -385,9 +396,8 @@ class World:
     def start(self) -> None:
         """Starts the agent unless it runs; it may be killed meanwhile, or refuse to start."""
         if self.agent is None:
-            kind = type("Agent", (Agent,), {"world": self})
             with self._acting(SourceError, ConfigError):
-                self.agent = kind(lambda: self.config)
+                self.agent = Agent(lambda: self.config)
 
     def stop(self) -> None:
         """SIGTERM."""

@@ -254,7 +254,7 @@ def test_a_reload_gives_back_the_memory_of_the_model_before(tmp_path: Path) -> N
     service = Service(lambda: config)
     gc.disable()
     try:
-        before = weakref.ref(service._pipeline)
+        before = weakref.ref(service._reader.pipeline)
         service._reload()
         assert before() is None
     finally:

@@ -97,7 +97,7 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
         return unavailable() if len(calls) % 2 else real(state, *names)
 
     def stop_when_read() -> None:
-        signals.stopped = service._lines == 3
+        signals.stopped = service._summary.lines == 3
 
     notes = []
     monkeypatch.setattr(State, reading, failing)
@@ -108,7 +108,7 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
     monkeypatch.setattr(service, "_end", lambda end=service._end: (monkeypatch.undo(), end())[-1])
     service.run()
     said = capfd.readouterr().err
-    assert calls and "read 3 lines" in said and set(service._ledger.counts) == set(service._inputs.sources)
+    assert calls and "read 3 lines" in said and set(service._reader.ledger.counts) == set(service._reader.sources)
     if notes or reading != "backlog":  # which the threads ask for more often
         assert not any(notes) and said.count("nothing more is read") == said.count("can be written again") > 0
 
@@ -236,9 +236,9 @@ def test_what_a_pipe_holds_at_a_reload_is_read_and_what_is_lost_is_counted(tmp_p
         if stays:
             writer.write(b"other line\n")
             service._step(str(pipe), None)
-        counts = service._ledger.counts[str(pipe)]
+        counts = service._reader.ledger.counts[str(pipe)]
         assert (counts.lines_read, counts.losses, counts.bytes_lost) == (2, 1, len("begun"))
-        assert (str(pipe) in service._inputs.sources) == stays
+        assert (str(pipe) in service._reader.sources) == stays
         service._end()
 
 
@@ -247,7 +247,7 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
     log.write_text("one line\n")
     service = Service(lambda: configured(tmp_path, str(log)), once=True)
     for _ in range(2):
-        pipeline = service._pipeline
+        pipeline = service._reader.pipeline
         pipeline.folder.folded, pipeline.own_lines, pipeline.suppressed, pipeline.breaker.held_back = 1, 2, 3, 4
         monkeypatch.setattr(pipeline, "remarks", lambda: ["5 lines were not read whole"])
         service._reload()
@@ -269,7 +269,7 @@ def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, b
     for number in range(2):  # the second goes on where a pipe is known and nothing is there
         signals = Signals()
         service = Service(lambda: config, signals=signals)
-        while service._inputs.sources[str(log)].is_open:
+        while service._reader.sources[str(log)].is_open:
             service._step(str(log), None)
             log.unlink(missing_ok=True)
         os.mkfifo(log)
@@ -278,7 +278,7 @@ def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, b
             writer.write(b"one line\nother line\n")
         signals.stop()
         service.run()
-        assert service._ledger.counts[str(log)].lines_read == bool(before) + 2 * (number + 1)
+        assert service._reader.ledger.counts[str(log)].lines_read == bool(before) + 2 * (number + 1)
         log.unlink()
     assert "a FIFO, which" not in capfd.readouterr().err
 
@@ -297,16 +297,16 @@ def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkey
         log.write_text(f"line {number}\n")
         service._search(None)
         service._watch()
-        service._next_search = 0.0
+        service._schedule._next_search = 0.0
         assert service._step(str(log), None) and not service._step(str(log), None)
         service._watcher.missed(log)
         log.unlink()
-        while service._inputs.sources:
-            [service._step(name, None) for name in list(service._inputs.sources)]
+        while service._reader.sources:
+            [service._step(name, None) for name in list(service._reader.sources)]
             service._search(None)
-            service._next_search = 0.0
+            service._schedule._next_search = 0.0
         service._watch()
-    assert not service._told and not service._idle
+    assert not service._summary._told and not service._reader._idle
     assert not service._watcher._coverage.suspicion._noted
     service._close.close()
 
@@ -327,12 +327,12 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     with monkeypatch.context() as patched:
         for module in (agent.inputs.identity, agent.sources.search):
             patched.setattr(module, "rotated_files", full)
-        service._inputs.look()
-        assert str(log) in service._inputs.sources, "it may have rotations"
-        service._inputs._opened.close(str(log))
+        service._reader.inputs.look()
+        assert str(log) in service._reader.sources, "it may have rotations"
+        service._reader.inputs._opened.close(str(log))
         log.write_text("line 2\n")
-        assert service._inputs.look() == []
-    (again,) = service._inputs.look()
+        assert service._reader.inputs.look() == []
+    (again,) = service._reader.inputs.look()
     assert again.name == str(log) and b"line 2" in again.read().data
     assert capfd.readouterr().err.count("Too many open files; trying again") == 1
     service._close.close()

@@ -19,6 +19,15 @@ Start = Annotated[
     str | None, typer.Option("--from", metavar="X", help="From this fraction of the streams (lines), or ISO time.")
 ]
 Until = Annotated[str | None, typer.Option(metavar="X", help="To before this fraction, or ISO time.")]
+Run = Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)]
+Config = Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")]
+Stream = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished or different run.")]
 
 
 @app.callback()
@@ -29,29 +38,25 @@ def training() -> None:
 @app.command()
 def fit(
     logs: Logs,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
+    out: Run,
     family: Annotated[
         str | None, typer.Option(help="two-stage (default), language-model or sequence-autoencoder.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")
-    ] = None,
+    config: Config = None,
+    settings: Settings = None,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="0, 1 or - a line beside the log, or a CSV of streams; only lines of 0 are used."
         ),
     ] = None,
-    stream: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
-    ] = None,
+    stream: Stream = None,
     start: Start = None,
     until: Until = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes (CPU) or GPUs that train together.")] = 1,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or different run.")] = False,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a model on logs of normal behaviour.
 
@@ -75,14 +80,10 @@ def walk(
     every: Annotated[
         str, typer.Option(metavar="N|15m|1d", help="A window: lines, or a time in s, m, h or d.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration in YAML.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.")
-    ] = None,
-    stream: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Its group, or whole match, in a line is the line's stream.")
-    ] = None,
+    out: Run,
+    config: Config = None,
+    settings: Settings = None,
+    stream: Stream = None,
     columns: Annotated[
         str | None,
         typer.Option(
@@ -91,9 +92,9 @@ def walk(
         ),
     ] = None,
     most: Annotated[int, typer.Option(min=1, help="The lines of a window that are trained on, at most.")] = 200_000,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed of all that is random.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or different run.")] = False,
+    device: Device = "auto",
+    seed: Seed = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Walk along logs: score each window by a language model that learnt the windows before it, then learn it.
 

@@ -1,4 +1,4 @@
-"""Reading the state where a fault that passes is to be waited for."""
+"""The state where a fault that passes is to be waited for."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,3 +32,13 @@ class PatientReads:
 
     def delivered_count(self, sink: str) -> int:
         return self._patience(lambda: self._state.delivered_count(sink))
+
+
+class PatientState(PatientReads):
+    """What the loop has a State store besides, likewise."""
+
+    def commit(self, *change: Any, **more: Any) -> None:
+        self._patience(lambda: self._state.commit(*change, **more))
+
+    def forget(self, *change: Any) -> None:
+        self._patience(lambda: self._state.forget(*change))
