@@ -10,7 +10,7 @@ from agent.alerts import Alert
 from agent.pipeline import Pipeline, Scored
 from agent.sources.contract import Source
 from agent.state import State
-from agent.state.patient import PatientReads
+from agent.state.patient import PatientState
 
 _OF_SOURCE = (
     "bytes_read",
@@ -59,7 +59,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Ledger:
     """The counts of every source. A Counts that was handed out stays as it is, so that other threads may read it."""
 
-    def __init__(self, state: State | PatientReads, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, state: State | PatientState, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
         self.counts: dict[str, Counts] = {}
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}

@@ -9,6 +9,7 @@ from agent.config import AgentConfig
 from agent.inputs import Inputs
 from agent.ledger import Ledger, memory_name
 from agent.lines import Block
+from agent.pace import Pace
 from agent.pipeline import Pipeline
 from agent.scores import JsonLines, line_records
 from agent.setup import Setup
@@ -38,6 +39,7 @@ class Reader:
     ) -> None:
         self._state, self.pipeline, self._summary = state, pipeline, summary
         self._missed, self._scores, self._hurried = missed, scores, hurried
+        self._pace = Pace()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
         self.inputs = Inputs(state, self._forget, say, self._leave)
@@ -87,7 +89,7 @@ class Reader:
     def step(self, source: Source, heard: bool) -> bool:
         """Takes the next block of a source, after an event or without any; whether there was one."""
         taken = source.bytes_taken
-        block = source.read()
+        block = source.read(self._pace.most)
         self._suspect(source, not heard and source.bytes_taken > taken)
         if block is not None:
             self._take(source, block)
@@ -131,9 +133,11 @@ class Reader:
             self.pipeline.prime(before)
 
     def _take(self, source: Source, block: Block) -> None:
+        began = time.monotonic()
         scored = self.pipeline.score(block)
         read = datetime.now().astimezone()
         alerts = self.pipeline.alerts(scored, source.identity, read, source.fields)
+        self._pace.took(len(block.data), time.monotonic() - began)
         changes = self.pipeline.changes(scored)
         memory = [*changes.memory, self.ledger.take(source, scored, alerts)]
         self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, memory, alerts)
@@ -157,7 +161,7 @@ class Reader:
 
     def _empty(self, source: Source, deadline: float) -> None:
         """Takes what a source holds that keeps nothing for later."""
-        while not source.durable and time.monotonic() < deadline and (block := source.read()):
+        while not source.durable and time.monotonic() < deadline and (block := source.read(self._pace.most)):
             self._take(source, block)
 
     def _leave(self, source: Source, goes_on: bool) -> None:

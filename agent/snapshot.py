@@ -10,7 +10,7 @@ from agent.pipeline import Pipeline
 from agent.sinks.shown import shown
 from agent.sources.contract import Source
 from agent.state import State
-from agent.state.patient import PatientReads
+from agent.state.patient import PatientState
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def take_snapshot(
     sources: Sequence[Source],
     ledger: Ledger,
     delivery: Delivery,
-    state: State | PatientReads,
+    state: State | PatientState,
     pipeline: Pipeline,
     started: float,
     reloads: Mapping[str, int],
@@ -84,5 +84,5 @@ def _view(source: Source, counts: Counts, now: float, started: float) -> SourceV
     return SourceView(counts, backlog, seconds_behind(counts, backlog, now, started))
 
 
-def _sink_view(state: State | PatientReads, name: str, failing: bool) -> SinkView:
+def _sink_view(state: State | PatientState, name: str, failing: bool) -> SinkView:
     return SinkView(state.delivered_count(name), state.lost(name), state.backlog(name), failing)

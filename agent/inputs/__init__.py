@@ -15,7 +15,7 @@ from agent.sources.opening import is_fifo, read_position, source_name
 from agent.sources.patterns import is_pattern
 from agent.sources.reading import Reading
 from agent.state import State
-from agent.state.patient import PatientReads
+from agent.state.patient import PatientState
 
 
 class Inputs:
@@ -27,7 +27,7 @@ class Inputs:
 
     def __init__(
         self,
-        state: State | PatientReads,
+        state: State | PatientState,
         forget: Callable[[str, int], None],
         say: Callable[[str], None],
         leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),

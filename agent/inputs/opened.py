@@ -16,7 +16,7 @@ from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.sources.search import Rotations
 from agent.state import State
-from agent.state.patient import PatientReads
+from agent.state.patient import PatientState
 
 Wanted = tuple[FileInput, Reading]
 
@@ -32,7 +32,7 @@ class OpenSources:
     """
 
     def __init__(
-        self, state: State | PatientReads, say: Callable[[str], None], leave: Callable[[Source, bool], None]
+        self, state: State | PatientState, say: Callable[[str], None], leave: Callable[[Source, bool], None]
     ) -> None:
         self.by_name: dict[str, Source] = {}
         self.wanted: dict[str, Wanted] = {}

@@ -20,7 +20,7 @@ from agent.sources.position import Position
 from agent.sources.reading import Reading
 from agent.sources.rotated import logs_of
 from agent.state import State
-from agent.state.patient import PatientReads
+from agent.state.patient import PatientState
 
 _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
 
@@ -53,7 +53,7 @@ class PatternFiles:
     def __init__(
         self,
         opened: OpenSources,
-        state: State | PatientReads,
+        state: State | PatientState,
         forget: Callable[[str, int], None],
         say: Callable[[str], None],
     ) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 from agent.state import State
 
 
-class PatientReads:
-    """What the loop of the agent asks a State for, by the same names; `patience` repeats what is refused at present."""
+class PatientState:
+    """What the loop of the agent wants of a State, by the same names; `patience` repeats what is refused at present."""
 
     def __init__(self, state: State, patience: Callable[[Callable[[], Any]], Any]) -> None:
         self._state, self._patience = state, patience
@@ -32,10 +32,6 @@ class PatientReads:
 
     def delivered_count(self, sink: str) -> int:
         return self._patience(lambda: self._state.delivered_count(sink))
-
-
-class PatientState(PatientReads):
-    """What the loop has a State store besides, likewise."""
 
     def commit(self, *change: Any, **more: Any) -> None:
         self._patience(lambda: self._state.commit(*change, **more))
