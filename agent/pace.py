@@ -1,7 +1,7 @@
 """How much of a source is read at once."""
 
 _SECONDS = 0.5  # for which a block should be in hand
-_LEAST, _MOST = 1 << 12, 1 << 17  # bytes; larger blocks are not scored any faster
+_LEAST, _FIRST, _MOST = 1 << 12, 1 << 14, 1 << 17  # bytes; larger blocks are not scored any faster
 
 
 class Pace:
@@ -11,7 +11,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.most = _MOST
+        self.most = _FIRST
 
     def took(self, size: int, seconds: float) -> None:
         """Notes how long a block of so many bytes took."""

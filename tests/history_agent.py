@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time_ns
 from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
@@ -24,11 +25,13 @@ from agent.config import AgentConfig
 from agent.delivery import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable
 from agent.guard import Guard
+from agent.inputs import opened
 from agent.ledger import Ledger
 from agent.lines import Block
 from agent.reader import Reader
 from agent.service import Service
 from agent.setup import Setup, build_pipeline
+from agent.sources import file
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.position import Position
@@ -268,6 +271,7 @@ class World:
 
     def __init__(self, state: Path, patch: pytest.MonkeyPatch) -> None:
         self.config, self.now = AgentConfig(state=str(state)), 1000.0
+        self.date: Callable[[], int] = time_ns  # as files are dated, in nanoseconds since 1970
         self.faults, self.journal = Faults(), Journal()
         self.said: list[str] = []
         self.told: list[Alert] = []
@@ -304,6 +308,8 @@ class World:
         )
         for module in (service, reader, schedule, patience):
             patch.setattr(module, "time", clock)
+        for module in (opened, file):
+            patch.setattr(module, "time", SimpleNamespace(time_ns=lambda: world.date()))
         self._patch_files(patch)
         self._patch_points(patch)
 
