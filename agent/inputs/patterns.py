@@ -133,14 +133,16 @@ class PatternFiles:
             known.readers.update(dict.fromkeys(keys_of(source), name))
         return source
 
-    def _begin(self, name: str, known: Position | None, position: Position | None, wanted: Wanted) -> Source | None:
-        """Opens a file, where it is not known, from its first look on; known: what the state has under its name."""
-        holder = self._opened.holder(known) if known else None
-        since = holder.modified if holder else 0  # what it got after the file of its last position
-        start, since = ("start", since) if known else self._opened.first_look(wanted[0])
+    def _begin(self, name: str, own: Position | None, position: Position | None, wanted: Wanted) -> Source | None:
+        """Opens a file at a position; without one at its start, or where files begin that the state does not know.
+
+        own: the position under its name. Where another source reads the file of that, what was rotated since is first.
+        """
+        reader = self._opened.holder(own) if own else None
+        start, since = ("start", reader.modified if reader else 0) if own else self._opened.first_look(wanted[0])
         source = self._try(name, position, start, wanted[1], since)
         if source is not None:
-            source.unstored |= position is not None and position != known
+            source.unstored |= position is not None and position != own
         return source
 
     def _nameless(self) -> dict[str, Position]:
