@@ -394,4 +394,6 @@ def test_undecodable_bytes_are_told_with_the_path_and_counted_over_files(
     log.write_bytes(wide("gut\n", mark=True) + b"\x00\xdc\n\0")
     assert follower.lines() == ["gut", "\ufffd"]
     assert follower.source.undecodable == 3
+    follower.source.close()
+    assert follower.source.undecodable == 3
     assert [sentence.partition(" pieces")[0] for sentence in follower.said] == [f"{log}: 2", f"{log}: 1"]
