@@ -18,6 +18,7 @@ _PER_SOURCE = {  # field of Counts: name, help
     "zero_bytes": ("zero_bytes", "NUL bytes left out, of runs that a crash left behind"),
     "undecodable": ("undecodable", "Pieces that are no text in the encoding of the source and became U+FFFD"),
     "lines_scored": ("lines_scored", "Lines that got a score; others warm a window up or are the agent's own alerts"),
+    "shortened_lines": ("lines_shortened", "Lines whose text is longer than the model reads, which had its head alone"),
     "own_lines": ("own_alert_lines", "Lines left out because they are alerts of this agent"),
     "rotations": ("rotations", "Times that another file took the path"),
     "truncations": ("truncations", "Times that the file was truncated or overwritten"),

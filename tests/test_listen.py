@@ -206,7 +206,7 @@ def test_long_datagrams_are_cut(listen: Callable[..., Receiver], udp_name: str, 
     assert (source.cut_lines, source.cut_bytes) == (2, 900 + 141)
     (sentence,) = said
     assert sentence.startswith(
-        f"{udp_name}: a message of 127.0.0.1 is longer than max_line (100 bytes): its head is scored, the rest, 900 bytes,"
+        f"{udp_name}: a message of 127.0.0.1 is longer than max_line (100 bytes): its head is scored, the rest, 900 "
     )
 
 

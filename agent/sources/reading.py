@@ -122,8 +122,8 @@ class LineReader:
             found["lines"] = too_long(f"line {number}", self._splitter.max_line, left_out)
         if self._joiner and self._joiner.first_cut:
             found["records"] = (
-                f"the record at line {self._joiner.first_cut} is longer than what is kept of one; what follows in it is left out; "
-                "check `multiline`"
+                f"the record at line {self._joiner.first_cut} is longer than what is kept of one; what follows in it "
+                "is left out; check `multiline`"
             )
         new = [sentence for key, sentence in found.items() if key not in self._said]
         self._said |= found.keys()
@@ -145,6 +145,6 @@ class LineReader:
 def too_long(what: str, max_line: int, left_out: int) -> str:
     """What is said of the first line that is longer than what is kept of one. left_out: bytes."""
     return (
-        f"{what} is longer than max_line ({max_line} bytes): its head is scored, the rest, {left_out} bytes, is left out; "
-        "later ones are only counted (cut_lines)"
+        f"{what} is longer than max_line ({max_line} bytes): its head is scored, the rest, {left_out} bytes, is left "
+        "out; later ones are only counted (cut_lines)"
     )
