@@ -16,7 +16,7 @@ _PER_SOURCE = {  # field of Counts: name, help
     "cut_lines": ("lines_cut", "Lines longer than max_line, of which only the head was read"),
     "cut_bytes": ("bytes_cut", "Bytes left out of lines longer than max_line"),
     "zero_bytes": ("zero_bytes", "NUL bytes left out, of runs that a crash left behind"),
-    "undecodable": ("undecodable", "Pieces that are no text in the encoding of the source and became U+FFFD"),
+    "undecodable": ("undecodable", "Pieces that are no text in the source's encoding, not UTF-8, and became U+FFFD"),
     "lines_scored": ("lines_scored", "Lines that got a score; others warm a window up or are the agent's own alerts"),
     "shortened_lines": ("lines_shortened", "Lines whose text is longer than the model reads, which had its head alone"),
     "own_lines": ("own_alert_lines", "Lines left out because they are alerts of this agent"),
