@@ -142,7 +142,7 @@ def test_lines_that_the_model_reads_in_part_are_counted_with_their_source(log, t
     other.write_bytes(b"".join([*LINES[:10], long, long, *LINES[10:20], long]))
     for found in (3, 4):
         options = "--once", "--from", "start", "--state", state, "-b", bundle, "--sink", f"jsonl:{tmp_path}/alerts"
-        done = run_agent("tail", log, other, *options)
+        done = run_agent("tail", other, log, *options)
         assert done.returncode == 0 and b"a text of more than 1024 characters" in done.stderr, done.stderr.decode()
         status = read_unchanged(state)
         counts = {source.path: source.counts.shortened_lines for source in status.sources}
