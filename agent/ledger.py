@@ -31,7 +31,8 @@ GONE = "(files that are gone)"  # the name of their counts together
 class Counts(msgspec.Struct, frozen=True):
     """Totals of a source since the state was made; without a state folder since the start.
 
-    The first eleven are those of Source. own_lines: alerts of ours that came back. alerts, folded, suppressed:
+    The first eleven are those of Source. shortened_lines: those whose text is longer than what the model reads of one,
+    which has its head alone. own_lines: alerts of ours that came back. alerts, folded, suppressed:
     odd lines that were told, that were repeats, and that look sealed and were not told. held_back: alerts that the
     breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
@@ -48,6 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
     losses: int = 0
     bytes_lost: int = 0
     lines_scored: int = 0
+    shortened_lines: int = 0
     own_lines: int = 0
     alerts: int = 0
     folded: int = 0
@@ -100,6 +102,7 @@ class Ledger:
             "folded": held[0] - self._held[0],
             "suppressed": held[1] - self._held[1],
             "held_back": held[2] - self._held[2],
+            "shortened_lines": held[3] - self._held[3],
         }
         self._held = held
         return self._add(source, more, self._clock())
@@ -133,8 +136,8 @@ def total(counts: Iterable[Counts]) -> Counts:
     return Counts(**sums, last_read=max((one["last_read"] for one in every), default=0.0))
 
 
-def _held_by(pipeline: Pipeline) -> tuple[int, int, int]:
-    return pipeline.folder.folded, pipeline.suppressed, pipeline.breaker.held_back
+def _held_by(pipeline: Pipeline) -> tuple[int, int, int, int]:
+    return pipeline.folder.folded, pipeline.suppressed, pipeline.breaker.held_back, pipeline.shortened_lines
 
 
 def _counters(source: Source) -> list[int]:

@@ -85,7 +85,8 @@ class LineSplitter:
 
     NUL bytes at the start of a line, which a crash of the writer leaves there in runs, are left out and counted by
     `zero_bytes`; the line's offset stays where they start. Of what then is longer than `max_line` bytes the head is
-    kept; `cut_lines` and `cut_bytes` count what was left out. A UTF-8 byte order mark at offset 0 is left out.
+    kept; `cut_lines` and `cut_bytes` count what was left out, and `first_cut` is the number of the first such line with
+    the bytes that were left out of it. A UTF-8 byte order mark at offset 0 is left out.
     `offset` is where the first incomplete line starts: reading may go on from there after a restart.
     """
 
@@ -97,6 +98,7 @@ class LineSplitter:
         self.line = line
         self.max_line = max_line
         self.cut_lines = self.cut_bytes = self.zero_bytes = 0
+        self.first_cut: tuple[int, int] | None = None
         self._head = b""  # of the incomplete line, at most max_line bytes
         self._leading = 0  # NUL bytes before it
         self._pending = 0  # bytes of the incomplete line seen so far
@@ -168,7 +170,7 @@ class LineSplitter:
         lengths = kept
         lengths[0] += left_out
         cut = lengths > self.max_line
-        self._count(lengths[cut] - self.max_line)
+        self._count(np.flatnonzero(cut), lengths[cut] - self.max_line)
         text = self._text(data, feeds, cut)
         if self.offset == 0:
             text = text.removeprefix(codecs.BOM_UTF8)
@@ -187,7 +189,9 @@ class LineSplitter:
         self._head, self._leading, self._pending = b"", 0, 0
         return block
 
-    def _count(self, over: NDArray[np.int64]) -> None:
+    def _count(self, rows: NDArray[np.int64], over: NDArray[np.int64]) -> None:
+        if len(rows) and self.first_cut is None:
+            self.first_cut = self.line + int(rows[0]), int(over[0])
         self.cut_lines += len(over)
         self.cut_bytes += int(over.sum())
 

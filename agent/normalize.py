@@ -172,9 +172,15 @@ class Normalizer:
             for index, text_id in enumerate(found):
                 if text_id is None:
                     found[index] = self._look_up(keys[index])
-        if self._shortened:
-            self.shortened += sum(text_id in self._shortened for text_id in found)
-        return np.array(found, np.int32)
+        ids = np.array(found, np.int32)
+        self.shortened += int(np.count_nonzero(self.is_shortened(ids)))
+        return ids
+
+    def is_shortened(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [ids]: which canonical texts were cut at MAX_TEXT characters."""
+        if not self._shortened:
+            return np.zeros(len(ids), bool)
+        return np.isin(ids, np.fromiter(self._shortened, np.int32))
 
     def _keys(self, block: Block) -> list[bytes]:
         if self.records is not None:

@@ -142,6 +142,7 @@ class Pipeline:
         self._breakers: dict[str, bytes] = {}  # as they were stored last
         self.suppressed = 0
         self.own_lines = 0
+        self.shortened_lines = 0  # of which the model read the head alone
         self._stream_key = StreamKey(stream or manifest.stream, self.normalizer.records)
         self._explainer = EXPLAINERS[manifest.scorer](self.scorer, bundle.tokenizer, bundle.known)
         self._contexts = Contexts(manifest.window.size - 1 or CONTEXT)
@@ -162,9 +163,16 @@ class Pipeline:
             lines = rows[piece.rows]
             scores[lines] = piece.scores
             limits[lines] = self.limits.of(block.source, piece.scores)
+            self._count_shortened(piece)
             for index in np.flatnonzero(piece.scores > limits[lines]).tolist():
                 seen[int(lines[index])] = _odd(piece, index)
         return Scored(block, rows, keys, scores, limits, seen)
+
+    def _count_shortened(self, piece: Piece) -> None:
+        ids, scored = piece.windowed.ids[:, -1], ~np.isnan(piece.raw)
+        in_part = self.normalizer.is_shortened(ids)
+        in_part[scored] |= self.scorer.is_cut(ids[scored])
+        self.shortened_lines += int(np.count_nonzero(in_part))
 
     def prime(self, block: Block) -> None:
         """Takes lines into the windows without scoring them: those before the place where reading starts."""

@@ -160,6 +160,9 @@ class Checksum:
     def score(self, windows: NDArray[np.int32], features: object = None) -> NDArray[np.float32]:
         return np.array([crc32("\0".join(self.told(window)).encode()) / (1 << 32) for window in windows], np.float32)
 
+    def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        return np.zeros(len(ids), bool)
+
     def renumber(self, moved: NDArray[np.int32]) -> None: ...
 
 

@@ -188,6 +188,31 @@ def test_a_long_line_is_cut_between_characters() -> None:
     assert reader.left_out == (1, 3, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "kept", "undecodable"),
+    [
+        ("auto", b"br\xff\xe9 \x81", 0),
+        ("utf-8", b"br\xff\xe9 \x81", 0),
+        ("ascii", "br\ufffd\ufffd \ufffd".encode(), 3),
+        ("cp1252", "br\xff\xe9 \ufffd".encode(), 1),
+        ("latin-1", "br\xff\xe9 \x81".encode(), 0),
+    ],
+)
+def test_bytes_that_are_no_utf_8_stay_as_they_are_and_those_of_other_encodings_are_counted(
+    encoding: str, kept: bytes, undecodable: int
+) -> None:
+    reader = LineReader("x", 0, 1, Reading(encoding=encoding))
+    assert list(reader.feed(b"br\xff\xe9 \x81\nnext\n").lines()) == [kept, b"next"]
+    assert reader.left_out.undecodable == undecodable and len(reader.remarks()) == bool(undecodable)
+
+
+def test_wide_text_without_a_mark_or_a_setting_is_taken_for_what_a_crash_left() -> None:
+    reader = LineReader("x", 0, 1, Reading())
+    assert list(reader.feed("ab\ncd\n".encode("utf-16-le")).lines()) == [b"a\0b\0", b"c\0d\0"]
+    (sentence,) = reader.remarks()
+    assert sentence == "1 NUL bytes before a line were left out; a crash of the system leaves such"
+
+
 def test_what_cannot_be_decoded_is_counted_and_told_once() -> None:
     reader = LineReader("x", 0, 1, Reading(encoding="shift_jis"))
     block = reader.feed(b"good\nbad \x81\nworse \xff\xff\n")
@@ -393,5 +418,7 @@ def test_undecodable_bytes_are_told_with_the_path_and_counted_over_files(
     log.rename(log.with_name("app.log.1"))
     log.write_bytes(wide("gut\n", mark=True) + b"\x00\xdc\n\0")
     assert follower.lines() == ["gut", "\ufffd"]
+    assert follower.source.undecodable == 3
+    follower.source.close()
     assert follower.source.undecodable == 3
     assert [sentence.partition(" pieces")[0] for sentence in follower.said] == [f"{log}: 2", f"{log}: 1"]

@@ -294,6 +294,8 @@ def test_bytes_known_to_be_lost_are_counted(log: Path, follow: Callable[..., Fol
     os.truncate(log, 0)
     follower.lines()
     assert "at least 21 bytes are lost" in follower.said[0]
+    source = follower.source
+    assert (source.truncations, source.losses, source.bytes_lost) == (1, 1, 21)
 
 
 def test_a_writer_that_does_not_append_leaves_a_hole(log: Path, follow: Callable[..., Follower]) -> None:
@@ -512,6 +514,40 @@ def test_long_lines_are_cut_and_counted_through_a_rotation(log: Path, follow: Ca
     assert follower.lines(wait=1) == [b"y" * 10]
     source = follower.source
     assert (source.cut_lines, source.cut_bytes, source.bytes_read) == (2, 17, 26 + 6 + 13)
+
+
+def test_a_long_line_is_said_when_it_is_read_once_for_each_file(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"short\n" + b"x" * 9)
+    follower = follow(max_line=10)
+    assert (follower.lines(), follower.said) == ([b"short"], [])
+    append(log, b"x" * 11)
+    assert (follower.lines(), follower.said) == ([], [])
+    append(log, b"xxxxx\n" + b"y" * 12 + b"\n")
+    assert follower.lines() == [b"x" * 10, b"y" * 10]
+    (sentence,) = follower.said
+    assert sentence.startswith(
+        f"{log}: line 2 is longer than max_line (10 bytes): its head is scored, the rest, 15 bytes, is left out;"
+    )
+    append(log, b"z" * 30 + b"\n")
+    follower.lines()
+    assert len(follower.said) == 1
+    log.rename(log.with_name("app.log.1"))
+    log.write_bytes(b"short\n" * 4 + b"\0\0" + b"y" * 12 + b"\n")
+    follower.lines(wait=1)
+    told = [sentence for sentence in follower.said if "is longer than max_line" in sentence]
+    assert len(told) == 2 and told[1].startswith(f"{log}: line 5 ") and "the rest, 2 bytes, is left out" in told[1]
+    assert (follower.source.cut_lines, follower.source.cut_bytes) == (4, 15 + 2 + 20 + 2)
+
+
+def test_what_is_left_out_counts_once_also_when_the_file_is_closed(log: Path, follow: Callable[..., Follower]) -> None:
+    log.write_bytes(b"x" * 25 + b"\n\0\0zeros\n")
+    source = follow(max_line=10).source
+    source.read()
+    for _ in range(2):
+        source.close()
+        assert (source.cut_lines, source.cut_bytes, source.zero_bytes) == (1, 15, 2)
+        source.read()
+        assert (source.cut_lines, source.cut_bytes, source.zero_bytes) == (1, 15, 2)
 
 
 class Log(RuleBasedStateMachine):

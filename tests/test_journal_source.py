@@ -425,11 +425,14 @@ def test_options_choose_among_the_entries(journald: Journald, open_journal: Call
     assert messages(lines_of(open_journal(f"journal:?directory={folder}&priority=3"), b"loud")) == [b"loud"]
 
 
-def test_a_long_message_is_cut_and_counted(journald: Journald, open_journal: Callable[..., JournalSource]) -> None:
+def test_a_long_message_is_cut_counted_and_said(
+    journald: Journald, open_journal: Callable[..., JournalSource], said: list[str]
+) -> None:
     journald.send("x" * 1000, "next")
     source = open_journal(journald.name, max_line=200)
     lines = lines_of(source, b"next")
     assert len(lines[0]) == 200 and (source.cut_lines, source.cut_bytes > 800) == (1, True)
+    assert len(said) == 1 and f"{journald.name}: line 1 is longer than max_line (200 bytes)" in said[0]
 
 
 def test_journalctl_ends_with_an_agent_that_was_killed(journald: Journald) -> None:

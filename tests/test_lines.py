@@ -54,6 +54,8 @@ def test_any_cut_into_chunks_gives_the_same_lines(parts: list[bytes], cuts: list
     lengths = np.array([len(line.lstrip(b"\0")) for line in data.split(b"\n")])
     assert splitter.cut_lines == (lengths > max_line).sum()
     assert splitter.cut_bytes == np.maximum(lengths - max_line, 0).sum()
+    cut = [(number, length - max_line) for number, length in enumerate(lengths, 1) if length > max_line]
+    assert splitter.first_cut == (cut[0] if cut else None)
     assert splitter.offset == len(data)
 
 

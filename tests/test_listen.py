@@ -199,11 +199,15 @@ def test_one_call_takes_a_bounded_number_of_datagrams(listen: Callable[..., Rece
     assert len(some_lines(source)) > 80
 
 
-def test_long_datagrams_are_cut(listen: Callable[..., Receiver], udp_name: str) -> None:
+def test_long_datagrams_are_cut(listen: Callable[..., Receiver], udp_name: str, said: list[str]) -> None:
     source = listen(udp_name, max_line=100)
     udp(udp_name, b"<13>" + b"x" * 100, b"<13>" + b"y" * 1000, b"\n" * 60 + b"z")
     assert lines_of(source, 3) == [b"x" * 100, b"y" * 100, b"#012" * 25]
     assert (source.cut_lines, source.cut_bytes) == (2, 900 + 141)
+    (sentence,) = said
+    assert sentence.startswith(
+        f"{udp_name}: a message of 127.0.0.1 is longer than max_line (100 bytes): its head is scored, the rest, 900 "
+    )
 
 
 def test_dropped_datagrams_are_counted(listen: Callable[..., Receiver], udp_name: str, said: list[str]) -> None:
@@ -376,7 +380,7 @@ def test_a_reset_connection_is_told(listen: Callable[..., Receiver], tcp_name: s
     assert "was broken off (Connection reset by peer) in the middle" in said[0] and not source._connections
 
 
-def test_an_endless_message_is_cut(listen: Callable[..., Receiver], tcp_name: str) -> None:
+def test_an_endless_message_is_cut(listen: Callable[..., Receiver], tcp_name: str, said: list[str]) -> None:
     source = listen(tcp_name, max_line=100)
     with tcp(tcp_name) as sender:
         for _ in range(20):
@@ -385,6 +389,7 @@ def test_an_endless_message_is_cut(listen: Callable[..., Receiver], tcp_name: st
         sender.sendall(b"\nnext\n")
         assert lines_of(source, 2) == [b"x" * 100, b"next"]
     assert (source.cut_lines, source.cut_bytes) == (1, 199_900)
+    assert len(said) == 1 and "is longer than max_line (100 bytes)" in said[0]
 
 
 def test_a_busy_sender_does_not_starve_the_others(listen: Callable[..., Receiver], tcp_name: str) -> None:

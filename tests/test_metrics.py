@@ -121,6 +121,7 @@ def test_what_is_told_after_rotation_truncation_and_a_long_line(bundle, tmp_path
         "bytes_cut": 1031 - 500,
         "zero_bytes": 0,
         "undecodable": 0,
+        "lines_shortened": 0,
         "own_alert_lines": 0,
         "rotations": 1,
         "truncations": 1,

@@ -16,6 +16,7 @@ from agent.alerts import Alert
 from agent.bundle import Bundle, Known, Threshold
 from agent.guard import Guard
 from agent.lines import Block, LineSplitter
+from agent.normalize import MAX_TEXT
 from agent.pipeline import Changes, Pipeline
 from agent.records import Records
 from agent.scores import line_records
@@ -358,6 +359,22 @@ def test_an_alert_about_a_record_has_its_time_and_the_whole_row(bundles):
     alerts = run(pipeline, blocks(data)).alerts
     assert (alerts[0].time, alerts[-1].time) == ("1970-01-02T00:00:03+00:00", "2026-03-09T10:00:00+00:00")
     assert (alerts[-1].message, alerts[-1].program) == (r'2026-03-09T10:00:00,"x,\x1b","q"', "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cache", [True, False])
+def test_lines_that_the_model_reads_in_part_are_counted_each_once(bundles, kind, cache):
+    head, most = b"Mar  9 00:00:00 web1 shopd[1]: ", bundles[kind].tokenizer.max_tokens
+    long, wordy, both = b"x" * 2000 + b"\n", b"zz " * (most + 1) + b"\n", b"spam eggs " * 300 + b"\n"
+    assert 3 * (most + 1) < MAX_TEXT < len(long), "of `wordy` only the tokens are too many"
+    data = b"".join([*NORMAL[:5], *(head + text for text in (long, wordy, both, both)), NORMAL[5]])
+    for cuts in ([], range(0, len(data), 500)):
+        pipeline = Pipeline(bundles[kind], cache=cache)
+        run(pipeline, blocks(data, cuts))
+        assert pipeline.shortened_lines == 4
+        pipeline.remarks()
+        run(pipeline, blocks(data, cuts))
+        assert pipeline.shortened_lines == 8
 
 
 def test_a_line_of_ten_megabytes(bundles):

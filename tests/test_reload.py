@@ -143,6 +143,24 @@ def test_sources_sinks_and_the_threshold_change(bundle, tmp_path, running):
     assert len([line for name, line in found if name == "other.log"]) > 50
 
 
+def test_what_was_cut_is_counted_once_also_where_a_source_goes_and_comes_again(bundle, tmp_path, running):
+    other = tmp_path / "other.log"
+    other.write_bytes(b"x" * 1500 + b"\n")
+    agent = running(bundle, max_line=500)
+    both = [str(agent.log), {"path": str(other), "from": "start"}]
+    agent.configure(sources=both)
+    agent.reload("reloaded: bundle")
+    until(lambda: agent.lines_read() == 1)
+    for sources in (both[:1], both):
+        agent.configure(sources=sources)
+        agent.reload("reloaded: bundle")
+    agent.write([b"y" * 600 + b"\n"], "other.log")
+    until(lambda: agent.lines_read() == 2)
+    agent.end()
+    counts = read_status(tmp_path / "state").totals
+    assert (counts.cut_lines, counts.cut_bytes) == (2, 1000 + 100)
+
+
 @pytest.mark.parametrize(
     "break_it, reason",
     [

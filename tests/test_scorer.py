@@ -106,6 +106,7 @@ def test_lines_with_more_tokens_than_are_read_are_counted_each_time(cache):
     for count in (2, 4):
         scorer.score(windows)
         assert scorer.cut_lines == count
+        assert scorer.is_cut(windows[:, -1]).tolist() == [False, True, True, False]
     scorer.renumber(np.arange(4, dtype=np.int32))
     scorer.score(windows[2:])
     assert scorer.cut_lines == 5

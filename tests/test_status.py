@@ -11,15 +11,18 @@ import subprocess
 import tempfile
 import types
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent, until
 
+from agent.bundle import Bundle
 from agent.delivery import Delivery
 from agent.errors import ConfigError
-from agent.ledger import GONE, Counts, memory_name
+from agent.ledger import GONE, Counts, Ledger, memory_name
+from agent.pipeline import Pipeline
 from agent.sinks.shown import shown
 from agent.sources.position import Position
 from agent.state import FILE, LOCK, State
@@ -131,6 +134,31 @@ def test_totals_over_kills_and_restarts_are_those_of_an_uninterrupted_run(start,
     )
     assert [sink.delivered for sink in found.sinks] == [sink.delivered for sink in expected.sinks]
     assert expected.totals.alerts == expected.sinks[0].delivered > 10
+
+
+def test_lines_that_the_model_reads_in_part_are_counted_with_their_source(log, tmp_path, bundle):
+    other, state = tmp_path / "other.log", tmp_path / "state"
+    long = b"Mar  9 00:00:00 web1 shopd[1]: " + b"x" * 2000 + b"\n"
+    other.write_bytes(b"".join([*LINES[:10], long, long, *LINES[10:20], long]))
+    for found in (3, 4):
+        options = "--once", "--from", "start", "--state", state, "-b", bundle, "--sink", f"jsonl:{tmp_path}/alerts"
+        done = run_agent("tail", other, log, *options)
+        assert done.returncode == 0 and b"a text of more than 1024 characters" in done.stderr, done.stderr.decode()
+        status = read_unchanged(state)
+        counts = {source.path: source.counts.shortened_lines for source in status.sources}
+        assert (counts, status.totals.shortened_lines) == ({str(log): 0, str(other): found}, found)
+        assert f", {found} shortened lines, " in show(status)
+        with other.open("ab") as file:
+            file.write(long)
+
+
+def test_counts_from_before_a_field_was_added_are_read_on(tmp_path, bundle):
+    with closing(State(tmp_path)) as state:
+        old = {"bytes_read": 90, "lines_read": 5, "cut_lines": 2, "last_read": 7.0}
+        state.commit(memory=[(memory_name("/a"), msgspec.msgpack.encode(old))])
+        ledger = Ledger(state, Pipeline(Bundle.load(bundle)))
+        ledger.open("/a")
+    assert ledger.counts["/a"] == Counts(**old) and ledger.counts["/a"].shortened_lines == 0
 
 
 def test_rotation_and_truncation_are_counted_once_over_a_kill(start, log, tmp_path):

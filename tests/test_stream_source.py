@@ -166,6 +166,8 @@ def test_one_call_takes_no_more_than_was_asked_for(pipe: tuple[int, int], said: 
     os.write(pipe[1], b"\0\xff\n")
     assert lines_of(source) == [b"x" * 10]
     assert (source.cut_lines, source.cut_bytes, source.bytes_read) == (1, 992, 1003)
+    (sentence,) = said
+    assert sentence.startswith("-: line 1 is longer than max_line (10 bytes): its head is scored, the rest, 992 bytes,")
 
 
 def test_records_of_several_lines_and_other_encodings(said: list[str]) -> None:

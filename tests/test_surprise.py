@@ -82,6 +82,7 @@ def test_lines_beyond_the_limit_are_counted_each_time():
         for count in (1, 2):
             list(lines.push("log", [b""] * len(IDS), IDS))
             assert scorer.cut_lines == count  # the text of 13 characters; that of 12 is whole
+            assert [len(TEXTS[text_id]) for text_id in IDS[scorer.is_cut(IDS)]] == [13]
 
 
 def test_batches_are_bounded_and_of_lines_of_like_length():

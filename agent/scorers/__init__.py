@@ -59,6 +59,10 @@ class Scorer(Protocol):
         """
         ...
 
+    def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [ids]: of which of the texts of lines that were just scored the model saw the head alone."""
+        ...
+
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows `Normalizer.compact`."""
         ...

@@ -55,11 +55,13 @@ class SurpriseScorer:
         """
         scores = np.empty(len(ids), np.float32)
         before = [np.empty((len(ids), *one.shape[1:]), one.dtype) for one in carried]
+        self._reserve(int(ids.max(initial=0)) + 1)
         for rows in _rounds(slots):
             places = slots[rows]
             for kept, one in zip(before, carried, strict=True):
                 kept[rows] = one[places]
             lines = [self._remembered(text_id) for text_id in ids[rows].tolist()]
+            self._cut[ids[rows]] = [cut for _, cut in lines]
             self.cut_lines += sum(cut for _, cut in lines)
             scores[rows], states = self._compute([tokens for tokens, _ in lines], [kept[rows] for kept in before])
             for one, state in zip(carried, states, strict=True):
@@ -80,6 +82,10 @@ class SurpriseScorer:
         ids, lengths = pad([self._tokenizer.encode(text) for text in texts])
         states = dict(zip(self._state, before, strict=True))
         return self._run("model", [name], ids=ids, lengths=lengths, **states)[0]
+
+    def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [ids]: which of the texts of lines that were just scored have more tokens than the model reads."""
+        return self._cut[ids]
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows `Normalizer.compact`: what is remembered by text id is computed anew when needed."""

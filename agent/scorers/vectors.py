@@ -177,6 +177,10 @@ class VectorScorer:
         if self._vectors.shape[1] != width:
             self._vectors = np.zeros((len(self._have), width), np.float32)
 
+    def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [ids]: which of the texts of lines that were just scored have more tokens than the model reads."""
+        return self._cut[ids]
+
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows `Normalizer.compact`: vectors and scores of the texts that stay are computed anew when needed."""
         self._have, self._cut = np.zeros(0, bool), np.zeros(0, bool)

@@ -322,8 +322,8 @@ class FileSource(Source):
         if self._file is not None:
             self._position = self.position
             self.left.append(self._position)
-            self._closed = self._left_out()
             self._note()
+            self._closed = self._left_out()
             self._file.close()
         self._file, self._left, self._truncated, self._ended = file, False, False, False
 

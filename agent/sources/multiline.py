@@ -64,7 +64,8 @@ class RecordJoiner:
     A record is one line, in which a carriage return stands for each inner line end and empty lines at its end are left
     out; its offset and number are those of its first line. It is held back until the next one begins. Of a record
     longer than `max_line` bytes or `max_lines` the head is kept; `cut_lines` counts those, `cut_bytes` what was left
-    out. Reading begins with a record, whatever the line is.
+    out, and `first_cut` is the number of the first line of the first of them, also while it is held back. Reading
+    begins with a record, whatever the line is.
     """
 
     def __init__(self, source: str, rules: Multiline, max_line: int = MAX_LINE) -> None:
@@ -72,6 +73,7 @@ class RecordJoiner:
         self._continues = _continues(rules)
         self._max_line, self._max_lines = max_line, rules.max_lines
         self.cut_lines = self.cut_bytes = 0
+        self.first_cut: int | None = None
         self._parts: list[bytes] = []
         self._offset = self._number = self._size = self._left_out = self._end = 0
         self._done: list[tuple[bytes, int, int]] = []  # records, their offsets and numbers
@@ -80,11 +82,6 @@ class RecordJoiner:
     def held(self) -> tuple[int, int] | None:
         """The offset and the number of the first line of the record that is held back; None where none is."""
         return (self._offset, self._number) if self._parts else None
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the record that is held back is longer than what is kept of it."""
-        return self._left_out > 0
 
     def take(self, block: Block | None, last: bool = False) -> Block | None:
         """The records that a block completes, or None; last: also the one that would be held back."""
@@ -118,6 +115,8 @@ class RecordJoiner:
             self._parts.append(kept)
             self._size += len(_INNER_END) + len(kept)
         self._left_out += len(line) - len(kept) + (0 if whole else len(_INNER_END))
+        if self._left_out and self.first_cut is None:
+            self.first_cut = self._number
 
     def _close(self) -> None:
         if self._parts:

@@ -117,10 +117,13 @@ class LineReader:
             found["zeros"] = f"{zeros} NUL bytes before a line were left out; a crash of the system leaves such"
         if undecodable:
             found["encoding"] = f"{undecodable} pieces are no {self.codec} text and became U+FFFD; check `encoding`"
-        if self._joiner and self._joiner.overflows:
+        if self._splitter.first_cut:
+            number, left_out = self._splitter.first_cut
+            found["lines"] = too_long(f"line {number}", self._splitter.max_line, left_out)
+        if self._joiner and self._joiner.first_cut:
             found["records"] = (
-                f"the record at line {self.line} is longer than what is kept of one; what follows in it is left out; "
-                "check `multiline`"
+                f"the record at line {self._joiner.first_cut} is longer than what is kept of one; what follows in it "
+                "is left out; check `multiline`"
             )
         new = [sentence for key, sentence in found.items() if key not in self._said]
         self._said |= found.keys()
@@ -137,3 +140,11 @@ class LineReader:
             self._splitter = TextSplitter(old.source, old.offset, old.line, self._reading.max_line, codec)
         self._known, self._first = True, b""
         return True
+
+
+def too_long(what: str, max_line: int, left_out: int) -> str:
+    """What is said of the first line that is longer than what is kept of one. left_out: bytes."""
+    return (
+        f"{what} is longer than max_line ({max_line} bytes): its head is scored, the rest, {left_out} bytes, is left "
+        "out; later ones are only counted (cut_lines)"
+    )

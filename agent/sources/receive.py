@@ -9,7 +9,7 @@ from collections.abc import Callable
 from agent.lines import Block
 from agent.sources.framing import SPARE, Framer, Message, one_line
 from agent.sources.place import LiveSource, Place, Seldom, plain
-from agent.sources.reading import Reading
+from agent.sources.reading import Reading, too_long
 
 MOST_CONNECTIONS = 256
 _PIECE = 1 << 16  # bytes of one recv
@@ -52,9 +52,16 @@ class Receiver(LiveSource):
 
     def _line(self, message: Message, host: bytes) -> bytes:
         text, left_out = one_line(message, host, self._reading.max_line)
-        self.cut_lines += left_out > 0
-        self.cut_bytes += left_out
+        if left_out:
+            self._count_cut(left_out, host)
         return text + b"\n" if text else b""
+
+    def _count_cut(self, left_out: int, host: bytes) -> None:
+        if not self.cut_lines:
+            sender = host.decode("utf-8", "backslashreplace")
+            self._say(f"{self.name}: {too_long(f'a message of {sender}', self._reading.max_line, left_out)}")
+        self.cut_lines += 1
+        self.cut_bytes += left_out
 
     def _block(self, lines: list[bytes]) -> Block | None:
         data = b"".join(lines)
