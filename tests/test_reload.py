@@ -156,6 +156,10 @@ def test_sources_sinks_and_the_threshold_change(bundle, tmp_path, running):
         (lambda agent: agent.configure(state="/elsewhere"), "state cannot change while the agent runs"),
         (lambda agent: agent.config.unlink(), "does not exist"),
         (lambda agent: agent.configure(sinks=[f"jsonl:{agent.log}"]), "would read its own alerts"),
+        (
+            lambda agent: agent.configure(sources=[f"{agent.folder}/*.l??"], sinks=[f"jsonl:{agent.folder}/new.log"]),
+            "new.log is a file that is tailed",
+        ),
     ],
 )
 def test_what_is_no_good_is_refused_and_the_old_goes_on(bundle, tmp_path, running, break_it, reason):
