@@ -112,7 +112,7 @@ def _is_log(path: str) -> bool:
 
 def _would_name(pattern: str, file: str) -> bool:
     """Whether a pattern names a file once it is made, whatever links lead from the pattern to its folder."""
-    folder = next(parent for parent in Path(file).parents if parent.is_dir())
+    folder = next(parent for parent in Path(file).parents if os.path.isdir(parent))
     rest, parts = Path(file).relative_to(folder).parts, Path(os.path.abspath(pattern)).parts
     for cut in range(1, len(parts) + 1):
         deep = parts[cut - 1] == "**"  # it may stand for folders before `folder` as well as for those after it

@@ -38,7 +38,7 @@ def _check_state(folder: Path) -> None:
     try:
         os.stat(os.path.join(folder, ""))
     except NotADirectoryError:
-        reason = os.strerror(errno.EEXIST if folder.exists() else errno.ENOTDIR)
+        reason = os.strerror(errno.EEXIST if os.path.exists(folder) else errno.ENOTDIR)
         raise ConfigError(
             f"state {folder} cannot be used: {reason}; choose one that can be written to with --state"
         ) from None

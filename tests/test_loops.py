@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import made_up_lines, refusal
@@ -65,6 +66,8 @@ NOT_NAMED = [
     ("logs/*", "alerts"),
     ("logs/*", "logs/.alerts"),
     ("logs/**", "logs/.git/alerts"),
+    ("logs/**", "logs/.alerts"),
+    ("logs/**/alerts", "logs/.later/alerts"),
     ("logs/**/alerts", "logs/my-alerts"),
     ("logs/*", "logs/alerts.gz"),
     ("logs/*/*", "logs/alerts"),
@@ -86,6 +89,7 @@ def test_a_file_that_is_named_is_no_sink_before_it_exists_and_after(tree: Path, 
 def test_a_file_that_is_not_named_is_a_sink(tree: Path, source: str, target: str) -> None:
     sinks = [f"jsonl:{tree}/{target}"]
     assert not is_refused([f"{tree}/{source}"], sinks=sinks)
+    os.makedirs(tree / os.path.dirname(target), exist_ok=True)
     (tree / target).touch()
     assert not is_refused([f"{tree}/{source}"], sinks=sinks)
 
@@ -110,6 +114,20 @@ def test_a_named_pipe_that_a_pattern_passes_over_is_a_sink(tree: Path) -> None:
     os.mkfifo(tree / "logs" / "pipe")
     assert not is_refused([f"{tree}/logs/*"], sinks=[f"jsonl:{tree}/logs/pipe"])
     assert is_refused([f"{tree}/logs/pipe"], sinks=[f"jsonl:{tree}/link/pipe"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights and have them back")
+def test_a_folder_that_may_not_be_looked_into_is_no_fault() -> None:
+    with TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        os.makedirs(f"{top}/logs/web", 0o755)
+        os.chmod(f"{top}/logs/web", 0)
+        os.seteuid(65534)
+        try:
+            assert not is_refused([f"{top}/logs/*"], sinks=[f"jsonl:{top}/logs/web/deep/alerts"])
+            assert is_refused([f"{top}/logs/*/deep/*"], sinks=[f"jsonl:{top}/logs/web/deep/alerts"])
+        finally:
+            os.seteuid(0)
 
 
 def test_the_metrics_file_the_state_and_sockets(tree: Path) -> None:
