@@ -128,11 +128,11 @@ def _leads(pattern: str, folder: Path) -> bool:
 def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     """Whether names are as the parts of a pattern want them; glob's wildcards pass over what is hidden."""
     if not parts or not names:
-        return not names and all(part == "**" for part in parts)
+        return not parts and not names
     name, part = names[0], parts[0]
     hidden = name.startswith(".") and not part.startswith(".")
     if part == "**":
-        return _fits(names, parts[1:]) or (not hidden and _fits(names[1:], parts))
+        return _fits(names, parts[1:]) or (not hidden and (_fits(names[1:], parts) or len(names) == len(parts) == 1))
     same = fnmatchcase(name, part) and not hidden if glob.has_magic(part) else name == part
     return same and _fits(names[1:], parts[1:])
 

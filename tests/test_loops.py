@@ -67,6 +67,7 @@ NOT_NAMED = [
     ("logs/*", "logs/.alerts"),
     ("logs/**", "logs/.git/alerts"),
     ("logs/**", "logs/.alerts"),
+    ("*/**", "alerts"),
     ("logs/**/alerts", "logs/.later/alerts"),
     ("logs/**/alerts", "logs/my-alerts"),
     ("logs/*", "logs/alerts.gz"),
