@@ -111,12 +111,14 @@ def _default_sinks() -> list[str]:
 
 
 def _run(load: Callable[[], "AgentConfig"], once: bool, scores: str | None) -> None:
+    from agent.loops import refuse_scores
     from agent.scores import open_output
     from agent.service import run_service
 
     if scores is None:
         run_service(load, once)
         return
+    refuse_scores(load(), scores)
     with open_output(scores, live=True) as output:
         run_service(load, once, output)
 
@@ -231,12 +233,18 @@ def bench(
 
 @app.command(name="config", epilog="Example: [bold]agent config /etc/oddline/agent.yaml[/]")
 def show_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonOption = False) -> None:
-    """Check a configuration file and print it whole, with every default."""
+    """Check a configuration file as `run` would, bundle and sinks too, and print it whole, with every default.
+
+    No log is read, nothing is written, no socket is opened: what only those can tell, `run` says.
+    """
     import yaml
 
     from agent.config import load_config
+    from agent.preflight import preflight
 
-    content = msgspec.to_builtins(load_config(file))
+    config = load_config(file)
+    preflight(config)
+    content = msgspec.to_builtins(config)
     typer.echo(
         msgspec.json.encode(content).decode() if as_json else yaml.safe_dump(content, sort_keys=False), nl=as_json
     )

@@ -15,6 +15,8 @@ from agent.headers import check_format
 from agent.lines import MAX_LINE
 from agent.sources.encoding import check_encoding
 from agent.sources.multiline import Multiline, check_multiline
+from agent.sources.patterns import is_url
+from agent.sources.reading import Reading
 from agent.state import MAX_OUTBOX
 from agent.streams import StreamKey
 from agent.threshold import check_threshold
@@ -22,6 +24,7 @@ from agent.threshold import check_threshold
 T = TypeVar("T")
 _LEAST = {"fold_lines": 0, "max_line": 64, "max_streams": 1, "max_outbox": 1, "max_alert_burst": 1}
 
+_MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
 
 
@@ -79,6 +82,10 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
             check_format(config.header)
         for place, source in enumerate(config.sources):
             _check_source(source, f"sources[{place}]")
+        for place, url in enumerate(config.sinks):
+            _check_characters(url, f"sinks[{place}]")
+        for key in ("bundle", "state", "metrics_file"):
+            _check_name(getattr(config, key), key)
         StreamKey(config.stream)
         if config.metrics is not None:
             parse_listen(config.metrics)
@@ -97,17 +104,46 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
 
 
 def _check_source(source: str | FileInput, where: str) -> None:
-    path = source if isinstance(source, str) else source.path
-    if "\0" in path or not _is_encodable(path):
-        raise ConfigError(f"{where}: {path!r} has a character that no path can have; leave it out")
-    if isinstance(source, str):
-        return
+    source, at = (FileInput(source), where) if isinstance(source, str) else (source, f"{where}.path")
+    _check_name(source.path, at)
     try:
         check_encoding(source.encoding)
         if source.multiline is not None:
             check_multiline(source.multiline)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+    try:
+        if is_url(source.path):
+            _check_url(source)
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from None
+
+
+def _check_url(source: FileInput) -> None:
+    from agent.sinks import MAX_UNIX_PATH
+    from agent.sources.journalctl import parse_journal
+    from agent.sources.listen import parse_address
+    from agent.sources.place import plain
+
+    url = source.path
+    plain(url, Reading(encoding=source.encoding, multiline=source.multiline))
+    if url.startswith("journal:"):
+        parse_journal(url)
+    elif not url.startswith("listen:unix:"):
+        parse_address(url)
+    elif not 0 < len(os.fsencode(url.removeprefix("listen:unix:"))) <= MAX_UNIX_PATH:
+        raise ConfigError(f"{url} is not understood; write listen:unix:PATH, a path of at most {MAX_UNIX_PATH} bytes")
+
+
+def _check_name(name: str | None, where: str) -> None:
+    if name == "":
+        raise ConfigError(f"{where}: '' is an empty name; write one or leave it out")
+    _check_characters(name or "", where)
+
+
+def _check_characters(name: str, where: str) -> None:
+    if "\0" in name or not _is_encodable(name):
+        raise ConfigError(f"{where}: {name!r} has a character that no path can have; leave it out")
 
 
 def _is_encodable(path: str) -> bool:
@@ -119,16 +155,35 @@ def _is_encodable(path: str) -> bool:
 
 
 def load_yaml(path: Path, kind: type[T]) -> T:
-    """A YAML file as a checked type."""
+    """A YAML file as a checked type; a key that is there twice is a ConfigError."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.load(path.read_text("utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; name a configuration file that does") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the second of a date that is none, say
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is no YAML: it is nested too deeply") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return convert({} if content is None else content, kind, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML's own would take the last in silence."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """A mapping as it is written; what `<<` brings in is no part of it yet."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ConfigError(f"{key.value}: named twice, in lines {lines[key.value]} and {line}; name it once")
+            lines[key.value] = line
+        return node
 
 
 def convert(content: Any, kind: type[T], where: str, strict: bool = True) -> T:

@@ -67,3 +67,56 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\0")
     with pytest.raises(ConfigError, match=r"binary.yaml"):
         load_config(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sources: [/a]\nbundle: b\nsources: [/b]\n", "sources: named twice, in lines 1 and 3; name it once"),
+        ("sinks: []\n\n\n'sinks': ['console:']\n", "sinks: named twice, in lines 1 and 4"),
+        ("sources:\n- path: /a\n  from: end\n  path: /b\n", "path: named twice, in lines 2 and 4"),
+        ("threshold: {kind: fixed, value: 1,\n value: 2}", "value: named twice, in lines 1 and 2"),
+        ("{bundle: a, bundle: b}", "bundle: named twice, in lines 1 and 1"),
+        ("a: 2024-13-45", "is no YAML: month must be in"),
+        ("[" * 1000, "is no YAML: it is nested too deeply"),
+        ("sources: ['']", r"sources\[0\]: '' is an empty name; write one"),
+        ("sources: [/a, {path: ''}]", r"sources\[1\]\.path: '' is an empty name"),
+        ("bundle: ''", "bundle: '' is an empty name"),
+        ("state: ''", "state: '' is an empty name"),
+        ("metrics_file: ''", "metrics_file: '' is an empty name"),
+        ('sinks: ["jsonl:a\\0b"]', r"sinks\[0\]: .* has a character that no path can have"),
+        ('state: "a\\0b"', "state: .* has a character that no path can have"),
+        ("sources: ['listen:foo']", r"sources\[0\]: listen:foo is not understood; write listen:udp://HOST:PORT"),
+        ("sources: ['listen:udp://:99999']", r"sources\[0\]: .* is not understood"),
+        ("sources: ['listen:unix:']", r"sources\[0\]: listen:unix: is not understood; write listen:unix:PATH"),
+        (f"sources: ['listen:unix:/{'x' * 200}']", r"sources\[0\]: .* a path of at most 107 bytes"),
+        ("sources: ['journal:?color=red']", r"sources\[0\]: .*color='red' is not understood"),
+        (
+            "sources: [{path: 'journal:', encoding: utf-16}]",
+            r"sources\[0\].path: .*encoding and multiline are for files",
+        ),
+    ],
+)
+def test_what_would_pass_in_silence_or_fail_later_is_told(tmp_path, text, words):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_keys_that_an_alias_brings_may_be_named_again(tmp_path):
+    path = write(
+        tmp_path,
+        "sources:\n- &one {path: /a, from: start}\n- &two {<<: *one, path: /b}\n- {<<: *two, <<: *one, path: /c}\n",
+    )
+    assert [(one.path, one.start) for one in load_config(path).inputs()] == [
+        ("/a", "start"),
+        ("/b", "start"),
+        ("/c", "start"),
+    ]
+
+
+def test_an_empty_name_on_the_command_line_is_told(call_agent):
+    for arguments in (["tail", ""], ["tail", "/nowhere/log", "--bundle", ""]):
+        done = call_agent(*arguments, "--once", "--sink", "console:")
+        assert done.returncode == 2 and "command line: " in done.stderr and "'' is an empty name" in done.stderr

@@ -174,6 +174,10 @@ def test_what_was_cut_is_counted_once_also_where_a_source_goes_and_comes_again(b
         (lambda agent: agent.configure(state="/elsewhere"), "state cannot change while the agent runs"),
         (lambda agent: agent.config.unlink(), "does not exist"),
         (lambda agent: agent.configure(sinks=[f"jsonl:{agent.log}"]), "would read its own alerts"),
+        (
+            lambda agent: agent.configure(sources=[f"{agent.folder}/*.l??"], sinks=[f"jsonl:{agent.folder}/new.log"]),
+            "new.log is a file that is tailed",
+        ),
     ],
 )
 def test_what_is_no_good_is_refused_and_the_old_goes_on(bundle, tmp_path, running, break_it, reason):

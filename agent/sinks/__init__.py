@@ -16,7 +16,7 @@ FORMS = (
     "tls://HOST[:PORT][?ca=PATH&cert=PATH&key=PATH], http[s]://HOST[:PORT]/PATH[#secret=PATH]"
 )
 PORT, TLS_PORT = 514, 6514  # RFC 5426 3.3, by custom for TCP too; RFC 5425 4.1
-_MAX_UNIX_PATH = 107  # bytes, unix(7)
+MAX_UNIX_PATH = 107  # bytes, unix(7)
 _NETWORK = re.compile(
     r"(?:udp|tcp|tls)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -59,8 +59,8 @@ def open_sink(url: str, host: str, seal: Callable[[str], str]) -> Sink:
 
 
 def _socket_path(url: str, path: str) -> str:
-    if len(os.fsencode(path)) > _MAX_UNIX_PATH:
-        raise ConfigError(f"sink {url!r}: a socket's path has at most {_MAX_UNIX_PATH} bytes; use a shorter one")
+    if len(os.fsencode(path)) > MAX_UNIX_PATH:
+        raise ConfigError(f"sink {url!r}: a socket's path has at most {MAX_UNIX_PATH} bytes; use a shorter one")
     return path
 
 
