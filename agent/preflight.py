@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 from agent.config import AgentConfig
-from agent.errors import ConfigError, SourceError
+from agent.errors import ConfigError
 from agent.guard import Guard, new_key
 from agent.loops import refuse_file_loops
 from agent.monitor import Monitor
-from agent.setup import prepare
+from agent.setup import prepare, require_sources
 from agent.sources.archive import cannot_read
 from agent.sources.journalctl import command_of
 from agent.sources.opening import source_name
@@ -22,8 +22,7 @@ def preflight(config: AgentConfig) -> None:
 
     A log that is missing or may not be read is no error of the configuration. Nothing is written.
     """
-    if not config.sources:
-        raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
+    require_sources(config)
     refuse_file_loops(config)
     if config.state is not None:
         _check_state(Path(config.state))

@@ -36,10 +36,15 @@ def prepare(config: AgentConfig, guard: Guard) -> Setup:
     return Setup(config, build_pipeline(bundle, config, guard), sinks)
 
 
-def check_inputs(config: AgentConfig, scores: JsonLines | None) -> None:
-    """A SourceError where no log is named; other errors where the agent would read what it writes, as refuse_loops."""
+def require_sources(config: AgentConfig) -> None:
+    """A SourceError where no log is named."""
     if not config.sources:
         raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
+
+
+def check_inputs(config: AgentConfig, scores: JsonLines | None) -> None:
+    """A SourceError where no log is named; other errors where the agent would read what it writes, as refuse_loops."""
+    require_sources(config)
     refuse_loops(config, scores)
 
 

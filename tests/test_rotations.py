@@ -90,6 +90,16 @@ def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: 
     assert f"app.log.1{kind} first" in reader.said[0]
 
 
+def test_a_file_of_which_nothing_was_read_is_read_out_of_its_compressed_form(log: Path) -> None:
+    log.write_bytes(b"one\n")
+    position = Reader(log).leave()
+    os.link(log, log.with_name("kept"))  # its inode is not used again
+    pack(log.rename(log.with_name("app.log.1")), ".gz")
+    log.write_bytes(b"two\n")
+    reader = Reader(log, position)
+    assert reader.lines() == [b"one", b"two"] and reader.source.losses == 1, "it is not known to be that file"
+
+
 def test_several_generations_come_in_order(log: Path) -> None:
     position = read_first(log, HEADER + b"1\n")
     append(log, b"2\n")

@@ -44,8 +44,12 @@ def resume(
 
 
 def _find_newer(path: Path, position: Position, rotations: Rotations, say: Callable[[str], None]) -> Resumed:
-    """Where the file of a position is gone: the first of those that were rotated since."""
-    for rotated in rotations.newer(position.modified) if position.modified else ():
+    """Where the file of a position is gone: the first of those that were rotated since.
+
+    Where nothing was ever read, that is also one of the time of the last look: the file itself, compressed.
+    """
+    since = position.modified - (position.reached is None)
+    for rotated in rotations.newer(since) if position.modified else ():
         if file := rotations.open(rotated):
             lost = (
                 f"the file that was being read is gone: what was written to it after byte {position.offset} is lost"
