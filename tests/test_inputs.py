@@ -978,6 +978,26 @@ def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_p
         world.kill()
 
 
+def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_in_the_copy(tmp_path, world):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    first.rename(second)
+    write(second, "two")
+    second.with_name("b.log.1").write_bytes(second.read_bytes())
+    os.truncate(second, 0)
+    rotate(second)
+    write(second, "three")
+    for _ in range(2):
+        world.start()
+        world.settle()
+        world.turn(True, 11.0)
+        assert lines_of(world) == [b"one", b"two", b"three"] and not told_gone(world)
+        world.kill()
+
+
 def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "starting")

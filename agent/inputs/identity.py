@@ -49,17 +49,18 @@ def has_rotations(name: str) -> bool:
         return True
 
 
-def is_renamed(name: str, position: Position, rotations: Rotations | None) -> bool:
+def is_renamed(name: str, position: Position, rotated: set[Key], rotations: Rotations) -> bool:
     """Whether a file that was known under another name is the log of a name now, or one of its rotations.
 
-    A rotation is it by its inode and what was read of it, by 256 bytes and more of that at both ends, or by any that is
-    no longer in the file itself, which was truncated. An OSError where too few files can be opened to tell.
+    rotated: device and inode of these. A rotation is it by its inode and what was read of it, by 256 bytes and more of
+    that at both ends, or by any where the file itself is there and has them no more, since it was truncated. An OSError
+    where too few files can be opened to tell.
     """
-    same = path_key(name) == key_of(position)
-    if same and fits(name, position):
+    is_log = path_key(name) == key_of(position)
+    if is_log and fits(name, position):
         return True
-    found = rotations.find(position) if rotations else None
+    found = rotations.find(position) if rotated else None
     if found is None:
         return False
     found[0].close()
-    return same or found[0].key == key_of(position) or position.offset >= TAIL
+    return is_log or key_of(position) in rotated or position.offset >= TAIL

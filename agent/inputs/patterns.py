@@ -18,7 +18,7 @@ from agent.sources.opening import read_position
 from agent.sources.patterns import folders, is_named, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import logs_of
+from agent.sources.rotated import logs_of, rotated_files
 from agent.state import State
 from agent.state.patient import PatientState
 
@@ -164,8 +164,9 @@ class PatternFiles:
             for old, at in known.free.items()
             if own is None or (key_of(own) == key_of(at) and own.offset <= at.offset)
         }
-        rotations = self._opened.rotations(name, reading) if able and has_rotations(name) else None
-        found = [(old, at) for old, at in able.items() if is_renamed(name, at, rotations)]
+        rotated = {one.key for one in rotated_files(Path(name))} if able else set()
+        rotations = self._opened.rotations(name, reading)
+        found = [(old, at) for old, at in able.items() if is_renamed(name, at, rotated, rotations)]
         return min(found, key=lambda one: one[1].modified, default=None)
 
     def _where(self, name: str, key: Key, known: _Known) -> Position | None:
