@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from time import time_ns
 from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
@@ -33,6 +32,7 @@ from agent.service import Service
 from agent.setup import Setup, build_pipeline
 from agent.sources import file
 from agent.sources.contract import Source
+from agent.sources.dating import before_now
 from agent.sources.file import FileSource
 from agent.sources.position import Position
 from agent.sources.rotated import PACKED
@@ -274,7 +274,7 @@ class World:
 
     def __init__(self, state: Path, patch: pytest.MonkeyPatch) -> None:
         self.config, self.now = AgentConfig(state=str(state)), 1000.0
-        self.date: Callable[[], int] = time_ns  # as files are dated, in nanoseconds since 1970
+        self.date: Callable[[], int] = before_now  # as files are dated, in nanoseconds since 1970
         self.faults, self.journal = Faults(), Journal()
         self.said: list[str] = []
         self.told: list[Alert] = []
@@ -312,7 +312,8 @@ class World:
         for module in (service, reader, schedule, patience):
             patch.setattr(module, "time", clock)
         for module in (opened, file):
-            patch.setattr(module, "time", SimpleNamespace(time_ns=lambda: world.date()))
+            patch.setattr(module, "before_now", lambda: world.date())
+        patch.setattr(file, "time", SimpleNamespace(time_ns=lambda: world.date()))
         self._patch_files(patch)
         self._patch_points(patch)
 

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import time
 from pathlib import Path
 
 import msgspec
@@ -426,7 +425,6 @@ def test_a_new_file_that_was_rotated_while_nobody_looked_is_read_after_a_restart
     folder.mkdir()
     reader = make(folder / "*.log", folder / "single", start="end")
     reader.inputs.close()
-    time.sleep(0.05)  # the kernel dates files by a clock that is some milliseconds late
     for name in ("a.log", "single"):
         write(folder / name, f"one of {name}")
         rotate(folder / name)
@@ -996,6 +994,21 @@ def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_
         world.turn(True, 11.0)
         assert lines_of(world) == [b"one", b"two", b"three"] and not told_gone(world)
         world.kill()
+
+
+def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path, world):
+    first, second, third = (tmp_path / "logs" / f"{name}.log" for name in "abc")
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.rename(second)
+    write(second, "two")
+    world.turn(True, 11.0)  # and the first name is not forgotten yet
+    world.kill()
+    second.rename(third)
+    world.start()
+    world.settle()
+    assert lines_of(world) == [b"one", b"two"] and [*world.agent._state.marks()] == [str(third)]
 
 
 def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):

@@ -1,13 +1,13 @@
 """The open sources by name, and the other names that their files have."""
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.config import FileInput
 from agent.inputs.identity import Key, key_of, keys_of, path_key
 from agent.sources.contract import Source
+from agent.sources.dating import before_now
 from agent.sources.file import FileSource
 from agent.sources.opened import OpenFile
 from agent.sources.opening import open_source
@@ -103,7 +103,7 @@ class OpenSources:
         marks = [(name, mark) for name, mark in named if self._state.mark(name) is None]
         empty = [self.wanted[one.name][0] for one in opened if not one.mark and isinstance(one, FileSource)]
         names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
-        now = str(time.time_ns()).encode()
+        now = str(before_now()).encode()
         memory = [(name, now) for name in names if self._state.recall(name) is None]
         return {"memory": memory, "marks": marks} if marks or memory else {}
 

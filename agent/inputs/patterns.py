@@ -156,7 +156,8 @@ class PatternFiles:
     def _renamed(self, name: str, known: _Known, reading: Reading) -> tuple[str, Position] | None:
         """The former name of a log, and where it was read to under that; of several logs that which was written first.
 
-        Not where the state knows another file under the present name, or the same one further.
+        Of several names of that the one under which it was read furthest. None where the state knows another file under
+        the present name, or the same one further.
         """
         own = known.marks.get(name)
         able = {
@@ -167,7 +168,9 @@ class PatternFiles:
         rotated = {one.key for one in rotated_files(Path(name))} if able else set()
         rotations = self._opened.rotations(name, reading)
         found = [(old, at) for old, at in able.items() if is_renamed(name, at, rotated, rotations)]
-        return min(found, key=lambda one: one[1].modified, default=None)
+        first = min(found, key=lambda one: one[1].modified, default=None)
+        same = [one for one in found if first and key_of(one[1]) == key_of(first[1])]
+        return max(same, key=lambda one: one[1].offset, default=None)
 
     def _where(self, name: str, key: Key, known: _Known) -> Position | None:
         """The position from which a file is read that was not renamed while it was open.

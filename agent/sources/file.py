@@ -17,6 +17,7 @@ from agent.errors import SourceError
 from agent.lines import Block
 from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
+from agent.sources.dating import before_now
 from agent.sources.opened import OpenFile
 from agent.sources.position import Position
 from agent.sources.reading import PLAIN, LeftOut, Reading
@@ -366,7 +367,7 @@ class FileSource(Source):
             return self._take_up(file) if came else resumed
         if file is None:
             self._tell_missing()
-            self._empty_since = since or time.time_ns()
+            self._empty_since = since or before_now()
             return None
         if since:
             return self._first_since(since, file)
