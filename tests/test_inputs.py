@@ -1011,6 +1011,25 @@ def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path
     assert lines_of(world) == [b"one", b"two"] and [*world.agent._state.marks()] == [str(third)]
 
 
+def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_names_its_rotation(tmp_path, world):
+    world.config = msgspec.structs.replace(world.config, sources=[f"{tmp_path}/logs/*"])
+    log = tmp_path / "logs" / "a.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    rotate(log)
+    write(log.with_name("a.log.1"), "two")
+    world.start()
+    world.settle()
+    world.turn(True, 11.0)
+    world.turn(True, 11.0)
+    write(log, "three")
+    world.settle()
+    assert lines_of(world) == [b"one", b"two", b"three"] and [*world.agent._state.marks()] == [str(log)]
+    assert world.agent._ledger.counts[str(log)].lines_read == 3 and not losses_of(world)
+
+
 def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "starting")

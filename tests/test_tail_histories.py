@@ -65,8 +65,9 @@ class Histories(RuleBasedStateMachine):
         fold=st.sampled_from([1000, 5, 0]),
         stream=st.sampled_from([None, r"[02468]$"]),
         share=st.sampled_from([1.0, 0.25]),
+        pattern=st.sampled_from(["*.log", "*"]),
     )
-    def begin(self, alike: int, late: bool, fold: int, stream: str | None, share: float) -> None:
+    def begin(self, alike: int, late: bool, fold: int, stream: str | None, share: float, pattern: str) -> None:
         (self.folder / "web").mkdir()
         self.app = Log(self.folder / "app.log", self.writer, self.world, alike, late and not alike)
         self.link = Log(self.folder / "day-a.txt", self.writer, self.world)
@@ -75,7 +76,7 @@ class Histories(RuleBasedStateMachine):
         self.web = [Log(self.folder / "web" / "shop-1.log", self.writer, self.world)]
         self.gone: list[Log] = []
         self.names = 1
-        sources = [str(self.app.name), str(self.link.name), str(self.folder / "web" / "*.log")]
+        sources = [str(self.app.name), str(self.link.name), str(self.folder / "web" / pattern)]
         config = AgentConfig(
             sources, start="start", threshold=Threshold("fixed", value=0.5), fold_lines=fold, stream=stream,
             max_alert_share=share, max_alert_burst=1000 if share == 1.0 else 4,

@@ -163,7 +163,7 @@ class PatternFiles:
         able = {
             old: at
             for old, at in known.free.items()
-            if own is None or (key_of(own) == key_of(at) and own.offset <= at.offset)
+            if old != name and (own is None or (key_of(own) == key_of(at) and own.offset <= at.offset))
         }
         rotated = {one.key for one in rotated_files(Path(name))} if able else set()
         rotations = self._opened.rotations(name, reading)
