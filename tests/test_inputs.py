@@ -1030,6 +1030,29 @@ def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_nam
     assert world.agent._ledger.counts[str(log)].lines_read == 3 and not losses_of(world)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_renamed_and_rotated_log_that_has_no_successor_yet_is_read_under_its_new_name(tmp_path, world, killed):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    first.rename(second)
+    write(second, "two")
+    rotate(second)
+    world.start()
+    world.settle()
+    world.turn(True, 11.0)
+    assert lines_of(world) == [b"one", b"two"]
+    if killed:
+        world.kill()
+        world.start()
+    write(second, "three")
+    world.settle()
+    assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world) and not told_gone(world)
+    assert [*world.agent._state.marks()] == [str(second)]
+
+
 def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "starting")
@@ -1046,8 +1069,8 @@ def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_a
     assert lines_of(world) == [b"starting", b"starting", b"two", b"three"] and losses_of(world) == {GONE: 1}
 
 
-@pytest.mark.parametrize("left", [0, 1])
-def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_opened(tmp_path, world, left):
+@pytest.mark.parametrize(("left", "refused"), [(0, "rotated"), (1, "rotated"), (2, "log")])
+def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_opened(tmp_path, world, left, refused):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "one")
     world.start()
@@ -1060,7 +1083,7 @@ def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_ope
     world.faults.files = left
     world.start()
     world.settle()
-    assert lines_of(world) == [b"one"] and world.faults.seen["files refused: log" if left else "files refused: rotated"]
+    assert lines_of(world) == [b"one"] and world.faults.seen[f"files refused: {refused}"]
     world.faults.files = None
     for _ in range(2):
         world.turn(True, 11.0)

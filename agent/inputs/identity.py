@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
 from agent.sources.position import TAIL, Position
-from agent.sources.rotated import rotated_files
+from agent.sources.rotated import Rotated, rotated_files
 from agent.sources.search import Rotations
 
 Key = tuple[int, int]  # device and inode
@@ -49,18 +49,43 @@ def has_rotations(name: str) -> bool:
         return True
 
 
-def is_renamed(name: str, position: Position, rotated: set[Key], rotations: Rotations) -> bool:
-    """Whether a file that was known under another name is the log of a name now, or one of its rotations.
+class LogFiles:
+    """A log and its rotations, to be held against positions in files that were known under other names.
 
-    rotated: device and inode of these. A rotation is it by its inode and what was read of it, by 256 bytes and more of
-    that at both ends, or by any where the file itself is there and has them no more, since it was truncated. An OSError
-    where too few files can be opened to tell.
+    An OSError where too few files can be opened to tell, here and in `has`.
     """
-    is_log = path_key(name) == key_of(position)
-    if is_log and fits(name, position):
-        return True
-    found = rotations.find(position) if rotated else None
-    if found is None:
-        return False
-    found[0].close()
-    return is_log or key_of(position) in rotated or position.offset >= TAIL
+
+    def __init__(self, name: str, rotations: Rotations) -> None:
+        self._name, self._key, self._rotations = name, path_key(name), rotations
+        rotated = rotated_files(Path(name))
+        self._rotated = {one.key for one in rotated}
+        self._heads = [_head(rotations, one) for one in rotated]
+
+    def has(self, position: Position) -> bool:
+        """Whether the file of a position is the log or one of its rotations.
+
+        A rotation is it by its inode and what was read of it, by 256 bytes and more of that at both ends, or by any
+        where the file itself is there and has them no more, since it was truncated.
+        """
+        key = key_of(position)
+        is_here = key == self._key or key in self._rotated
+        if not is_here and position.offset < TAIL:
+            return False
+        if key == self._key and fits(self._name, position):
+            return True
+        if not any(position.begins(head) for head in self._heads):
+            return False
+        found = self._rotations.find(position)
+        if found is not None:
+            found[0].close()
+        return found is not None
+
+
+def _head(rotations: Rotations, rotated: Rotated) -> bytes:
+    file = rotations.open(rotated)
+    if file is None:
+        return b""
+    try:
+        return file.head
+    finally:
+        file.close()

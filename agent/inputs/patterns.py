@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from agent.errors import OddlineError
-from agent.inputs.identity import Key, fits, has_rotations, is_renamed, key_of, keys_of
+from agent.inputs.identity import Key, LogFiles, fits, has_rotations, key_of, keys_of
 from agent.inputs.opened import OpenSources, Wanted
 from agent.limits import free_descriptors
 from agent.sources.archive import cannot_read
@@ -18,7 +19,7 @@ from agent.sources.opening import read_position
 from agent.sources.patterns import folders, is_named, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import logs_of, rotated_files
+from agent.sources.rotated import logs_of
 from agent.state import State
 from agent.state.patient import PatientState
 
@@ -165,9 +166,8 @@ class PatternFiles:
             for old, at in known.free.items()
             if old != name and (own is None or (key_of(own) == key_of(at) and own.offset <= at.offset))
         }
-        rotated = {one.key for one in rotated_files(Path(name))} if able else set()
-        rotations = self._opened.rotations(name, reading)
-        found = [(old, at) for old, at in able.items() if is_renamed(name, at, rotated, rotations)]
+        files = LogFiles(name, self._opened.rotations(name, reading)) if able else None
+        found = [(old, at) for old, at in able.items() if files and files.has(at)]
         first = min(found, key=lambda one: one[1].modified, default=None)
         same = [one for one in found if first and key_of(one[1]) == key_of(first[1])]
         return max(same, key=lambda one: one[1].offset, default=None)
@@ -214,15 +214,28 @@ class PatternFiles:
         opened, self.are_missing = [], False
         for wanted in self.wanted:
             for name, position in self._missing(wanted).items():
+                log = self._new_name(name, position, wanted)
                 if holder := self._opened.holder(position, copied=True):
                     self._opened.aliases[name] = holder.name
-                elif source := self._may_open(position) and self._try(name, position, "start", wanted[1]):
+                elif source := self._may_open(position) and self._try(log, position, "start", wanted[1]):
+                    if log != name:
+                        self._opened.rename(name, log)
+                        source.unstored = True
                     self._opened.keep(source, wanted)
                     opened.append(source)
                 else:
                     self.are_missing = True
         self._opened.strays = self._opened.strays if self.are_missing else {}
         return opened
+
+    def _new_name(self, name: str, position: Position, wanted: Wanted) -> str:
+        """The log to which a file belongs now that was renamed and then rotated, where that is not there yet."""
+        folder = os.path.dirname(name)
+        with suppress(OSError), os.scandir(folder) as entries:
+            moved = [Path(one.path) for one in entries if one.inode() == position.inode and fits(one.path, position)]
+            logs = [log for path in moved for log in logs_of(path) if is_named(log, wanted[0].path)]
+            return next((str(log) for log in logs if self._state.mark(str(log)) is None and not log.exists()), name)
+        return name
 
     def _missing(self, wanted: Wanted) -> dict[str, Position]:
         """What the state knows of files that a pattern named, that are not there and that no source looks for."""

@@ -115,6 +115,11 @@ class OpenFile:
         head, tail = digest(self._head), digest(self._tail)
         return Position(self.device, self.inode, head, self.read_to, self._lines.line, tail, self._modified)
 
+    @property
+    def head(self) -> bytes:
+        """Its first bytes, at most 1024."""
+        return self._read_head(HEAD)
+
     def begins_as(self, other: "OpenFile") -> bool:
         """Whether the file begins with what was read first of another one."""
         return bool(other._head) and self._read_head(len(other._head)) == other._head

@@ -46,9 +46,9 @@ def resume(
 def _find_newer(path: Path, position: Position, rotations: Rotations, say: Callable[[str], None]) -> Resumed:
     """Where the file of a position is gone: the first of those that were rotated since.
 
-    Where nothing was ever read, that is also one of the time of the last look: the file itself, compressed.
+    Where nothing of it was read, that is also one of the time of the last look: the file itself, compressed.
     """
-    since = position.modified - (position.reached is None)
+    since = position.modified - (position.offset == 0)
     for rotated in rotations.newer(since) if position.modified else ():
         if file := rotations.open(rotated):
             lost = (

@@ -97,12 +97,13 @@ def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
     while the one that it was made from is still there.
     """
     log = path.resolve()
+    stem = os.path.splitext(log.name)[0]
     forms = set(forms or (own_form(log),))
     found: dict[tuple[Form, str], dict[str, Rotated]] = {}  # by form and number, then by what compressed it
     for folder in {form.folder for form in forms}:
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
             for entry in entries:
-                parts = _parts(log.name, entry.name)
+                parts = _parts(log.name, entry.name) if entry.name.startswith(stem) else None
                 form = parts and Form(folder, parts[0], parts[1]["end"] or "")
                 if parts and form in forms:
                     with suppress(FileNotFoundError):
