@@ -214,13 +214,9 @@ class PatternFiles:
         opened, self.are_missing = [], False
         for wanted in self.wanted:
             for name, position in self._missing(wanted).items():
-                log = self._new_name(name, position, wanted)
                 if holder := self._opened.holder(position, copied=True):
                     self._opened.aliases[name] = holder.name
-                elif source := self._may_open(position) and self._try(log, position, "start", wanted[1]):
-                    if log != name:
-                        self._opened.rename(name, log)
-                        source.unstored = True
+                elif source := self._may_open(position) and self._open_rest(name, position, wanted):
                     self._opened.keep(source, wanted)
                     opened.append(source)
                 else:
@@ -228,13 +224,22 @@ class PatternFiles:
         self._opened.strays = self._opened.strays if self.are_missing else {}
         return opened
 
+    def _open_rest(self, name: str, position: Position, wanted: Wanted) -> Source | None:
+        """Opens what is left of a file that is not there, where it was renamed and then rotated under its new name."""
+        log = self._new_name(name, position, wanted)
+        source = self._try(log, position, "start", wanted[1])
+        if source is not None and log != name:
+            self._opened.rename(name, log)
+            source.unstored = True
+        return source
+
     def _new_name(self, name: str, position: Position, wanted: Wanted) -> str:
-        """The log to which a file belongs now that was renamed and then rotated, where that is not there yet."""
-        folder = os.path.dirname(name)
-        with suppress(OSError), os.scandir(folder) as entries:
+        """The log, neither there nor known yet, of which the file of a position is a rotation now; else `name`."""
+        with suppress(OSError), os.scandir(os.path.dirname(name)) as entries:
             moved = [Path(one.path) for one in entries if one.inode() == position.inode and fits(one.path, position)]
             logs = [log for path in moved for log in logs_of(path) if is_named(log, wanted[0].path)]
-            return next((str(log) for log in logs if self._state.mark(str(log)) is None and not log.exists()), name)
+            known = self._state.marks().keys() | self._opened.by_name.keys()
+            return next((str(log) for log in logs if str(log) not in known and not log.exists()), name)
         return name
 
     def _missing(self, wanted: Wanted) -> dict[str, Position]:
