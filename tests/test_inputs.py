@@ -1053,6 +1053,29 @@ def test_a_renamed_and_rotated_log_that_has_no_successor_yet_is_read_under_its_n
     assert [*world.agent._state.marks()] == [str(second)]
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["a new log", "a renamed log"])
+def test_a_rotated_file_that_was_taken_for_a_log_goes_on_as_the_log_that_comes_later(tmp_path, world, known):
+    world.config = msgspec.structs.replace(world.config, sources=[f"{tmp_path}/logs/*"])
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one") if known else None
+    world.start()
+    world.settle()
+    first.rename(second) if known else write(second, "one")
+    rotate(second)
+    world.turn(True, 11.0)
+    assert lines_of(world) == [b"one"]
+    write(second.with_name("b.log.1"), "two")
+    write(second, "three")
+    for _ in range(2):
+        world.turn(True, 11.0)
+        world.settle()
+        world.turn(True, 11.0)
+        assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world)
+        assert [*world.agent._state.marks()] == [str(second)]
+        world.kill()
+        world.start()
+
+
 def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_alike(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
     write(first, "starting")

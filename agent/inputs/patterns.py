@@ -19,7 +19,7 @@ from agent.sources.opening import read_position
 from agent.sources.patterns import folders, is_named, matches
 from agent.sources.position import Position
 from agent.sources.reading import Reading
-from agent.sources.rotated import logs_of
+from agent.sources.rotated import logs_of, rotation_of
 from agent.state import State
 from agent.state.patient import PatientState
 
@@ -31,7 +31,7 @@ class _Known(NamedTuple):
 
     marks    the positions in the state, by name
     away     those in files that are no longer under their names, by device and inode
-    free     those under names that name no file now
+    free     those under names that name no log now
     readers  the sources that read files, by device and inode of these
     """
 
@@ -147,12 +147,12 @@ class PatternFiles:
         return source
 
     def _nameless(self) -> dict[str, Position]:
-        """The positions under names that name no file now, which may have been renamed."""
+        """The positions in files that may have been renamed."""
         files = [one for one in self._opened.files() if self.is_named(one.name)]
         held = {one.name: one.position if one.is_open else one.sought for one in files}
         missing = [self._missing(wanted) for wanted in self.wanted] if self.are_missing else []
         known = {name: at for found in missing for name, at in found.items()}
-        return known | {name: at for name, at in held.items() if at and not os.path.lexists(name)}
+        return known | {name: at for name, at in held.items() if at and _is_left(name)}
 
     def _renamed(self, name: str, known: _Known, reading: Reading) -> tuple[str, Position] | None:
         """The former name of a log, and where it was read to under that; of several logs that which was written first.
@@ -258,7 +258,7 @@ class PatternFiles:
             losses = self._tell_loss(source)
             self._opened.close(source.name)
             self._forget(source.name, losses)
-        for alias in [alias for alias in self._opened.aliases if not os.path.lexists(alias)]:
+        for alias in filter(_is_left, list(self._opened.aliases)):
             del self._opened.aliases[alias]
             self._forget(alias, 0)
         self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
@@ -284,3 +284,8 @@ class PatternFiles:
             "if anything, is lost"
         )
         return 1
+
+
+def _is_left(name: str) -> bool:
+    """Whether a name names no log any more: no file, or a rotation of a log that has come beside it."""
+    return not os.path.lexists(name) or rotation_of(Path(name)) is not None
