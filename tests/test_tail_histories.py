@@ -75,7 +75,7 @@ class Histories(RuleBasedStateMachine):
         self.link.name.symlink_to("day-a.txt")
         self.web = [Log(self.folder / "web" / "shop-1.log", self.writer, self.world)]
         self.gone: list[Log] = []
-        self.names = 1
+        self.names, self.pattern = 1, pattern
         sources = [str(self.app.name), str(self.link.name), str(self.folder / "web" / pattern)]
         config = AgentConfig(
             sources, start="start", threshold=Threshold("fixed", value=0.5), fold_lines=fold, stream=stream,
@@ -119,6 +119,11 @@ class Histories(RuleBasedStateMachine):
         """Whether the agent knows of a log, under whatever name."""
         return any(name in self.world.journal.marks for name in log.sources)
 
+    def may_rotate(self, log: Log) -> bool:
+        """Whether what is done is defined: a pattern that names rotated files too takes an unknown one for a log."""
+        is_told = self.pattern == "*.log" or log is self.app or str(log.name) in self.world.journal.marks
+        return log is not self.link and is_told
+
     def is_known(self, log: Log, path: Path) -> bool:
         """Whether a copy of a file can be told: something was read of it, or nothing of it was looked at yet."""
         return self.is_met(log) and self.world.can_tell(log.sources, path)
@@ -150,13 +155,13 @@ class Histories(RuleBasedStateMachine):
     @rule(log=LOGS, look=st.booleans())
     def rename(self, log: int, look: bool) -> None:
         log = self.log(log)
-        if log is not self.link:
+        if self.may_rotate(log):
             log.rename(self.between(look))
 
     @rule(log=LOGS, times=FEW)
     def rotate_often(self, log: int, times: int) -> None:
         log = self.log(log)
-        if log is not self.link:
+        if self.may_rotate(log):
             for _ in range(times):
                 log.rename()
                 log.write()
