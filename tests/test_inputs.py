@@ -1150,3 +1150,117 @@ def test_a_log_that_takes_the_name_of_another_and_is_rotated_is_read_once(tmp_pa
         assert [*world.agent._state.marks()] == [str(second)]
         world.kill()
         world.start()
+
+
+def swap(a: Path, b: Path, c: Path) -> list[str]:
+    a.rename(c)
+    b.rename(a)
+    c.rename(b)
+    return []
+
+
+def shift(a: Path, b: Path, c: Path) -> list[str]:
+    b.rename(c)
+    a.rename(b)
+    write(a, "new")
+    return ["new"]
+
+
+def rename_and_recreate(a: Path, b: Path, c: Path) -> list[str]:
+    a.rename(c)
+    write(a, "new")
+    return ["new"]
+
+
+def rename_rotate_and_recreate(a: Path, b: Path, c: Path) -> list[str]:
+    a.rename(c)
+    write(c, "more")
+    rotate(c)
+    write(c, "next")
+    write(a, "new")
+    return ["more", "next", "new"]
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("what", [swap, shift, rename_and_recreate, rename_rotate_and_recreate])
+def test_names_that_change_hands_between_two_looks_cost_no_line_and_repeat_none(tmp_path, world, what, away):
+    a, b, c = (tmp_path / "logs" / f"{name}.log" for name in "abc")
+    write(a, "one")
+    write(b, "two")
+    world.start()
+    world.settle()
+    if away:
+        world.kill()
+    wanted = sorted(["one", "two", *what(a, b, c)])
+    for _ in range(2):
+        world.start()
+        for _ in range(3):
+            world.turn(True, 11.0)
+            world.settle()
+        assert sorted(line.decode() for line in lines_of(world)) == wanted and not losses_of(world)
+        world.kill()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_the_rotations_that_a_renamed_log_leaves_behind_are_no_logs(tmp_path, world, away):
+    world.config = msgspec.structs.replace(world.config, sources=[f"{tmp_path}/logs/*"])
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    rotate(first)
+    write(first, "two")
+    world.settle()
+    if away:
+        world.kill()
+    first.rename(second)
+    for _ in range(2):
+        world.start()
+        for _ in range(3):
+            world.turn(True, 11.0)
+            world.settle()
+        assert lines_of(world) == [b"one", b"two"] and not losses_of(world)
+        world.kill()
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_lack_of_descriptors_leaks_none(tmp_path, world, single):
+    log = tmp_path / "logs" / "a.log"
+    if single:
+        world.config = msgspec.structs.replace(world.config, sources=[str(log)])
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    rotate(log)
+    write(log, "two")
+    world.faults.files = None if single else 1
+    world.start()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        world.faults.files = 1
+        world.turn(True, 11.0)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    world.faults.files = None
+    world.turn(True, 11.0)
+    world.settle()
+    assert lines_of(world) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_file_that_goes_before_it_could_be_opened_is_looked_for_or_counted(tmp_path, world, rotated):
+    log = tmp_path / "logs" / "a.log"
+    write(log, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    write(log, "two")
+    world.faults.files = 0
+    world.start()
+    world.settle()
+    rotate(log) if rotated else log.unlink()
+    world.faults.files = None
+    for _ in range(3):
+        world.turn(True, 11.0)
+        world.settle()
+    assert lines_of(world) == [b"one", *[b"two"] * rotated] and losses_of(world) == ({} if rotated else {GONE: 1})

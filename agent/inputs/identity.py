@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.sources.contract import Source
 from agent.sources.file import FileSource
-from agent.sources.position import TAIL, Position
+from agent.sources.position import HEAD, TAIL, Position, digest
 from agent.sources.rotated import Rotated, rotated_files
 from agent.sources.search import Rotations
 
@@ -60,6 +60,7 @@ class LogFiles:
         rotated = rotated_files(Path(name))
         self._rotated = {one.key for one in rotated}
         self._heads = [_head(rotations, one) for one in rotated]
+        self._digests: dict[int, set[str]] = {}  # of the heads, by how much of them
 
     def has(self, position: Position) -> bool:
         """Whether the file of a position is the log or one of its rotations.
@@ -73,12 +74,19 @@ class LogFiles:
             return False
         if key == self._key and fits(self._name, position):
             return True
-        if not any(position.begins(head) for head in self._heads):
+        if not self._begins(position):
             return False
         found = self._rotations.find(position)
         if found is not None:
             found[0].close()
         return found is not None
+
+    def _begins(self, position: Position) -> bool:
+        """Whether a rotation has the first bytes of the file of a position."""
+        size = min(HEAD, position.offset)
+        if size not in self._digests:
+            self._digests[size] = {digest(head[:size]) for head in self._heads}
+        return position.head in self._digests[size]
 
 
 def _head(rotations: Rotations, rotated: Rotated) -> bytes:

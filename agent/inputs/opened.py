@@ -141,7 +141,8 @@ class OpenSources:
                 return False
             reader.close()
             return True
-        fitting = (at for at in self.strays.get(file.key, []) if not file.misfit(at))
+        left = [at for one in self.files() for at in one.left if key_of(at) == file.key]
+        fitting = (at for at in [*self.strays.get(file.key, []), *left] if not file.misfit(at))
         at = max(fitting, key=lambda at: at.offset, default=None)
         if at is not None and at.offset > file.read_to:
             file.resume(at)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from agent.errors import OddlineError
-from agent.inputs.identity import Key, LogFiles, fits, has_rotations, key_of, keys_of
+from agent.inputs.identity import Key, LogFiles, fits, has_rotations, key_of, keys_of, path_key
 from agent.inputs.opened import OpenSources, Wanted
 from agent.limits import free_descriptors
 from agent.sources.archive import cannot_read
@@ -31,7 +31,7 @@ class _Known(NamedTuple):
 
     marks    the positions in the state, by name
     away     those in files that are no longer under their names, by device and inode
-    free     those under names that name no log now
+    free     those under names that do not name their files now
     readers  the sources that read files, by device and inode of these
     """
 
@@ -63,7 +63,7 @@ class PatternFiles:
         self.are_missing = False  # whether files that were gone at the start are still to be looked for
         self._opened, self._state, self._forget, self._say = opened, state, forget, say
         self._refused: dict[str, str] = {}
-        self._unopened: set[Key] = set()  # files that the last look found and that are not open yet
+        self._unopened: dict[Key, str] = {}  # files that the last look found and that are not open yet
         self._is_blind = False  # whether the last look could not look into rotations
         self._spare = 0  # files that may still be opened by the present look
         self._full = False  # whether it was told that no more may be
@@ -83,15 +83,17 @@ class PatternFiles:
 
     def _find(self) -> list[Source]:
         opened: list[Source] = []
-        self._spare, self._unopened, self._is_blind = free_descriptors() - _RESERVE, set(), False
+        self._spare, self._unopened, self._is_blind = free_descriptors() - _RESERVE, {}, False
         self.folders = {folder for wanted, _ in self.wanted for folder in folders(wanted.path)}
         for wanted in self.wanted:
             followed = frozenset(Path(name) for name in self._opened.by_name)
             named = matches(wanted[0].path, followed)
-            self._unopened |= {key for _, key in named}
+            self._unopened |= {key: str(path) for path, key in named}
             found = {self._name(path): key for path, key in named if path not in followed}
             opened += self._meet(found, wanted) if found else []
-        self._unopened -= {key for one in self._opened.by_name.values() for key in keys_of(one)}
+        opened_keys = {key for one in self._opened.by_name.values() for key in keys_of(one)}
+        self._unopened = {key: name for key, name in self._unopened.items() if key not in opened_keys}
+        self.are_missing |= bool(self._unopened)  # they may go before they can be opened
         return opened
 
     def _name(self, path: Path) -> str:
@@ -100,22 +102,30 @@ class PatternFiles:
         return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
 
     def _meet(self, found: dict[str, Key], wanted: Wanted) -> list[Source]:
-        """Opens files that a pattern names, those first that the state knows as they are."""
+        """Opens files that a pattern names: those that the state knows as they are, then those it knows at all.
+
+        Then those of new names. Each of them may be what an old name had before, which names another file now.
+        """
         known = self._survey()
         self._opened.strays = known.away if self.are_missing else {}
-        order = sorted(found, key=lambda name: key_of(known.marks.get(name)) != found[name])
-        return [source for name in order if (source := self._meet_one(name, found[name], wanted, known))]
+
+        def rank(name: str) -> tuple[bool, bool, bool]:
+            return key_of(known.marks.get(name)) != found[name], found[name] not in known.away, name in known.marks
+
+        return [
+            source for name in sorted(found, key=rank) if (source := self._meet_one(name, found[name], wanted, known))
+        ]
 
     def _survey(self) -> _Known:
         marks = {name: at for name, mark in self._state.marks().items() if (at := read_position(mark))}
         readers = {key: one.name for one in self._opened.by_name.values() for key in keys_of(one)}
-        return _Known(marks, self._opened.away(marks), self._nameless(), readers)
+        return _Known(marks, self._opened.away(marks), self._nameless(marks), readers)
 
     def _meet_one(self, name: str, key: Key, wanted: Wanted, known: _Known) -> Source | None:
         """Opens a file, or notes that a source reads it already; None where it is not opened now."""
         reader = known.readers.get(key)
         try:
-            before = None if reader and reader not in known.free else self._renamed(name, known, wanted[1])
+            before = None if reader and reader not in known.free else self._renamed(name, key, known, wanted[1])
         except OSError:  # such as too many open files
             self._is_blind = True
             return None
@@ -128,7 +138,7 @@ class PatternFiles:
         if before and source:
             self._opened.rename(before[0], name)
         elif before:
-            self._unopened.add((before[1].device, before[1].inode))
+            self._unopened[before[1].device, before[1].inode] = name
         if source:
             self._opened.keep(source, wanted)
             known.readers.update(dict.fromkeys(keys_of(source), name))
@@ -146,15 +156,16 @@ class PatternFiles:
             source.unstored |= position is not None and position != own
         return source
 
-    def _nameless(self) -> dict[str, Position]:
+    def _nameless(self, marks: dict[str, Position]) -> dict[str, Position]:
         """The positions in files that may have been renamed."""
         files = [one for one in self._opened.files() if self.is_named(one.name)]
         held = {one.name: one.position if one.is_open else one.sought for one in files}
-        missing = [self._missing(wanted) for wanted in self.wanted] if self.are_missing else []
-        known = {name: at for found in missing for name, at in found.items()}
-        return known | {name: at for name, at in held.items() if at and _is_left(name)}
+        known = marks if self.are_missing else {}
+        names = [name for wanted in self.wanted for name in known if is_named(Path(name), wanted[0].path)]
+        others = {name: known[name] for name in names if name not in self._opened.by_name}
+        return {name: at for name, at in (others | held).items() if at and _is_other(name, at)}
 
-    def _renamed(self, name: str, known: _Known, reading: Reading) -> tuple[str, Position] | None:
+    def _renamed(self, name: str, key: Key, known: _Known, reading: Reading) -> tuple[str, Position] | None:
         """The former name of a log, and where it was read to under that; of several logs that which was written first.
 
         Of several names of that the one under which it was read furthest. None where the state knows another file under
@@ -166,8 +177,10 @@ class PatternFiles:
             for old, at in known.free.items()
             if old != name and (own is None or (key_of(own) == key_of(at) and own.offset <= at.offset))
         }
-        files = LogFiles(name, self._opened.rotations(name, reading)) if able else None
-        found = [(old, at) for old, at in able.items() if files and files.has(at)]
+        found = [(old, at) for old, at in able.items() if key_of(at) == key and fits(name, at)]
+        if able and not found:
+            files = LogFiles(name, self._opened.rotations(name, reading))
+            found = [(old, at) for old, at in able.items() if files.has(at)]
         first = min(found, key=lambda one: one[1].modified, default=None)
         same = [one for one in found if first and key_of(one[1]) == key_of(first[1])]
         return max(same, key=lambda one: one[1].offset, default=None)
@@ -176,14 +189,21 @@ class PatternFiles:
         """The position from which a file is read that was not renamed while it was open.
 
         Where it was renamed while nobody looked, that is the furthest one in it, also where an older one is known under
-        its own name. A position in a file that another source reads is of no use. Neither is told by the inode alone,
-        which may have been used again.
+        its own name. A position in a file that another source reads, or that has another name, is of no use. Neither is
+        told by the inode alone, which may have been used again.
         """
         own = known.marks.get(name)
-        if own is None or key_of(own) == key:
-            fitting = [at for at in known.away.get(key, []) if fits(name, at)] + ([own] if own else [])
-            return max(fitting, key=lambda at: at.offset, default=None)
-        return None if self._opened.holder(own) else own
+        is_own = own is not None and key_of(own) == key
+        if own is not None and not is_own and not self._is_elsewhere(name, own):
+            return own
+        fitting = [at for at in known.away.get(key, []) if fits(name, at)] + ([own] if own and is_own else [])
+        return max(fitting, key=lambda at: at.offset, default=None)
+
+    def _is_elsewhere(self, name: str, position: Position) -> bool:
+        """Whether the file of a position under a name is read by a source or is another log now."""
+        path = self._unopened.get((position.device, position.inode))
+        is_other = path is not None and self._name(Path(path)) != name and fits(path, position)
+        return is_other or self._opened.holder(position) is not None
 
     def _is_full(self, wanted: Wanted) -> bool:
         """Whether no more files can be opened without taking the descriptors that delivery and rotations need."""
@@ -211,7 +231,7 @@ class PatternFiles:
 
         The name of one that is read under another name is forgotten by the next look, when that one's mark is stored.
         """
-        opened, self.are_missing = [], False
+        opened, self.are_missing = [], bool(self._unopened)
         for wanted in self.wanted:
             for name, position in self._missing(wanted).items():
                 if holder := self._opened.holder(position, copied=True):
@@ -258,7 +278,7 @@ class PatternFiles:
             losses = self._tell_loss(source)
             self._opened.close(source.name)
             self._forget(source.name, losses)
-        for alias in filter(_is_left, list(self._opened.aliases)):
+        for alias in [one for one in self._opened.aliases if _is_left(one) and not has_rotations(one)]:
             del self._opened.aliases[alias]
             self._forget(alias, 0)
         self._refused = {name: reason for name, reason in self._refused.items() if os.path.lexists(name)}
@@ -289,3 +309,8 @@ class PatternFiles:
 def _is_left(name: str) -> bool:
     """Whether a name names no log any more: no file, or a rotation of a log that has come beside it."""
     return not os.path.lexists(name) or rotation_of(Path(name)) is not None
+
+
+def _is_other(name: str, position: Position) -> bool:
+    """Whether a name does not name the file of a position as a log any more."""
+    return path_key(name) != key_of(position) or _is_left(name)

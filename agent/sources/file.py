@@ -377,8 +377,12 @@ class FileSource(Source):
 
     def _first_since(self, since: int, named: OpenFile) -> OpenFile:
         """The oldest rotation that was written after a time, before which the path was empty, else what it names."""
-        newer = [rotated for rotated in self._rotations.newer(since) if rotated.key != named.key]
-        opened = next((file for rotated in newer if (file := self._rotations.open(rotated))), None)
+        try:
+            newer = [rotated for rotated in self._rotations.newer(since) if rotated.key != named.key]
+            opened = next((file for rotated in newer if (file := self._rotations.open(rotated))), None)
+        except OSError:
+            named.close()
+            raise
         if opened is None:
             return named
         self._say(f"{self.path} was rotated before it was first read: reading its rotations first")
@@ -387,7 +391,12 @@ class FileSource(Source):
 
     def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
-        resumed = resume(self.path, file, position, self._rotations, self._say)
+        try:
+            resumed = resume(self.path, file, position, self._rotations, self._say)
+        except OSError:
+            if file is not None:
+                file.close()
+            raise
         self.rotations += resumed.rotations
         self.truncations += resumed.truncations
         self.losses += resumed.losses

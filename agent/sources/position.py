@@ -50,13 +50,9 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
         """The last place up to which something was read; None where there is none."""
         return self if self.offset else self.before
 
-    def begins(self, head: bytes) -> bool:
-        """Whether a file with these first bytes, at most 1024, can be the one of this position."""
-        return digest(head[: self.offset]) == self.head
-
     def misfit(self, pread: Pread) -> str:
         """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""
-        if not self.begins(pread(min(HEAD, self.offset), 0)):
+        if digest(pread(min(HEAD, self.offset), 0)) != self.head:
             return "it begins otherwise"
         if self.tail and digest(read_before(pread, self.offset)) != self.tail:
             return "it differs just before that byte"
