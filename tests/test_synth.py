@@ -103,6 +103,12 @@ def test_there_are_as_many_lines_as_wanted_in_the_order_of_their_times(data):
         assert not times or (times[-1] - times[0]).total_seconds() <= incident.seconds
 
 
+def test_a_rate_jump_of_a_thing_that_takes_many_lines_stays_within_what_is_planned_for_it():
+    lines = list(generate(3833, 1121, "rate-jump", ["shopd", "cron", "kernel", "sshd"], 0.83))
+    found = [line for line in lines if line.kind == "rate-jump"]
+    assert 250 < len(found) <= 320
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_an_incident_with_texts_of_its_own_labels_these_and_nothing_else(kind):
     lines = log(kind)

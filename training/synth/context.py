@@ -1,6 +1,7 @@
 """Incidents that are odd by their place alone: the order, the hour, how often, what is missing."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from training.synth.daemons import backup, cron, lease, mail
 from training.synth.host import Host, Writer
@@ -25,6 +26,7 @@ FREQUENT: dict[str, Writer] = {
 }
 JOBS = {"cron": "cron every 10 minutes", "shopd": "summary of the shop", "dhclient": "renewal of the lease"}
 SILENCE = 2 * HOUR
+JUMP_LINES = 320  # at most
 _TIMES, _JUMP = 10, 40
 
 
@@ -46,6 +48,8 @@ def wrong_hour(host: Host, services: Sequence[str]) -> list[Flow]:
 
 
 def rate_jump(host: Host, services: Sequence[str]) -> list[Flow]:
-    """A normal thing that happens forty times in ten minutes."""
+    """A normal thing that happens forty times in ten minutes, less often where it takes many lines."""
     writer = next(writer for name, writer in FREQUENT.items() if name in services)
-    return [(host.random.uniform(0, 600), writer(host)) for _ in range(_JUMP)]
+    flows = [(host.random.uniform(0, 600), writer(host)) for _ in range(_JUMP)]
+    so_far = accumulate(len(parts) for _, parts in flows)
+    return [flow for flow, lines in zip(flows, so_far, strict=True) if lines <= JUMP_LINES]
