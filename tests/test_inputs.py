@@ -996,6 +996,27 @@ def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_
         world.kill()
 
 
+@pytest.mark.parametrize("more", [[], ["three"]], ids=["nothing", "something"])
+def test_a_renamed_log_that_is_truncated_before_its_old_name_is_forgotten_is_not_read_again(tmp_path, world, more):
+    first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
+    write(first, "one")
+    world.start()
+    world.settle()
+    first.rename(second)
+    write(second, "two")
+    world.turn(True, 11.0)
+    second.with_name("b.log.1").write_bytes(second.read_bytes())
+    os.truncate(second, 0)
+    write(second, *more)
+    for _ in range(3):
+        world.turn(False, 1.5)  # the old name is not forgotten yet
+    world.kill()
+    write(second, "four")
+    world.start()
+    world.settle()
+    assert lines_of(world) == [b"one", b"two", *(line.encode() for line in more), b"four"]
+
+
 def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path, world):
     first, second, third = (tmp_path / "logs" / f"{name}.log" for name in "abc")
     write(first, "one")

@@ -169,14 +169,10 @@ class PatternFiles:
         """The former name of a log, and where it was read to under that; of several logs that which was written first.
 
         Of several names of that the one under which it was read furthest. None where the state knows another file under
-        the present name, or the same one further.
+        the present name, or the same one later.
         """
         own = known.marks.get(name)
-        able = {
-            old: at
-            for old, at in known.free.items()
-            if old != name and (own is None or (key_of(own) == key_of(at) and own.offset <= at.offset))
-        }
+        able = {old: at for old, at in known.free.items() if old != name and (own is None or _is_earlier(own, at))}
         found = [(old, at) for old, at in able.items() if key_of(at) == key and fits(name, at)]
         if able and not found:
             files = LogFiles(name, self._opened.rotations(name, reading))
@@ -314,3 +310,9 @@ def _is_left(name: str) -> bool:
 def _is_other(name: str, position: Position) -> bool:
     """Whether a name does not name the file of a position as a log any more."""
     return path_key(name) != key_of(position) or _is_left(name)
+
+
+def _is_earlier(position: Position, other: Position) -> bool:
+    """Whether a position in a file was reached before another one in it, or is the same."""
+    first, second = ((at.modified, (at.reached or at).offset) for at in (position, other))
+    return key_of(position) == key_of(other) and first <= second
