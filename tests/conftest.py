@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded: more threads get in each other's way
 
+import json
 import random
 import shutil
 import signal
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -52,6 +54,12 @@ def until(ready: Callable[[], object], timeout: float = 30.0) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"not so after {timeout} s"
         time.sleep(0.01)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file; a last line that is still being written is left out."""
+    data = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import auth_rows, made_up_lines, refusal, run_agent, start_agent, until
+from conftest import auth_rows, made_up_lines, refusal, rows_of, run_agent, start_agent, until
 
 from agent.bundle import Bundle, file_sha256
 from agent.errors import BundleError
@@ -16,10 +16,6 @@ from agent.pipeline import Pipeline
 
 ODD_ROWS = {50: b"50,u3@corp,X99,S9,Telnet,Success\n", 130: b"130,evil@other,P3,S1,NTLM,Fail\n"}
 ROWS = [ODD_ROWS.get(second, row) for second, row in enumerate(auth_rows(200, seed=5))]
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 @pytest.fixture

@@ -13,19 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import made_up_lines, refusal, run_agent, start_agent, until
+from conftest import made_up_lines, refusal, rows_of, run_agent, start_agent, until
 
 from agent.telling import say
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
 LOG = b"".join(LINES)
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file; a last line that is still being written is left out."""
-    data = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
 @pytest.fixture
