@@ -1113,6 +1113,31 @@ def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_a
     assert lines_of(world) == [b"starting", b"starting", b"two", b"three"] and losses_of(world) == {GONE: 1}
 
 
+def test_a_renamed_log_is_not_given_up_while_there_are_too_few_descriptors(tmp_path, world):
+    first, second, third = (tmp_path / "logs" / f"{name}.log" for name in "abc")
+    write(first, "one")
+    world.start()
+    world.settle()
+    world.kill()
+    first.rename(second)
+    write(second, "two")
+    second.with_name("b.log.1").write_bytes(second.read_bytes())
+    os.truncate(second, 0)
+    write(third, "three")
+    world.faults.files = 0
+    world.start()
+    world.settle()
+    rotate(second)
+    for _ in range(3):
+        world.turn(True, 11.0)  # there is no such log at present
+    write(second, "four")
+    world.faults.files = None
+    for _ in range(2):
+        world.turn(True, 11.0)
+        world.settle()
+    assert sorted(lines_of(world)) == [b"four", b"one", b"three", b"two"] and not told_gone(world)
+
+
 @pytest.mark.parametrize(("left", "refused"), [(0, "rotated"), (1, "rotated"), (2, "log")])
 def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_opened(tmp_path, world, left, refused):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"

@@ -14,6 +14,7 @@ from agent.inputs.opened import OpenSources, Wanted
 from agent.limits import free_descriptors
 from agent.sources.archive import cannot_read
 from agent.sources.contract import Source
+from agent.sources.elsewhere import PASSING
 from agent.sources.file import FileSource
 from agent.sources.opening import read_position
 from agent.sources.patterns import folders, is_named, matches
@@ -64,7 +65,7 @@ class PatternFiles:
         self._opened, self._state, self._forget, self._say = opened, state, forget, say
         self._refused: dict[str, str] = {}
         self._unopened: dict[Key, str] = {}  # files that the last look found and that are not open yet
-        self._is_blind = False  # whether the last look could not look into rotations
+        self._is_blind = False  # whether the last look could not open something that may hold what is sought
         self._spare = 0  # files that may still be opened by the present look
         self._full = False  # whether it was told that no more may be
 
@@ -214,6 +215,7 @@ class PatternFiles:
         try:
             source = self._opened.open_matched(name, mark, start, reading, since)
         except (OddlineError, OSError) as error:  # the second where the rotations cannot be looked through
+            self._is_blind |= getattr(error, "errno", 0) in PASSING
             reason = str(cannot_read(name, error) if isinstance(error, OSError) else error)
             if self._refused.get(name) != reason:
                 self._say(f"{reason}; trying again")

@@ -14,7 +14,7 @@ from agent.sources.reading import Reading
 from agent.sources.rotated import Form, Rotated, form_of, other_forms, rotated_files
 
 _MOST = 16  # files at either end of those that may hold something: which are looked into
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # faults of the moment and not of the file
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # faults of the moment and not of the file
 SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
 
 
@@ -26,7 +26,7 @@ def open_rotated(rotated: Rotated, source: str, reading: Reading) -> OpenFile:
     try:
         return (PackedFile if rotated.packed else OpenFile).open(rotated.path, source, reading)
     except SourceError as error:
-        if error.errno in _PASSING:
+        if error.errno in PASSING:
             raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None
         raise
 
