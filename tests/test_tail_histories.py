@@ -126,7 +126,9 @@ class Histories(RuleBasedStateMachine):
 
     def is_known(self, log: Log, path: Path) -> bool:
         """Whether a copy of a file can be told: something was read of it, or nothing of it was looked at yet."""
-        return self.is_met(log) and self.world.can_tell(log.sources, path)
+        name = str(log.name)
+        names = [name] if name in self.world.journal.marks else log.sources
+        return self.is_met(log) and self.world.can_tell(names, path)
 
     # what happens to logs
 
