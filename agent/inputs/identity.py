@@ -15,7 +15,7 @@ Key = tuple[int, int]  # device and inode
 
 def key_of(position: Position | None) -> Key | None:
     """Device and inode of the file of a position."""
-    return None if position is None else (position.device, position.inode)
+    return None if position is None else position.key
 
 
 def keys_of(source: Source) -> set[Key]:
@@ -68,7 +68,7 @@ class LogFiles:
         A rotation is it by its inode and what was read of it, by 256 bytes and more of that at both ends, or by any
         where the file itself is there and has them no more, since it was truncated.
         """
-        key = key_of(position)
+        key = position.key
         is_here = key == self._key or key in self._rotated
         if not is_here and position.offset < TAIL:
             return False

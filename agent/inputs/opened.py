@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.config import FileInput
-from agent.inputs.identity import Key, key_of, keys_of, path_key
+from agent.inputs.identity import Key, keys_of, path_key
 from agent.sources.contract import Source
 from agent.sources.dating import before_now
 from agent.sources.file import FileSource
@@ -124,10 +124,10 @@ class OpenSources:
 
         They are by device and inode.
         """
-        gone = [at for name, at in known.items() if path_key(name) != key_of(at)]
+        gone = [at for name, at in known.items() if path_key(name) != at.key]
         found: dict[Key, list[Position]] = {}
         for at in gone + [at for one in self.files() for at in one.left]:
-            found.setdefault((at.device, at.inode), []).append(at)
+            found.setdefault(at.key, []).append(at)
         return found
 
     def _take_up(self, file: OpenFile) -> bool:
@@ -141,7 +141,7 @@ class OpenSources:
                 return False
             reader.close()
             return True
-        left = [at for one in self.files() for at in one.left if key_of(at) == file.key]
+        left = [at for one in self.files() for at in one.left if at.key == file.key]
         fitting = (at for at in [*self.strays.get(file.key, []), *left] if not file.misfit(at))
         at = max(fitting, key=lambda at: at.offset, default=None)
         if at is not None and at.offset > file.read_to:

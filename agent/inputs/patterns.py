@@ -118,7 +118,7 @@ class PatternFiles:
         ]
 
     def _survey(self) -> _Known:
-        marks = {name: at for name, mark in self._state.marks().items() if (at := read_position(mark))}
+        marks = self._marks()
         readers = {key: one.name for one in self._opened.by_name.values() for key in keys_of(one)}
         return _Known(marks, self._opened.away(marks), self._nameless(marks), readers)
 
@@ -139,7 +139,7 @@ class PatternFiles:
         if before and source:
             self._opened.rename(before[0], name)
         elif before:
-            self._unopened[before[1].device, before[1].inode] = name
+            self._unopened[before[1].key] = name
         if source:
             self._opened.keep(source, wanted)
             known.readers.update(dict.fromkeys(keys_of(source), name))
@@ -161,9 +161,8 @@ class PatternFiles:
         """The positions in files that may have been renamed."""
         files = [one for one in self._opened.files() if self.is_named(one.name)]
         held = {one.name: one.position if one.is_open else one.sought for one in files}
-        known = marks if self.are_missing else {}
-        names = [name for wanted in self.wanted for name in known if is_named(Path(name), wanted[0].path)]
-        others = {name: known[name] for name in names if name not in self._opened.by_name}
+        idle = [self._idle(wanted, marks) for wanted in self.wanted] if self.are_missing else []
+        others = {name: at for found in idle for name, at in found.items()}
         return {name: at for name, at in (others | held).items() if at and _is_other(name, at)}
 
     def _renamed(self, name: str, key: Key, known: _Known, reading: Reading) -> tuple[str, Position] | None:
@@ -174,12 +173,12 @@ class PatternFiles:
         """
         own = known.marks.get(name)
         able = {old: at for old, at in known.free.items() if old != name and (own is None or _is_earlier(own, at))}
-        found = [(old, at) for old, at in able.items() if key_of(at) == key and fits(name, at)]
+        found = [(old, at) for old, at in able.items() if at.key == key and fits(name, at)]
         if able and not found:
             files = LogFiles(name, self._opened.rotations(name, reading))
             found = [(old, at) for old, at in able.items() if files.has(at)]
         first = min(found, key=lambda one: one[1].modified, default=None)
-        same = [one for one in found if first and key_of(one[1]) == key_of(first[1])]
+        same = [one for one in found if first and one[1].key == first[1].key]
         return max(same, key=lambda one: one[1].offset, default=None)
 
     def _where(self, name: str, key: Key, known: _Known) -> Position | None:
@@ -190,7 +189,7 @@ class PatternFiles:
         told by the inode alone, which may have been used again.
         """
         own = known.marks.get(name)
-        is_own = own is not None and key_of(own) == key
+        is_own = own is not None and own.key == key
         if own is not None and not is_own and not self._is_elsewhere(name, own):
             return own
         fitting = [at for at in known.away.get(key, []) if fits(name, at)] + ([own] if own and is_own else [])
@@ -198,7 +197,7 @@ class PatternFiles:
 
     def _is_elsewhere(self, name: str, position: Position) -> bool:
         """Whether the file of a position under a name is read by a source or is another log now."""
-        path = self._unopened.get((position.device, position.inode))
+        path = self._unopened.get(position.key)
         is_other = path is not None and self._name(Path(path)) != name and fits(path, position)
         return is_other or self._opened.holder(position) is not None
 
@@ -262,9 +261,15 @@ class PatternFiles:
 
     def _missing(self, wanted: Wanted) -> dict[str, Position]:
         """What the state knows of files that a pattern named, that are not there and that no source looks for."""
-        marks = {name: mark for name, mark in self._state.marks().items() if is_named(Path(name), wanted[0].path)}
-        gone = [name for name in marks if not os.path.lexists(name) and name not in self._opened.by_name]
-        return {name: at for name in gone if (at := read_position(marks[name]))}
+        return {name: at for name, at in self._idle(wanted, self._marks()).items() if not os.path.lexists(name)}
+
+    def _idle(self, wanted: Wanted, marks: dict[str, Position]) -> dict[str, Position]:
+        """The positions under names that a pattern has and no source."""
+        names = marks.keys() - self._opened.by_name.keys()
+        return {name: at for name, at in marks.items() if name in names and is_named(Path(name), wanted[0].path)}
+
+    def _marks(self) -> dict[str, Position]:
+        return {name: at for name, mark in self._state.marks().items() if (at := read_position(mark))}
 
     def _may_open(self, position: Position | None) -> bool:
         """Whether the file of a position is none of those that wait under other names to be opened."""
@@ -311,10 +316,10 @@ def _is_left(name: str) -> bool:
 
 def _is_other(name: str, position: Position) -> bool:
     """Whether a name does not name the file of a position as a log any more."""
-    return path_key(name) != key_of(position) or _is_left(name)
+    return path_key(name) != position.key or _is_left(name)
 
 
 def _is_earlier(position: Position, other: Position) -> bool:
     """Whether a position in a file was reached before another one in it, or is the same."""
     first, second = ((at.modified, (at.reached or at).offset) for at in (position, other))
-    return key_of(position) == key_of(other) and first <= second
+    return position.key == other.key and first <= second

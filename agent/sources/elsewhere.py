@@ -93,4 +93,4 @@ class Elsewhere:
 
 
 def _is_file(rotated: Rotated, position: Position) -> bool:
-    return rotated.key == (position.device, position.inode) and not rotated.packed
+    return rotated.key == position.key and not rotated.packed

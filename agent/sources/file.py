@@ -143,11 +143,7 @@ class FileSource(Source):
         copied: also where the open file is a copy of the one that the position was in.
         """
         file = self._file
-        if (
-            file is None
-            or (file.copied and not copied)
-            or (file.device, file.inode) != (position.device, position.inode)
-        ):
+        if file is None or (file.copied and not copied) or (file.device, file.inode) != position.key:
             return False
         return not file.misfit(position)
 
@@ -363,7 +359,7 @@ class FileSource(Source):
             resumed = self._resume(file, position)
             self._truncated = position.truncated and resumed is not None and resumed.copied
             self._interrupted = resumed is None  # what the path names later is held against the position then
-            came = resumed is file and file is not None and file.key != (position.device, position.inode)
+            came = resumed is file and file is not None and file.key != position.key
             return self._take_up(file) if came else resumed
         if file is None:
             self._tell_missing()

@@ -88,14 +88,14 @@ class OpenFile:
 
         anywhere: also in a copy of the file, told by its content alone.
         """
-        if not anywhere and self.key != (position.device, position.inode):
+        if not anywhere and self.key != position.key:
             return "it is another file"
         if not self.packed and self.size < position.offset:
             return "it is shorter than what was read of it"
         if reason := position.misfit(self._pread):
             return reason
         self.begin(position.offset, position.line)
-        self.device, self.inode = position.device, position.inode
+        self.device, self.inode = position.key
         return ""
 
     def misfit(self, position: Position) -> str:

@@ -46,6 +46,11 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
     ended: bool = False
 
     @property
+    def key(self) -> tuple[int, int]:
+        """Device and inode of its file."""
+        return self.device, self.inode
+
+    @property
     def reached(self) -> "Position | None":
         """The last place up to which something was read; None where there is none."""
         return self if self.offset else self.before

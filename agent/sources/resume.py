@@ -67,7 +67,7 @@ def _begin_anew(
     """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
     if file is None:
         return Resumed(None)
-    same = (file.device, file.inode) == (position.device, position.inode)
+    same = (file.device, file.inode) == position.key
     if position.ended:
         say(f"{path} was removed and came anew: reading it from its start")
         return Resumed(file, rotations=1)

@@ -38,7 +38,7 @@ class Rotations:
         """
         files = self._files()
         if not (position.tail and position.offset):
-            files = [other for other in files if other.key == (position.device, position.inode)]
+            files = [other for other in files if other.key == position.key]
         found = self._find_content(files, position)
         if named is None:
             return found or self._elsewhere.find(position)
@@ -63,7 +63,7 @@ class Rotations:
 
     def _place_before(self, position: Position) -> int | None:
         """The place among the rotated files of the one that was read before that of a position."""
-        before, own = position.before, (position.device, position.inode)
+        before, own = position.before, position.key
         if before is None or position.offset:
             return None
         place = self._place_of(before, own)
@@ -77,7 +77,7 @@ class Rotations:
         files = self._files()
         keys = [None if other.packed else other.key for other in files]
         older = files[: keys.index(next_key)] if next_key in keys else files
-        same = [other for other in older if other.key == (position.device, position.inode)]
+        same = [other for other in older if other.key == position.key]
         found = self._find_content(same, position) or self._find_content(older, position)
         if found is None:
             return None
@@ -117,7 +117,7 @@ class Rotations:
         plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
         search.
         """
-        same = [other for other in files if other.key == (position.device, position.inode) and not other.packed]
+        same = [other for other in files if other.key == position.key and not other.packed]
         for rotated in written_since(files, position.modified) + same:
             if file := self._fitting(rotated, position):
                 return file, rotated.path
