@@ -593,6 +593,22 @@ def world(tmp_path, monkeypatch):
     world.kill()
 
 
+def read_first(world: World, log: Path) -> None:
+    """A log of one line, and an agent that has read it."""
+    write(log, "one")
+    world.start()
+    world.settle()
+
+
+def live(world: World, looks: int = 1) -> None:
+    """Starts the agent, if it does not run, and has it read all that there is, and look for new files."""
+    world.start()
+    world.settle()
+    for _ in range(looks):
+        world.turn(True, 11.0)
+        world.settle()
+
+
 def losses_of(world: World) -> dict[str, int]:
     return {name: counts.losses for name, counts in world.agent._ledger.counts.items() if counts.losses}
 
@@ -754,9 +770,7 @@ def test_a_file_that_is_renamed_again_and_again_is_read_once(tmp_path, world, na
 
 def test_the_copy_of_a_renamed_file_is_what_the_first_name_had(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.rename(second)
     world.turn(True, 11.0)
     world.kill()
@@ -773,9 +787,7 @@ def test_the_copy_of_a_renamed_file_is_what_the_first_name_had(tmp_path, world):
 @pytest.mark.parametrize("dropped", [False, True])
 def test_a_file_that_is_renamed_and_rotated_twice_between_two_looks_is_read_once(tmp_path, world, dropped):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.rename(second)
     world.turn(True, 11.0)
     write(second, "two")
@@ -792,9 +804,7 @@ def test_a_file_that_is_renamed_and_rotated_twice_between_two_looks_is_read_once
 
 def start_beside_a_removed_log(world: World, first: Path, second: Path) -> None:
     """The source of `first` still has a file open that was removed; the next one is read as `second`."""
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.unlink()
     write(first, "two")
     first.rename(second)
@@ -824,9 +834,7 @@ def test_a_file_that_comes_back_to_its_first_name_is_read_on_there(tmp_path, wor
         world.settle()
         assert world.agent is None
     for _ in range(2):
-        world.start()
-        world.settle()
-        world.turn(True, 11.0)
+        live(world)
         wanted = ["one", "two", *more, *["four"] * anew]
         assert sorted(line.decode() for line in lines_of(world)) == sorted(wanted)
         assert not losses_of(world) and not told_gone(world)
@@ -841,9 +849,7 @@ def test_where_reading_goes_on_under_another_name_is_stored_before_that_is_forgo
     if removed:
         start_beside_a_removed_log(world, first, second)
     else:
-        write(first, "one")
-        world.start()
-        world.settle()
+        read_first(world, first)
         first.rename(second)
         world.turn(True, 11.0)
         write(second, "two")
@@ -887,9 +893,7 @@ def test_a_link_to_a_file_that_another_source_reads_is_left_to_that_one(tmp_path
     for _ in range(2):
         assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
         world.kill()
-        world.start()
-        world.settle()
-        world.turn(True, 11.0)
+        live(world)
     assert [*world.agent._state.marks()] == [str(first)]
 
 
@@ -921,9 +925,7 @@ def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tm
 @pytest.mark.parametrize("seen", [False, True], ids=["not seen under its new name", "seen under its new name"])
 def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, world, seen, rest, looks, times):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.rename(second)
     world.turn(seen, 11.0 if seen else 1.5)
     write(second, "two", *["three", "four"] if rest else [])
@@ -939,9 +941,7 @@ def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, worl
     late = [] if looks == 2 and not rest else ["late"]  # that is after the grace
     write(second.with_name(f"b.log.{times}"), *late)
     for _ in range(2):
-        world.start()
-        world.settle()
-        world.turn(True, 11.0)
+        live(world)
         wanted = ["one", "two", *(["three", "four"] if rest else []), *late, *["five"] * times]
         assert [line.decode() for line in lines_of(world)] == wanted
         assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(second)]
@@ -952,9 +952,7 @@ def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, worl
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_path, world, packed, when):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     if when == "away":
         world.kill()
     first.rename(second)
@@ -978,9 +976,7 @@ def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_p
 
 def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_in_the_copy(tmp_path, world):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     world.kill()
     first.rename(second)
     write(second, "two")
@@ -989,9 +985,7 @@ def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_
     rotate(second)
     write(second, "three")
     for _ in range(2):
-        world.start()
-        world.settle()
-        world.turn(True, 11.0)
+        live(world)
         assert lines_of(world) == [b"one", b"two", b"three"] and not told_gone(world)
         world.kill()
 
@@ -999,9 +993,7 @@ def test_a_renamed_log_that_is_copied_and_truncated_and_then_rotated_is_read_on_
 @pytest.mark.parametrize("more", [[], ["three"]], ids=["nothing", "something"])
 def test_a_renamed_log_that_is_truncated_before_its_old_name_is_forgotten_is_not_read_again(tmp_path, world, more):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.rename(second)
     write(second, "two")
     world.turn(True, 11.0)
@@ -1019,9 +1011,7 @@ def test_a_renamed_log_that_is_truncated_before_its_old_name_is_forgotten_is_not
 
 def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path, world):
     first, second, third = (tmp_path / "logs" / f"{name}.log" for name in "abc")
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     first.rename(second)
     write(second, "two")
     world.turn(True, 11.0)  # and the first name is not forgotten yet
@@ -1041,9 +1031,7 @@ def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_nam
     world.kill()
     rotate(log)
     write(log.with_name("a.log.1"), "two")
-    world.start()
-    world.settle()
-    world.turn(True, 11.0)
+    live(world)
     world.turn(True, 11.0)
     write(log, "three")
     world.settle()
@@ -1054,16 +1042,12 @@ def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_nam
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_renamed_and_rotated_log_that_has_no_successor_yet_is_read_under_its_new_name(tmp_path, world, killed):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     world.kill()
     first.rename(second)
     write(second, "two")
     rotate(second)
-    world.start()
-    world.settle()
-    world.turn(True, 11.0)
+    live(world)
     assert lines_of(world) == [b"one", b"two"]
     if killed:
         world.kill()
@@ -1107,17 +1091,13 @@ def test_a_log_whose_file_is_new_is_no_renamed_one_because_its_rotation_begins_a
     write(second, "starting", "two")
     rotate(second)
     write(second, "three")
-    world.start()
-    world.settle()
-    world.turn(True, 11.0)
+    live(world)
     assert lines_of(world) == [b"starting", b"starting", b"two", b"three"] and losses_of(world) == {GONE: 1}
 
 
 def test_a_renamed_log_is_not_given_up_while_there_are_too_few_descriptors(tmp_path, world):
     first, second, third = (tmp_path / "logs" / f"{name}.log" for name in "abc")
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     world.kill()
     first.rename(second)
     write(second, "two")
@@ -1141,9 +1121,7 @@ def test_a_renamed_log_is_not_given_up_while_there_are_too_few_descriptors(tmp_p
 @pytest.mark.parametrize(("left", "refused"), [(0, "rotated"), (1, "rotated"), (2, "log")])
 def test_a_renamed_log_waits_for_descriptors_to_be_found_among_rotations_and_opened(tmp_path, world, left, refused):
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     world.kill()
     first.rename(second)
     write(second, "two")
@@ -1239,10 +1217,7 @@ def test_names_that_change_hands_between_two_looks_cost_no_line_and_repeat_none(
         world.kill()
     wanted = sorted(["one", "two", *what(a, b, c)])
     for _ in range(2):
-        world.start()
-        for _ in range(3):
-            world.turn(True, 11.0)
-            world.settle()
+        live(world, looks=3)
         assert sorted(line.decode() for line in lines_of(world)) == wanted and not losses_of(world)
         world.kill()
 
@@ -1251,9 +1226,7 @@ def test_names_that_change_hands_between_two_looks_cost_no_line_and_repeat_none(
 def test_the_rotations_that_a_renamed_log_leaves_behind_are_no_logs(tmp_path, world, away):
     world.config = msgspec.structs.replace(world.config, sources=[f"{tmp_path}/logs/*"])
     first, second = tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"
-    write(first, "one")
-    world.start()
-    world.settle()
+    read_first(world, first)
     rotate(first)
     write(first, "two")
     world.settle()
@@ -1261,10 +1234,7 @@ def test_the_rotations_that_a_renamed_log_leaves_behind_are_no_logs(tmp_path, wo
         world.kill()
     first.rename(second)
     for _ in range(2):
-        world.start()
-        for _ in range(3):
-            world.turn(True, 11.0)
-            world.settle()
+        live(world, looks=3)
         assert lines_of(world) == [b"one", b"two"] and not losses_of(world)
         world.kill()
 
