@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from agent.command import run_app
+from agent.commands.run import run_app
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -111,9 +111,9 @@ def _default_sinks() -> list[str]:
 
 
 def _run(load: Callable[[], "AgentConfig"], once: bool, scores: str | None) -> None:
-    from agent.loops import refuse_scores
-    from agent.scores import open_output
-    from agent.service import run_service
+    from agent.app.loop_check import refuse_scores
+    from agent.app.service import run_service
+    from agent.scorefile.writer import open_output
 
     if scores is None:
         run_service(load, once)
@@ -130,8 +130,8 @@ def run(
     ),
 ) -> None:
     """Run the service: as `tail`, with everything from a configuration file."""
+    from agent.app.service import run_service
     from agent.config import load_config
-    from agent.service import run_service
 
     run_service(lambda: load_config(config))
 
@@ -143,7 +143,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far the agent is, what it counted and what waits, whether it runs or not; changes nothing."""
-    from agent.status import chosen_folder, read_status, show
+    from agent.commands.status import chosen_folder, read_status, show
 
     found = read_status(chosen_folder(state, config))
     typer.echo(msgspec.json.encode(found).decode() if as_json else show(found))
@@ -172,7 +172,7 @@ def score(
     ] = None,
 ) -> None:
     """Score whole logs, line by line or stream by stream, as JSON lines."""
-    from agent.score import score_files
+    from agent.commands.score import score_files
 
     score_files(files, bundle, output, scope, stream, explain, provider, header)
 
@@ -191,7 +191,7 @@ def report(
     ),
 ) -> None:
     """Make one HTML page of scores or alerts, which opens anywhere and needs no network."""
-    from agent.report import write_report
+    from agent.commands.report import write_report
 
     typer.echo(write_report(file, output))
 
@@ -203,7 +203,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle: its files' hashes, and that its graphs compute here what they computed when exported."""
-    from agent.inspection import check_bundle
+    from agent.commands.bundle import check_bundle
 
     check_bundle(bundle, provider, as_json)
 
@@ -211,7 +211,7 @@ def check(
 @app.command(epilog="Example: [bold]agent inspect default --json[/]")
 def inspect(bundle: Annotated[str, typer.Argument(metavar="BUNDLE")] = "default", as_json: JsonOption = False) -> None:
     """Show what a bundle holds: its model, its training, its threshold."""
-    from agent.inspection import inspect_bundle
+    from agent.commands.bundle import inspect_bundle
 
     inspect_bundle(bundle, as_json)
 
@@ -226,7 +226,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure on this host how many lines a second each stage takes, beside reading alone."""
-    from agent.bench import run_bench
+    from agent.commands.bench import run_bench
 
     run_bench(file, bundle, lines, as_json)
 
@@ -239,8 +239,8 @@ def show_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: 
     """
     import yaml
 
+    from agent.app.preflight import preflight
     from agent.config import load_config
-    from agent.preflight import preflight
 
     config = load_config(file)
     preflight(config)

@@ -8,18 +8,18 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import yaml
 
-from agent.bundle import Threshold
-from agent.endpoint import parse_listen
+from agent.bundle.bundle import Threshold
 from agent.errors import ConfigError
-from agent.headers import check_format
-from agent.lines import MAX_LINE
-from agent.sources.encoding import check_encoding
-from agent.sources.multiline import Multiline, check_multiline
-from agent.sources.patterns import is_url
-from agent.sources.reading import Reading
-from agent.state import MAX_OUTBOX
-from agent.streams import StreamKey
-from agent.threshold import check_threshold
+from agent.scoring.streams import StreamKey
+from agent.scoring.threshold import check_threshold
+from agent.sources.decoding.encoding import check_encoding
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.multiline import Multiline, check_multiline
+from agent.sources.files.globs import is_url
+from agent.state.store import MAX_OUTBOX
+from agent.telemetry.http import parse_listen
+from agent.text.headers import check_format
+from agent.text.lines import MAX_LINE
 
 T = TypeVar("T")
 _LEAST = {"fold_lines": 0, "max_line": 64, "max_streams": 1, "max_outbox": 1, "max_alert_burst": 1}
@@ -120,10 +120,10 @@ def _check_source(source: str | FileInput, where: str) -> None:
 
 
 def _check_url(source: FileInput) -> None:
-    from agent.sinks import MAX_UNIX_PATH
-    from agent.sources.journalctl import parse_journal
-    from agent.sources.listen import parse_address
-    from agent.sources.place import plain
+    from agent.delivery.sinks import MAX_UNIX_PATH
+    from agent.sources.journal.journalctl import parse_journal
+    from agent.sources.live import plain
+    from agent.sources.network.listen import parse_address
 
     url = source.path
     plain(url, Reading(encoding=source.encoding, multiline=source.multiline))

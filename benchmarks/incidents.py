@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.normalize import MASKS, Normalizer, fold
+from agent.bundle.bundle import Bundle
+from agent.text.canonical import MASKS, Normalizer, fold
 from benchmarks.made_up import exported, print_table, say, scored, spread, trained, write_lines
-from training.baselines import BASELINES, line_items
-from training.corpus import Corpus, read_corpus
-from training.metrics import measure
+from training.data.corpus import Corpus, read_corpus
+from training.evaluation.baselines import BASELINES, line_items
+from training.evaluation.metrics import measure
 from training.synth.generator import INCIDENTS, generate
 from training.synth.host import Line
 from training.synth.output import format_line

@@ -25,13 +25,13 @@ from lanl_baselines import CUT, FIELDS, Row, baselines, print_facts
 from lanl_tables import print_baselines, print_results, print_speeds, ranking
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.lines import Block, LineSplitter
-from agent.pipeline import Pipeline
-from agent.sources.archive import read_log
+from agent.bundle.bundle import Bundle
+from agent.scoring.engine import Pipeline
+from agent.sources.decoding.whole_file import read_log
+from agent.text.lines import Block, LineSplitter
 from export.writer import export_run
-from training.job import Job, run_job
-from training.run import Run, load_run
+from training.fitting.job import Job, run_job
+from training.fitting.run_folder import Run, load_run
 
 VALIDATION = 0.05  # of the training lines, the last ones
 ROUNDS = 3

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import measure
+from training.evaluation.metrics import measure
 
 GROUPS = {"Fixed": "EM with attention", "T-EM": "Tiered LSTM variants", "Transformer": "Transformer decoder"}
 # mean AUC of word and of char models on the real red-team lines, Brown et al. 2018

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.lines import Block, LineSplitter
-from agent.pipeline import Pipeline
-from agent.sources.archive import read_log
+from agent.bundle.bundle import Bundle
+from agent.scoring.engine import Pipeline
+from agent.sources.decoding.whole_file import read_log
+from agent.text.lines import Block, LineSplitter
 from export.writer import export_run
-from training.job import Job, run_job
-from training.run import Run, load_run
+from training.fitting.job import Job, run_job
+from training.fitting.run_folder import Run, load_run
 from training.synth.host import Line
 from training.synth.output import format_line
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
+from agent.bundle.bundle import Bundle
 from benchmarks.made_up import exported, print_table, say, scored, spread, trained, write_lines
-from training.evaluate import Request, evaluate
+from training.evaluation.evaluate import Request, evaluate
 from training.synth.generator import generate
 from training.synth.host import START, Line
 

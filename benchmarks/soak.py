@@ -23,8 +23,8 @@ from soak_agent import Agent
 from soak_logs import Logs
 from soak_report import Report, check_alerts, check_counts, check_metrics, check_resources
 
+from agent.commands.status import read_status
 from agent.errors import ConfigError
-from agent.status import read_status
 
 _TICK, _PROGRESS = 0.05, 10.0
 _STANDSTILL = 30.0  # seconds at the end in which the agent reads no more

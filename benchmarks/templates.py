@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.normalize import MASKS, Normalizer, fold
-from training.templates import grouping_accuracy, learn_templates
+from agent.text.canonical import MASKS, Normalizer, fold
+from training.data.templates import grouping_accuracy, learn_templates
 
 try:
     from drain3.drain import Drain

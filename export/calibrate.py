@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.features import features_of
-from agent.scorers import SCORERS
-from agent.scoring import StreamScorer
-from training.calibration import held_out, normal_scores, scale_of
-from training.corpus import Corpus, read_corpus
-from training.run import Run
-from training.subject import score_in_order
+from agent.bundle.bundle import Bundle
+from agent.scoring.features import features_of
+from agent.scoring.scorers import SCORERS
+from agent.scoring.stream_scorer import StreamScorer
+from training.data.corpus import Corpus, read_corpus
+from training.evaluation.calibration import held_out, normal_scores, scale_of
+from training.evaluation.model import score_in_order
+from training.fitting.run_folder import Run
 
 __all__ = ["held_out", "read_logs", "scale_of", "score_lines"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from agent.command import run_app
+from agent.commands.run import run_app
 
 app = typer.Typer(name="export", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,7 +33,7 @@ def onnx(
 ) -> None:
     """Export a run to ONNX, compare it with torch, calibrate its scores and write the bundle."""
     from export.writer import export_run
-    from training.run import load_run
+    from training.fitting.run_folder import load_run
 
     report = export_run(load_run(run), out, quantize == "int8", list(calibrate or ()), overwrite)
     for what, worst in report["difference"].items():

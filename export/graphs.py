@@ -14,9 +14,9 @@ import onnxscript.optimizer
 import torch
 from onnxscript import opset20 as op
 
-from agent import bundle
+from agent.bundle import bundle
 from agent.errors import BundleError
-from training.contracts import GraphSpec
+from training.models.base import GraphSpec
 
 OPSET = 20
 _ANY_SIZE = 1 << 40
@@ -27,7 +27,7 @@ _ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # of ONNX's gat
 
 
 def _recurrent(x: Any, lengths: Any, weight: Any, state_weight: Any, bias: Any, cell: str) -> tuple[Any, Any]:
-    """`oddline::recurrent` (training.layers) as ONNX's LSTM, GRU or RNN: other orders of gates, time before batch."""
+    """`oddline::recurrent` of training.models.layers as ONNX's LSTM, GRU or RNN: other gates, time before batch."""
     directions, _, hidden = state_weight.shape
     order = _ORDERS[cell]
     more = {"linear_before_reset": 1} if cell == "gru" else {}

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.bundle import TOLERANCE, Tensor, largest_difference
+from agent.bundle.bundle import TOLERANCE, Tensor, largest_difference
 from agent.errors import BundleError
-from training.contracts import GraphSpec
+from training.models.base import GraphSpec
 
 BATCHES = (1, 2, 7, 64)
 _RECORDED = 2  # the batch size of the cases that go into the bundle

@@ -13,19 +13,19 @@ import msgspec
 import numpy as np
 
 import agent
-from agent import bundle as contract
-from agent import events
-from agent.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
+from agent.bundle import bundle as contract
+from agent.bundle.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
+from agent.bundle.onnx import import_onnxruntime, open_session
 from agent.errors import BundleError, ConfigError
-from agent.relative import Relative, prior
-from agent.runtime import import_onnxruntime, open_session
-from agent.tokenizers import pad
+from agent.scoring.relative import Relative, prior
+from agent.text import events
+from agent.text.tokenizers import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
 from export.graphs import OPSET, export_graph
 from export.parity import difference, record, verify
 from export.quantize import agreement, quantize
-from training.families import FAMILIES
-from training.run import Run, npz, write
+from training.fitting.run_folder import Run, npz, write
+from training.models import FAMILIES
 
 _MOST_HASHES, _MOST_SHOWN = 1_000_000, 4096
 _UNCALIBRATED = Scale(0, 0.0, 0.0, [0.0, 1.0], [0.0, 0.0])

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 from conftest import start_agent, until
 
+from agent.commands.status import Status, read_status
 from agent.config import AgentConfig
 from agent.errors import ConfigError
-from agent.status import Status, read_status
 
 
 class AgentProcess:

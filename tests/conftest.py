@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 import agent
-from agent.alerts import Alert
+from agent.alerting.alert import Alert
 from agent.cli import main
 
 # Under nohup and in the background of a script these are ignored, which the programs under test would inherit.
@@ -170,8 +170,8 @@ def _make_bundle(folder: Path, *settings: str, stream: str | None = None) -> Pat
 def _train(folder: Path, config: Path | None, settings: tuple[str, ...], options: dict[str, object]) -> Path:
     pytest.importorskip("torch")
     from export.writer import export_run
-    from training.job import Job, run_job
-    from training.run import load_run
+    from training.fitting.job import Job, run_job
+    from training.fitting.run_folder import load_run
 
     run_job(Job([folder / "log"], folder / "run", config, settings, options, None, None, None, "cpu", 1, False))
     export_run(load_run(folder / "run"), folder / "bundle", False, [], False)

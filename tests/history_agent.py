@@ -17,27 +17,28 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent import patience, pipeline, reader, schedule, service
-from agent.alerts import Alert
-from agent.bundle import Scale, Threshold, Window
+from agent.alerting.alert import Alert
+from agent.alerting.echo_guard import Guard
+from agent.app import ingest, schedule, service, state_retry
+from agent.app.build import Setup, build_pipeline
+from agent.app.ingest import Reader
+from agent.app.service import Service
+from agent.bundle.bundle import Scale, Threshold, Window
 from agent.config import AgentConfig
-from agent.delivery import Delivery
+from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable
-from agent.guard import Guard
-from agent.inputs import opened
-from agent.ledger import Ledger
-from agent.lines import Block
-from agent.reader import Reader
-from agent.service import Service
-from agent.setup import Setup, build_pipeline
-from agent.sources import file
-from agent.sources.contract import Source
-from agent.sources.dating import before_now
-from agent.sources.file import FileSource
-from agent.sources.position import Position
-from agent.sources.rotated import PACKED
-from agent.state import FILE, State, outbox
-from agent.watching import Woken
+from agent.inputs import open_sources as opened
+from agent.scoring import engine
+from agent.sources.base import Source
+from agent.sources.files import follower as file
+from agent.sources.files.clock import before_now
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_names import PACKED
+from agent.state.store import FILE, State, outbox
+from agent.telemetry.counters import Ledger
+from agent.text.lines import Block
+from agent.watching.watcher import Woken
 
 SINK = "history:"
 NOW = datetime(2026, 3, 9, 3, 12, 45, tzinfo=UTC)
@@ -194,7 +195,7 @@ BUNDLE = SimpleNamespace(
 )
 
 
-def make_pipeline(config: AgentConfig) -> pipeline.Pipeline:
+def make_pipeline(config: AgentConfig) -> engine.Pipeline:
     """A pipeline whose scores tell windows of 4 lines apart."""
     return build_pipeline(BUNDLE, config, Guard(b"history"))
 
@@ -305,11 +306,11 @@ class World:
         patch.setattr(service, "gc", SimpleNamespace(collect=lambda: None))
         patch.setattr(service, "say", self.said.append)
         patch.setattr(service, "speaker", lambda guard: self.said.append)
-        patch.setattr(reader, "datetime", SimpleNamespace(now=lambda: NOW))
+        patch.setattr(ingest, "datetime", SimpleNamespace(now=lambda: NOW))
         clock = SimpleNamespace(
             monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
         )
-        for module in (service, reader, schedule, patience):
+        for module in (service, ingest, schedule, state_retry):
             patch.setattr(module, "time", clock)
         for module in (opened, file):
             patch.setattr(module, "before_now", lambda: world.date())
@@ -342,7 +343,7 @@ class World:
         patch.setattr(os, "dup", limited_dup)
 
     def _patch_points(self, patch: pytest.MonkeyPatch) -> None:
-        faults, changes, queue = self.faults, pipeline.Pipeline.changes, outbox.queue
+        faults, changes, queue = self.faults, engine.Pipeline.changes, outbox.queue
 
         def reaching_changes(*given: Any) -> Any:
             faults.reach("scored")
@@ -354,11 +355,11 @@ class World:
             faults.reach("queued")
             return done
 
-        patch.setattr(pipeline.Pipeline, "changes", reaching_changes)
+        patch.setattr(engine.Pipeline, "changes", reaching_changes)
         patch.setattr(outbox, "queue", reaching_queue)
-        patch.setattr(pipeline, "check_bundle", lambda bundle: None)
-        patch.setitem(pipeline.SCORERS, "vectors", Checksum)
-        patch.setitem(pipeline.EXPLAINERS, "vectors", Explainer)
+        patch.setattr(engine, "check_bundle", lambda bundle: None)
+        patch.setitem(engine.SCORERS, "vectors", Checksum)
+        patch.setitem(engine.EXPLAINERS, "vectors", Explainer)
 
     def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from history_agent import World
 
-from agent.sources.position import Position
+from agent.sources.files.position import Position
 
 GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
 WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")

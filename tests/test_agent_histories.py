@@ -27,10 +27,10 @@ from agent_process import AgentProcess
 from conftest import made_up_lines, run_agent
 from rotated_log import RotatedLog
 
-from agent.bundle import Bundle, Threshold
+from agent.app.build import build_pipeline, load_bundle
+from agent.bundle.bundle import Bundle, Threshold
 from agent.config import AgentConfig
-from agent.lines import LineSplitter
-from agent.setup import build_pipeline, load_bundle
+from agent.text.lines import LineSplitter
 
 pytestmark = [pytest.mark.usefixtures("no_thread_left"), pytest.mark.timeout(0)]
 FIXED = range(20)

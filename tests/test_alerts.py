@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.alerts import MAX_MESSAGE, Folder, alert_id, escape
+from agent.alerting.alert import MAX_MESSAGE, Folder, alert_id, escape
 
 
 @pytest.mark.parametrize(

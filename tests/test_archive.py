@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import SourceError
-from agent.sources.archive import read_log
+from agent.sources.decoding.whole_file import read_log
 
 LINES = b"".join(b"Jan  1 00:00:00 web1 app[1]: request %d took %d ms\n" % (n, n * n % 97) for n in range(20_000))
 

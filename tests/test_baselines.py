@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.baselines import BASELINES, CountVector, Length, NewEvent, Rarity, TwoGram, line_items, session_items
-from training.corpus import Corpus
+from training.data.corpus import Corpus
+from training.evaluation.baselines import (
+    BASELINES,
+    CountVector,
+    Length,
+    NewEvent,
+    Rarity,
+    TwoGram,
+    line_items,
+    session_items,
+)
 
 WORDS = np.arange(27)  # the text of the letter a has 1 word, of b 2, ...
 
@@ -114,7 +123,7 @@ def test_count_vector_gives_the_same_in_pieces(monkeypatch):
     draw = np.random.default_rng(1)
     train, test = (sessions(*("".join(draw.choice(list("abcdef"), 5)) for _ in range(40))) for _ in range(2))
     whole = scores(CountVector, train, test)
-    monkeypatch.setattr("training.baselines._CELLS", 100)
+    monkeypatch.setattr("training.evaluation.baselines._CELLS", 100)
     done = []
     detector = CountVector()
     detector.fit(train)

@@ -8,10 +8,10 @@ from conftest import made_up_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breaker import Breaker
-from agent.bundle import Bundle, Threshold
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
+from agent.alerting.breaker import Breaker
+from agent.bundle.bundle import Bundle, Threshold
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
 
 READ = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SHARES = st.floats(0, 1, exclude_min=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import refusal, run_agent
 
-from agent.bundle import Bundle, file_sha256
+from agent.bundle.bundle import Bundle, file_sha256
 from agent.errors import BundleError
 
 FILES = ("detector.onnx", "encoder.onnx", "known.npz", "parity.npz", "tokenizer.json")

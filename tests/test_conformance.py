@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from conftest import AUTH_HEADER, auth_rows, made_up_lines
 
-from agent.bundle import TOLERANCE, Bundle, Threshold
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
+from agent.bundle.bundle import TOLERANCE, Bundle, Threshold
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
 
 pytest.importorskip("torch")
 
-from agent.runtime import open_session
+from agent.bundle.onnx import open_session
 from export.parity import verify
 from export.writer import export_run
-from training.families import FAMILIES
-from training.job import Job, run_job
-from training.run import load_run
-from training.subject import open_subject, score_in_order
+from training.evaluation.model import open_subject, score_in_order
+from training.fitting.job import Job, run_job
+from training.fitting.run_folder import load_run
+from training.models import FAMILIES
 
 _NOW = datetime(2026, 3, 9, tzinfo=UTC)
 USER = r"^[^,]*,([^,]+)"
@@ -145,7 +145,7 @@ def test_the_agent_scores_as_torch_does(made):
 
 
 def _corpus(subject, made):
-    from training.corpus import read_corpus
+    from training.data.corpus import read_corpus
 
     log, read = made.folder.parent / "log", subject.features and subject.features.read
     return read_corpus([log], subject.header, subject.masks, subject.stream, None, read, False, subject.normalizer)
@@ -198,7 +198,7 @@ def test_bad_lines_have_scores_and_reasons(made):
 
 def test_texts_that_are_forgotten_change_no_score(made, monkeypatch):
     whole = scores(made.pipeline(), blocks(made.lines))
-    monkeypatch.setattr("agent.pipeline.MAX_TEXTS", 5)
+    monkeypatch.setattr("agent.scoring.engine.MAX_TEXTS", 5)
     assert whole.tobytes() == scores(made.pipeline(), blocks(made.lines, seed=5)).tobytes()
 
 

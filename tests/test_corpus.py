@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
-from agent.features import read_time
-from agent.normalize import MASKS
-from agent.records import Records
-from agent.streams import Streams
+from agent.scoring.features import read_time
+from agent.scoring.streams import Streams
+from agent.text.canonical import MASKS
+from agent.text.records import Records
 
 pytest.importorskip("torch")
 
 from training.config import RunConfig, load
-from training.corpus import (
+from training.data.corpus import (
     Corpus,
     Windows,
     compact,
@@ -28,7 +28,7 @@ from training.corpus import (
     select,
     split,
 )
-from training.job import Job, _gather
+from training.fitting.job import Job, _gather
 
 LINES = [
     b"Mar  9 10:00:00 web1 shopd[7]: req-1 get /items/5\n",
@@ -100,7 +100,7 @@ def test_any_bytes_are_text(tmp_path):
 
 def test_the_chunks_do_not_matter(tmp_path, monkeypatch, log):
     whole = read(log, stream=STREAM, read=read_time)
-    monkeypatch.setattr("training.logs.CHUNK", 7)
+    monkeypatch.setattr("training.data.logs.CHUNK", 7)
     pieces = read(log, stream=STREAM, read=read_time)
     assert pieces.ids.tolist() == whole.ids.tolist() and pieces.streams.tolist() == whole.streams.tolist()
     assert pieces.numbers.tolist() == whole.numbers.tolist() == [[36000 + second] for second in range(6)]
@@ -129,7 +129,7 @@ def test_records_are_read_with_their_own_times(tmp_path, monkeypatch):
         "logons.csv: 1 row has more fields than the 3 declared columns; those were left out",
         "logons.csv: 1 row has fewer fields than the 3 declared columns; the missing ones were taken as empty",
     ]
-    monkeypatch.setattr("training.logs.CHUNK", 7)
+    monkeypatch.setattr("training.data.logs.CHUNK", 7)
     pieces = read_corpus([log], LOGONS, MASKS, None, None, read_time, True)
     assert pieces.texts == corpus.texts and pieces.remarks == corpus.remarks
     assert select(pieces, datetime(2026, 1, 1, tzinfo=UTC), None).ids.tolist() == [2, 1, 3]

@@ -5,10 +5,10 @@ import threading
 import pytest
 from conftest import until
 
-import agent.delivery
-from agent.delivery import Delivery
+import agent.delivery.workers
+from agent.delivery.workers import Delivery
 from agent.errors import AlertRefused, ConfigError, SinkError
-from agent.state import State
+from agent.state.store import State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -64,14 +64,14 @@ def deliver(state):
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(agent.delivery, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(agent.delivery, "LONGEST_DELAY", 0.01)
+    monkeypatch.setattr(agent.delivery.workers, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(agent.delivery.workers, "LONGEST_DELAY", 0.01)
 
 
 @pytest.fixture
 def slow(monkeypatch):
-    monkeypatch.setattr(agent.delivery, "FIRST_DELAY", 1000.0)
-    monkeypatch.setattr(agent.delivery, "LONGEST_DELAY", 1000.0)
+    monkeypatch.setattr(agent.delivery.workers, "FIRST_DELAY", 1000.0)
+    monkeypatch.setattr(agent.delivery.workers, "LONGEST_DELAY", 1000.0)
 
 
 def test_every_sink_gets_every_alert_in_order(state, deliver, make_alert):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
-from agent.lines import Block
-from agent.sources.encoding import LineFeed, check_encoding, find_codec
-from agent.sources.file import FileSource
-from agent.sources.position import Position
-from agent.sources.reading import LineReader, Reading
+from agent.sources.decoding.encoding import LineFeed, check_encoding, find_codec
+from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import Position
+from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agent.bundle import Scale, Threshold, Window
+from agent.bundle.bundle import Scale, Threshold, Window
 from agent.errors import BundleError, ConfigError, SourceError
-from agent.normalize import Normalizer
-from agent.tokenizers.word import WordTokenizer
+from agent.text.canonical import Normalizer
+from agent.text.tokenizers.word import WordTokenizer
 from training.cli import app
-from training.evaluate import Request, evaluate
-from training.metrics import measure
-from training.report import print_report
-from training.subject import Subject
+from training.evaluation.evaluate import Request, evaluate
+from training.evaluation.metrics import measure
+from training.evaluation.model import Subject
+from training.evaluation.table import print_report
 
 FLAT = Scale(100, 0.0, 1.0, [0.0, 1.0], [0.0, 1.0])
 
@@ -109,7 +109,7 @@ def judge(tmp_path, monkeypatch):
         (tmp_path / "labels").write_text("".join(f"{label}\n" for label in labels))
         made = subject(**changes)
         run.seen = made.seen
-        monkeypatch.setattr("training.evaluate.open_subject", lambda path: made.model)
+        monkeypatch.setattr("training.evaluation.evaluate.open_subject", lambda path: made.model)
         return evaluate(Request(tmp_path / "model", [tmp_path / "log"], tmp_path / "labels", **request or {}))
 
     return run
@@ -314,8 +314,8 @@ def trained(tmp_path_factory):
     """A log of sessions with labels, a small run on its first half, and its bundle."""
     pytest.importorskip("torch")
     from export.writer import export_run
-    from training.job import Job, run_job
-    from training.run import load_run
+    from training.fitting.job import Job, run_job
+    from training.fitting.run_folder import load_run
 
     folder = tmp_path_factory.mktemp("trained")
     draw = np.random.default_rng(5)
@@ -362,7 +362,7 @@ def test_a_run_is_judged_as_its_bundle_and_as_the_agent_does(trained):
 
 
 def test_sessions_score_as_agent_score_says(trained, tmp_path):
-    from agent.score import score_files
+    from agent.commands.score import score_files
 
     out = tmp_path / "scores.jsonl"
     score_files([str(trained / "log.gz")], str(trained / "bundle"), str(out), "session", None, False, "cpu", None)

@@ -6,10 +6,10 @@ import pytest
 pytest.importorskip("torch")
 
 from agent.errors import ConfigError
-from agent.features import TimeAndEvent, read_events
-from training.calibration import normal_scores
-from training.corpus import read_corpus
-from training.events import check_events, learn_events, whole_turns
+from agent.scoring.features import TimeAndEvent, read_events
+from training.data.corpus import read_corpus
+from training.data.events import check_events, learn_events, whole_turns
+from training.evaluation.calibration import normal_scores
 
 
 def learn(tmp_path, lines):

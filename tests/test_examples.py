@@ -9,8 +9,8 @@ from conftest import made_up_lines
 
 pytest.importorskip("torch")
 
-from training.job import Job, run_job
-from training.run import load_run
+from training.fitting.job import Job, run_job
+from training.fitting.run_folder import load_run
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 PUBLISHED = {  # of each table its models

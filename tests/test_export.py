@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from conftest import made_up_lines
 
-from agent.bundle import FORMAT_VERSION, TOLERANCE, Bundle, Tensor, Window, file_sha256, read_manifest, text_hash
+from agent.bundle.bundle import FORMAT_VERSION, TOLERANCE, Bundle, Tensor, Window, file_sha256, read_manifest, text_hash
 from agent.errors import BundleError, ConfigError
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
-from agent.tokenizers import PAD
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
+from agent.text.tokenizers import PAD
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -30,8 +30,8 @@ from scipy.stats import spearmanr  # noqa: E402
 from export import parity, quantize  # noqa: E402
 from export.cli import main  # noqa: E402
 from export.writer import export_run  # noqa: E402
-from training.contracts import GraphSpec  # noqa: E402
-from training.run import load_run  # noqa: E402
+from training.fitting.run_folder import load_run  # noqa: E402
+from training.models.base import GraphSpec  # noqa: E402
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 from conftest import environment, made_up_lines, require_program, start_agent, until
 
+from agent.commands.status import read_status
 from agent.errors import ConfigError
-from agent.state import FILE, LOCK
-from agent.status import read_status
+from agent.state.store import FILE, LOCK
 
 LINES = 60  # a log
 LOGS = ("one.log", "two.log")
 Alerts = dict[str, list[tuple[int, str]]]
 FORKING = """
 import ctypes, json, os, signal, sys
-import agent.cli, agent.service, agent.sinks.jsonl, numpy, onnxruntime
+import agent.cli, agent.app.service, agent.delivery.sinks.jsonl, numpy, onnxruntime
 for line in sys.stdin:
     arguments, errors, traced = json.loads(line)
     child = os.fork()

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.events import FIRST, NOTHING, STRANGE, Events, EventsOfTexts, read_numbers
-from agent.features import TimeAndEvent, TimeOfDay, cyclic_time, read_events, time_of_day
-from agent.lines import LineSplitter
-from agent.templates import Templates
+from agent.scoring.features import TimeAndEvent, TimeOfDay, cyclic_time, read_events, time_of_day
+from agent.text.events import FIRST, NOTHING, STRANGE, Events, EventsOfTexts, read_numbers
+from agent.text.lines import LineSplitter
+from agent.text.templates import Templates
 
 TEMPLATES = Templates([["sshd:", "session", "<*>"], ["cron:", "ran"]])
 TEXTS = ["", "cron: ran", "sshd: session <num>", "kernel: never seen"]

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from agent.errors import SourceError
-from agent.lines import Block
-from agent.sources.file import RELEASE, FileSource
-from agent.sources.position import Position
-from agent.sources.reading import Reading
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.follower import RELEASE, FileSource
+from agent.sources.files.position import Position
+from agent.text.lines import Block
 
 
 class Clock:

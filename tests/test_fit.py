@@ -21,13 +21,13 @@ from agent.errors import ConfigError
 
 torch = pytest.importorskip("torch")
 
-from training import run as folder  # noqa: E402
 from training.cli import app, main  # noqa: E402
 from training.config import RunConfig, StageConfig, load  # noqa: E402
-from training.contracts import Stage  # noqa: E402
-from training.corpus import Corpus  # noqa: E402
-from training.families import CONFIGS, FAMILIES  # noqa: E402
-from training.fit import fit  # noqa: E402
+from training.data.corpus import Corpus  # noqa: E402
+from training.fitting import run_folder as folder  # noqa: E402
+from training.fitting.fit import fit  # noqa: E402
+from training.models import CONFIGS, FAMILIES  # noqa: E402
+from training.models.base import Stage  # noqa: E402
 
 EPOCHS = 3
 SMALL = {
@@ -120,7 +120,7 @@ def whole(log, tmp_path_factory):
 def start(code, arguments):
     """Runs the command in a process of its own after some code, which may set `after(checkpoints)`."""
     before = """
-import os, signal, training.run as folder
+import os, signal, training.fitting.run_folder as folder
 write, count = folder.write_checkpoint, 0
 after = lambda count: None
 def write_checkpoint(*arguments):
@@ -549,7 +549,7 @@ def test_a_loss_that_is_no_number_ends_the_training(scripted, loss):
 def test_two_processes_on_a_cpu_give_a_usable_model(log, tmp_path):
     if os.environ.get("ODDLINE_REQUIRE_ALL") != "1":
         pytest.skip("starts two more processes with torch; set ODDLINE_REQUIRE_ALL=1")
-    from training.run import load_run
+    from training.fitting.run_folder import load_run
 
     done = start("pass", [*arguments(log, tmp_path / "run", "--devices", "2"), "--set=detector.head=codebook"])
     assert done.returncode == 0, done.stderr

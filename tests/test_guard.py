@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.guard import Guard, TokenBucket, new_key
-from agent.lines import LineSplitter
+from agent.alerting.echo_guard import Guard, TokenBucket, new_key
+from agent.text.lines import LineSplitter
 
 
 def own(guard: Guard, *lines: str) -> list[int]:

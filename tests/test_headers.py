@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.headers import CHOICES, check_format, detect, line_times, parse_header, read_clocks
-from agent.lines import LineSplitter
+from agent.text.headers import CHOICES, check_format, detect, line_times, parse_header, read_clocks
+from agent.text.lines import LineSplitter
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from history_agent import World
 
 from agent.config import AgentConfig, FileInput
 from agent.errors import SourceError
-from agent.inputs import Inputs
-from agent.ledger import GONE
-from agent.sources.patterns import folders, is_named, is_pattern, matches
-from agent.state import State
+from agent.inputs.manager import Inputs
+from agent.sources.files.globs import folders, is_named, is_pattern, matches
+from agent.state.store import State
+from agent.telemetry.counters import GONE
 
 
 class Reader:
@@ -572,7 +572,7 @@ def test_more_files_than_may_be_open_wait_and_leave_some_for_the_rest(tmp_path, 
     for number in range(10):
         write(tmp_path / f"{number}.log", f"of {number}")
     free = 64 + 4
-    monkeypatch.setattr("agent.inputs.patterns.free_descriptors", lambda: free)
+    monkeypatch.setattr("agent.inputs.glob_files.free_descriptors", lambda: free)
     reader = make(tmp_path / "*.log")
     free = 64
     assert reader.read() == [b"of 0", b"of 1", b"of 2", b"of 3"]

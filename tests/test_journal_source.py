@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
-from agent.headers import parse_header
-from agent.sources.entries import fields_of, line_of
-from agent.sources.journal import JournalPlace, JournalSource
-from agent.sources.journalctl import parse_journal
-from agent.sources.reading import Reading
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.journal.entries import fields_of, line_of
+from agent.sources.journal.follower import JournalPlace, JournalSource
+from agent.sources.journal.journalctl import parse_journal
+from agent.text.headers import parse_header
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -437,7 +437,7 @@ def test_a_long_message_is_cut_counted_and_said(
 
 def test_journalctl_ends_with_an_agent_that_was_killed(journald: Journald) -> None:
     program = (
-        "import sys, time\nfrom agent.sources.journal import JournalSource\n"
+        "import sys, time\nfrom agent.sources.journal.follower import JournalSource\n"
         "source = JournalSource(sys.argv[1], None, 'start', print)\nsource.read()\n"
         "print(source._process.pid, flush=True)\ntime.sleep(100)"
     )
@@ -558,7 +558,7 @@ def test_an_entry_without_end_is_left_out(
     said: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.sources.journal._MOST_ENTRY", 100_000)
+    monkeypatch.setattr("agent.sources.journal.follower._MOST_ENTRY", 100_000)
     huge = f"head -c 1000000 /dev/zero; echo; echo '{entry(1)}'; head -c 70000 /dev/zero; echo; exec sleep 100"
     stand_in(f'case "$*" in *--lines=1*) exit 0;; esac; {huge}')
     source = open_journal("journal:")

@@ -15,10 +15,10 @@ from conftest import require_program, until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.alerts import Alert
+from agent.alerting.alert import Alert
+from agent.delivery.sinks import open_sink
+from agent.delivery.sinks.journald import entry
 from agent.errors import ConfigError
-from agent.sinks import open_sink
-from agent.sinks.journald import entry
 
 
 class Journal:

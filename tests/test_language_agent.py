@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import auth_rows, made_up_lines, refusal, rows_of, run_agent, start_agent, until
 
-from agent.bundle import Bundle, file_sha256
+from agent.bundle.bundle import Bundle, file_sha256
 from agent.errors import BundleError
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
 
 ODD_ROWS = {50: b"50,u3@corp,X99,S9,Telnet,Success\n", 130: b"130,evil@other,P3,S1,NTLM,Fail\n"}
 ROWS = [ODD_ROWS.get(second, row) for second, row in enumerate(auth_rows(200, seed=5))]

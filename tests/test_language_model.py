@@ -9,22 +9,22 @@ import safetensors.torch
 from conftest import AUTH_HEADER, auth_rows
 
 from agent.errors import ConfigError
-from agent.tokenizers import BEGIN, END, PAD
+from agent.text.tokenizers import BEGIN, END, PAD
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
 from training.config import TokenizerConfig, load  # noqa: E402
-from training.contracts import Data, Stage  # noqa: E402
-from training.corpus import Corpus  # noqa: E402
-from training.examples import StreamSteps, TextExamples  # noqa: E402
-from training.families import CONFIGS, language_model  # noqa: E402
-from training.families.language_model import Config, LanguageModel, ModelConfig, Reader, StreamReader  # noqa: E402
-from training.job import Job, run_job  # noqa: E402
-from training.layers import Attention, Recurrent, Summary, reverse  # noqa: E402
-from training.loop import _set_rate  # noqa: E402
-from training.run import load_run  # noqa: E402
+from training.data.corpus import Corpus  # noqa: E402
+from training.fitting.job import Job, run_job  # noqa: E402
+from training.fitting.loop import _set_rate  # noqa: E402
+from training.fitting.run_folder import load_run  # noqa: E402
+from training.models import CONFIGS, language_model  # noqa: E402
+from training.models.base import Data, Stage  # noqa: E402
+from training.models.examples import StreamSteps, TextExamples  # noqa: E402
+from training.models.language_model import Config, LanguageModel, ModelConfig, Reader, StreamReader  # noqa: E402
+from training.models.layers import Attention, Recurrent, Summary, reverse  # noqa: E402
 
 VOCABULARY, MOST = 20, 9
 LENGTHS = torch.tensor([9, 5, 1])
@@ -396,7 +396,7 @@ def test_training_lowers_the_loss_and_goes_on_after_an_interruption_as_if_it_had
     whole = run_job(job(tmp_path / "whole"))
     losses = [epoch["validation"] for epoch in whole["epochs"]]
     assert losses[-1] < losses[0] < np.log(TokenizerConfig().max_vocabulary)
-    from training import loop
+    from training.fitting import loop
 
     real, calls = loop._epoch, []
 

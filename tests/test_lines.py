@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.lines import Block, LineSplitter
+from agent.text.lines import Block, LineSplitter
 
 PARTS = [b"a", b"line of text", b"\n", b"\r\n", b"\r", b"\0", b"\n\0\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n"]
 TEXT = st.lists(st.sampled_from(PARTS), max_size=40)

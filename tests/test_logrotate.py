@@ -12,8 +12,8 @@ from typing import BinaryIO
 import pytest
 from conftest import made_up_lines, require_program, run_agent, until
 
-from agent.sources.file import FileSource
-from agent.sources.position import Position
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import Position
 
 _TOLD = "postrotate", "mkdir told", "while test -d told; do sleep 0.01; done", "endscript"
 DEBIAN = {  # as packages put it in /etc/logrotate.d

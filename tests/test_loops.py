@@ -10,10 +10,10 @@ from conftest import made_up_lines, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.app.loop_check import refuse_file_loops
 from agent.config import AgentConfig
 from agent.errors import ConfigError
-from agent.loops import refuse_file_loops
-from agent.sources.patterns import matches
+from agent.sources.files.globs import matches
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

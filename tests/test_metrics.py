@@ -15,11 +15,11 @@ from hypothesis import given
 
 from agent.config import load_config
 from agent.errors import ConfigError
-from agent.ledger import Counts
-from agent.metrics import exposition, families, label_text
-from agent.monitor import Monitor
-from agent.snapshot import SinkView, Snapshot, SourceView
-from agent.sources.file import FileSource
+from agent.sources.files.follower import FileSource
+from agent.telemetry.counters import Counts
+from agent.telemetry.monitor import Monitor
+from agent.telemetry.prometheus import exposition, families, label_text
+from agent.telemetry.snapshot import SinkView, Snapshot, SourceView
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'

@@ -9,13 +9,13 @@ from contextlib import closing, suppress
 import pytest
 from conftest import free_port, made_up_lines, until
 
+from agent.app.service import Service
+from agent.app.signals import Signals
 from agent.config import AgentConfig
 from agent.errors import ConfigError
-from agent.monitor import WATCHDOG, Monitor, watchdog_seconds
-from agent.service import Service
-from agent.signals import Signals
-from agent.snapshot import Snapshot
-from agent.sources.file import FileSource
+from agent.sources.files.follower import FileSource
+from agent.telemetry.monitor import WATCHDOG, Monitor, watchdog_seconds
+from agent.telemetry.snapshot import Snapshot
 
 NOTHING = Snapshot({}, {}, 0, 0, 0.0, 0.0, ("abc", "default"), {})
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -216,5 +216,5 @@ def test_an_agent_that_cannot_start_gives_its_port_back(config):
 
 def test_no_port_is_opened_unless_asked_for(config, tmp_path, monkeypatch):
     config.metrics = None
-    monkeypatch.setattr("agent.monitor.serve", lambda *_: pytest.fail("a port was opened"))
+    monkeypatch.setattr("agent.telemetry.monitor.serve", lambda *_: pytest.fail("a port was opened"))
     Service(lambda: config, once=True).run()

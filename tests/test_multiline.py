@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
-from agent.lines import Block
-from agent.sources.file import FileSource
-from agent.sources.multiline import Multiline, check_multiline
-from agent.sources.position import Position
-from agent.sources.reading import LineReader, Reading
+from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.decoding.multiline import Multiline, check_multiline
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import Position
+from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

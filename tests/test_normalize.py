@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.lines import LineSplitter
-from agent.normalize import MASKS, MAX_TEXT, PADDING, Normalizer, fold, select_masks
+from agent.text.canonical import MASKS, MAX_TEXT, PADDING, Normalizer, fold, select_masks
+from agent.text.lines import LineSplitter
 
 
 def block(*lines: str, source: str = "log"):

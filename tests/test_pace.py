@@ -4,10 +4,10 @@ from typing import ClassVar
 
 import pytest
 
-from agent import reader
+from agent.app import ingest as reader
+from agent.app.batch_size import Pace
+from agent.app.service import Service
 from agent.config import AgentConfig
-from agent.pace import Pace
-from agent.service import Service
 
 
 @pytest.mark.parametrize("rate", [2e3, 3e4, 2e5, 1e9])

@@ -12,15 +12,15 @@ from conftest import ODD, made_up_lines, odd_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.alerts import Alert
-from agent.bundle import Bundle, Known, Threshold
-from agent.guard import Guard
-from agent.lines import Block, LineSplitter
-from agent.normalize import MAX_TEXT
-from agent.pipeline import Changes, Pipeline
-from agent.records import Records
-from agent.scores import line_records
-from agent.threshold import Limits
+from agent.alerting.alert import Alert
+from agent.alerting.echo_guard import Guard
+from agent.bundle.bundle import Bundle, Known, Threshold
+from agent.scorefile.writer import line_records
+from agent.scoring.engine import Changes, Pipeline
+from agent.scoring.threshold import Limits
+from agent.text.canonical import MAX_TEXT
+from agent.text.lines import Block, LineSplitter
+from agent.text.records import Records
 
 READ = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NORMAL = made_up_lines(48, seed=1)
@@ -194,13 +194,13 @@ def test_forgetting_texts_changes_nothing(bundles, kind, log):
     data, cuts = log
     whole = run(Pipeline(bundles[kind]), blocks(data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.pipeline.MAX_TEXTS", 3)
+        patch.setattr("agent.scoring.engine.MAX_TEXTS", 3)
         pipeline = Pipeline(bundles[kind])
         assert run(pipeline, blocks(data, cuts)) == whole
 
 
 def test_texts_are_forgotten(bundles, monkeypatch):
-    monkeypatch.setattr("agent.pipeline.MAX_TEXTS", 20)
+    monkeypatch.setattr("agent.scoring.engine.MAX_TEXTS", 20)
     pipeline = Pipeline(bundles["bundle"])
     for number in range(100):
         word = bytes([97 + number // 26, 97 + number % 26])

@@ -18,12 +18,12 @@ pytest.importorskip("matplotlib")
 
 from agent.errors import ConfigError, SinkError, SourceError
 from training.cli import app
-from training.corpus import read_corpus
-from training.job import Job, run_job
+from training.data.corpus import read_corpus
+from training.evaluation.model import open_subject
+from training.fitting.job import Job, run_job
 from training.plot.drawing import _fold, draw_bars, draw_line, draw_matrix, expected, predicted, shown
 from training.plot.style import clean, save
 from training.plot.views import average_weights, carried, look_at, plot_attention, plot_line
-from training.subject import open_subject
 
 STREAM = r"^[^,]*,([^,]+)"
 SMALL = {"embedding": 6, "hidden": 5, "context": 4, "batch_size": 16, "epochs": 1}

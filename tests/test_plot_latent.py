@@ -14,10 +14,10 @@ pytest.importorskip("matplotlib")
 
 from agent.errors import ConfigError
 from training.cli import app
-from training.corpus import read_corpus
-from training.job import Job, run_job
+from training.data.corpus import read_corpus
+from training.evaluation.model import open_subject
+from training.fitting.job import Job, run_job
 from training.plot.latent import Points, choose, draw_points, find_points, pca, plot_latent, tsne
-from training.subject import open_subject
 
 SMALL = ("model.epochs=1", "model.hidden=6", "model.latent=3", "model.layers=1", "window.size=5", "model.batch_size=16")
 

@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from agent.errors import BundleError, ConfigError, SourceError
 from training.cli import app
+from training.fitting.run_folder import CHECKPOINT, METRICS, write_checkpoint
 from training.plot.axis import choose_scale, plain
 from training.plot.curves import _thin, curves, draw_curves, names, plot_curves
 from training.plot.histogram import draw_histogram
@@ -25,7 +26,6 @@ from training.plot.losses import draw_losses, plot_losses, read_epochs
 from training.plot.scored import read_scored
 from training.plot.skyscraper import BUCKETS, MOST, draw_skyscraper, places, plot_skyscraper, spans, thin
 from training.plot.style import RED, YELLOW
-from training.run import CHECKPOINT, METRICS, write_checkpoint
 
 COLOURS = {"anomaly": RED, "labelled": YELLOW}
 

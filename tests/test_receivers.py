@@ -15,8 +15,8 @@ import pytest
 from conftest import made_up_lines, require_program, run_agent, start_agent, until
 from test_rsyslog import Rsyslog
 
+from agent.commands.status import Status, read_status
 from agent.errors import ConfigError
-from agent.status import Status, read_status
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 ODD_PLACES = tuple(range(20, 400, 25))

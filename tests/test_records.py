@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.headers import check_format, detect, parse_header, read_clocks
-from agent.lines import Block, LineSplitter
-from agent.normalize import MASKS, MAX_TEXT, Normalizer
-from agent.records import RecordReader, Records, Split, split_row
-from agent.streams import StreamKey
+from agent.scoring.streams import StreamKey
+from agent.text.canonical import MASKS, MAX_TEXT, Normalizer
+from agent.text.headers import check_format, detect, parse_header, read_clocks
+from agent.text.lines import Block, LineSplitter
+from agent.text.records import RecordReader, Records, Split, split_row
 from training.config import RunConfig, load
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -18,9 +18,9 @@ import pytest
 import yaml
 from conftest import made_up_lines, run_agent, start_agent, until
 
+from agent.app.service import Service
+from agent.commands.status import read_status
 from agent.config import AgentConfig
-from agent.service import Service
-from agent.status import read_status
 
 ODD = (40, 90, 130, 170, 210, 260)
 LINES = made_up_lines(300, odd=ODD)

@@ -20,8 +20,8 @@ from conftest import made_up_lines, run_agent, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.report.page import embed
-from agent.report.thin import thin
+from agent.commands.report.page import embed
+from agent.commands.report.thin import thin
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = (
@@ -142,8 +142,8 @@ def test_what_is_missing_is_said(report, tmp_path, call_agent):
 
 
 def test_many_lines_are_thinned_and_that_is_said(report, monkeypatch):
-    monkeypatch.setattr("agent.report.data.MAX_ALERTS", 40)
-    monkeypatch.setattr("agent.report.data._MAX_TOLD", 1000)
+    monkeypatch.setattr("agent.commands.report.data.MAX_ALERTS", 40)
+    monkeypatch.setattr("agent.commands.report.data._MAX_TOLD", 1000)
     odd_rows = set(range(0, 60000, 1000))
     records = [odd(n, message="m" * 300, score=2 + n / 1e4) if n in odd_rows else record(n) for n in range(60000)]
     for number, one in enumerate(records):
@@ -328,7 +328,7 @@ def test_the_policy_allows_the_scripts_and_styles_of_the_page_and_nothing_else(r
 
 def test_the_library_is_the_pinned_one():
     text = (ROOT / "docs" / "dependencies.md").read_text()
-    assets = files("agent.report").joinpath("assets")
+    assets = files("agent.commands.report").joinpath("assets")
     for name in "uPlot.iife.min.js", "uPlot.min.css":
         assert hashlib.sha256(assets.joinpath(name).read_bytes()).hexdigest() in text
     version = re.search(rb"\(v([\d.]+)\)", assets.joinpath("uPlot.iife.min.js").read_bytes())[1].decode()

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from agent.errors import SourceError
-from agent.sources.file import FileSource
-from agent.sources.position import Position
-from agent.sources.rotated import other_forms, rotated_files
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_names import other_forms, rotated_files
 
 HEADER = b"".join(b"setting %02d of the service is as it was\n" % n for n in range(40))  # longer than the hashed head
 PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -337,7 +337,7 @@ def test_generations_elsewhere_come_in_order_while_the_file_is_open(tmp_path: Pa
 
 def test_the_folders_are_listed_once_for_a_file_that_is_gone(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[Path] = []
-    monkeypatch.setattr("agent.sources.elsewhere.other_forms", lambda path: listed.append(path) or [])
+    monkeypatch.setattr("agent.sources.files.rotation_discovery.other_forms", lambda path: listed.append(path) or [])
     log.write_bytes(BODY)
     reader = Reader(log)
     for _ in range(5):

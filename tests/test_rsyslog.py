@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import require_program, until
 
-from agent.delivery import Delivery
-from agent.sinks import open_sink
-from agent.state import State
+from agent.delivery.sinks import open_sink
+from agent.delivery.workers import Delivery
+from agent.state.store import State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 KINDS = ("unix", "udp", "tcp")

@@ -6,8 +6,8 @@ import sys
 import pytest
 from conftest import refusal
 
+from agent.bundle.onnx import choose_provider, import_onnxruntime, open_session
 from agent.errors import BundleError, ProviderError
-from agent.runtime import choose_provider, import_onnxruntime, open_session
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import schedule
-from agent.schedule import Look, Schedule
+from agent.app import schedule
+from agent.app.schedule import Look, Schedule
 
 SECONDS = st.integers(0, 80).map(lambda eighths: eighths / 8)
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent
 
-from agent.bundle import Bundle
-from agent.features import TimeOfDay, read_time
-from agent.lines import LineSplitter
-from agent.normalize import Normalizer
-from agent.scorers import SCORERS
+from agent.bundle.bundle import Bundle
+from agent.scoring.features import TimeOfDay, read_time
+from agent.scoring.scorers import SCORERS
+from agent.text.canonical import Normalizer
+from agent.text.lines import LineSplitter
 
 LINE_KEYS = ["source", "line", "offset", "stream", "time", "score", "threshold", "anomaly"]
 SESSION_KEYS = ["source", "stream", "lines", "first_line", "last_line", "score", "threshold", "anomaly"]
@@ -86,12 +86,14 @@ def test_the_context_is_kept_of_the_streams_read_last(padded_bundle, tmp_path, s
             for number in range(9)
         ]
 
-    monkeypatch.setattr("agent.score.read_log", lambda path: (line + b"\n" for line in lines()))  # a block a line
+    monkeypatch.setattr(
+        "agent.commands.score.read_log", lambda path: (line + b"\n" for line in lines())
+    )  # a block a line
     (tmp_path / "log").write_bytes(b"")
     arguments = (tmp_path / "log", "--bundle", padded_bundle, "--explain")
     whole = [row for row in score(*arguments) if row["anomaly"]]
     assert any(len(row["context"]) == 2 for row in whole)
-    monkeypatch.setattr("agent.scores._MAX_CONTEXTS", 2)
+    monkeypatch.setattr("agent.scorefile.writer._MAX_CONTEXTS", 2)
     short = [row for row in score(*arguments) if row["anomaly"]]
     assert [row["line"] for row in short] == [row["line"] for row in whole]
     assert not any(row["context"] for row in short)
@@ -305,7 +307,7 @@ def test_a_log_without_permission(bundle, log, call_agent, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("agent.sources.archive._open", refuse)
+    monkeypatch.setattr("agent.sources.decoding.whole_file._open", refuse)
     assert "no permission" in refused(call_agent, 4, log, "--bundle", bundle)
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.scorers.vectors import DISTANCES, VectorScorer, by_distance
-from agent.tokenizers import SPECIAL
-from agent.tokenizers.word import WordTokenizer
+from agent.scoring.scorers.vectors import DISTANCES, VectorScorer, by_distance
+from agent.text.tokenizers import SPECIAL
+from agent.text.tokenizers.word import WordTokenizer
 
 TEXTS = ["", *(f"word{number} word{number % 3}" for number in range(1, 8))]
 TOKENIZER = WordTokenizer([*SPECIAL, *(f"word{number}" for number in range(8))], 16)

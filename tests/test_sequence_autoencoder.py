@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from conftest import run_agent
 
-from agent.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle, Threshold
 from agent.errors import BundleError, ConfigError
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
 
 pytest.importorskip("torch")
 
 import torch
 
-from agent.events import FIRST, STRANGE
-from agent.features import CYCLIC
+from agent.scoring.features import CYCLIC
+from agent.text.events import FIRST, STRANGE
 from training.config import load
-from training.families import CONFIGS, sequence_autoencoder
-from training.families.sequence_autoencoder import Autoencoder, ModelConfig, Reconstruction
-from training.job import Job, run_job
-from training.subject import open_subject
+from training.evaluation.model import open_subject
+from training.fitting.job import Job, run_job
+from training.models import CONFIGS, sequence_autoencoder
+from training.models.sequence_autoencoder import Autoencoder, ModelConfig, Reconstruction
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FAMILY = "family=sequence-autoencoder"

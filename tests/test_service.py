@@ -14,23 +14,23 @@ import pytest
 import yaml
 from conftest import run_agent, start_agent, until
 
+import agent.app.service
+import agent.app.state_retry
 import agent.cli
-import agent.inputs
-import agent.patience
-import agent.service
-import agent.sources.file
-import agent.sources.search
+import agent.inputs.manager
+import agent.sources.files.follower
+import agent.sources.files.rotation_search
+from agent.app.service import Service
+from agent.app.signals import Signals
+from agent.commands.status import read_status
 from agent.config import AgentConfig, FileInput, check_config
-from agent.delivery import Delivery
+from agent.delivery.sinks import open_sink
+from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, StateDamaged, StateUnavailable
-from agent.lines import Block
-from agent.service import Service
-from agent.signals import Signals
-from agent.sinks import open_sink
-from agent.sources.file import FileSource
-from agent.sources.patterns import matches
-from agent.state import State
-from agent.status import read_status
+from agent.sources.files.follower import FileSource
+from agent.sources.files.globs import matches
+from agent.state.store import State
+from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -46,7 +46,7 @@ def test_a_file_that_is_removed_while_it_is_found_ends_nothing(tmp_path, monkeyp
             yield path, key
 
     (tmp_path / "short.log").touch()
-    monkeypatch.setattr(agent.inputs.patterns, "matches", found_too_late)
+    monkeypatch.setattr(agent.inputs.glob_files, "matches", found_too_late)
     Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"), once=True).run()
     assert "read 0 lines" in capfd.readouterr().err
 
@@ -69,7 +69,7 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
         commit(state, *changes, **more)
 
     monkeypatch.setattr(State, "commit", full_at_first)
-    monkeypatch.setattr(agent.patience.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(agent.app.state_retry.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(Service, "_secret", lambda service: b"k" * 32)
     config = configured(tmp_path, str(tmp_path / "one.log"))
     if once:
@@ -101,7 +101,9 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
 
     notes = []
     monkeypatch.setattr(State, reading, failing)
-    monkeypatch.setattr(agent.patience.time, "sleep", lambda _: notes.append(service._monitor.ready) or sleep(0.01))
+    monkeypatch.setattr(
+        agent.app.state_retry.time, "sleep", lambda _: notes.append(service._monitor.ready) or sleep(0.01)
+    )
     for number in range(3):
         (tmp_path / f"{number}.log").write_text("one line\n")
     monkeypatch.setattr(service, "_beat", lambda beat=service._beat: (beat(), stop_when_read()))
@@ -181,8 +183,8 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     for log in logs:
         log.write_text("one line\n")
     monkeypatch.setattr(FileSource, "read", read)
-    monkeypatch.setattr(agent.service.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(agent.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
+    monkeypatch.setattr(agent.app.service.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(agent.app.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
     Service(lambda: configured(tmp_path, *map(str, logs)), once=True).run()
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
@@ -261,7 +263,7 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize("before", [b"", b"of a file\n"])
 def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, before):
-    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    monkeypatch.setattr(agent.sources.files.follower, "RELEASE", 0.0)
     log, config = tmp_path / "app.log", configured(tmp_path, str(tmp_path / "app.log"))
     config.state = str(tmp_path / "state")
     if before:
@@ -290,7 +292,7 @@ def test_what_no_path_can_be_is_refused(path):
 
 
 def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    monkeypatch.setattr(agent.sources.files.follower, "RELEASE", 0.0)
     service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
     for number in range(3):
         log = tmp_path / f"{number}.log"
@@ -317,7 +319,7 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     def full(path: Path, forms: object = ()) -> list:
         raise OSError(errno.EMFILE, "Too many open files", str(path.parent))
 
-    monkeypatch.setattr(agent.sources.file, "RELEASE", 0.0)
+    monkeypatch.setattr(agent.sources.files.follower, "RELEASE", 0.0)
     log = tmp_path / "one.log"
     log.write_text("line 1\n")
     service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
@@ -325,7 +327,7 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     log.unlink()
     service._step(str(log), None)
     with monkeypatch.context() as patched:
-        for module in (agent.inputs.identity, agent.sources.search):
+        for module in (agent.inputs.identity, agent.sources.files.rotation_search):
             patched.setattr(module, "rotated_files", full)
         service._reader.inputs.look()
         assert str(log) in service._reader.sources, "it may have rotations"

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import agent.sinks.syslog
-from agent.alerts import Alert
-from agent.errors import ConfigError
-from agent.sinks import FORMS, open_sink, parse_address
-from agent.sinks.console import ConsoleSink, render
-from agent.sinks.jsonl import JsonlSink
-from agent.sinks.syslog import (
+import agent.delivery.sinks.syslog
+from agent.alerting.alert import Alert
+from agent.alerting.message import MAX_TEXT, alert_text, why
+from agent.delivery.sinks import FORMS, open_sink, parse_address
+from agent.delivery.sinks.console import ConsoleSink, render
+from agent.delivery.sinks.jsonl import JsonlSink
+from agent.delivery.sinks.syslog import (
     TcpSink,
     UdpSink,
     UnixSink,
@@ -32,7 +32,7 @@ from agent.sinks.syslog import (
     rfc5424,
     structured_data,
 )
-from agent.sinks.text import MAX_TEXT, alert_text, why
+from agent.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 PARAMETER = re.compile(r' ([a-z_0-9]+)="((?:\\["\\\]]|[^"\\\]])*)"')  # RFC 5424 6: PARAM-VALUE
@@ -222,7 +222,7 @@ def test_structured_data_can_be_read_back(text):
     body = data.removeprefix("[oddline@32473")[:-1]
     assert PARAMETER.sub("", body) == "", "nothing but parameters, each escaped as it must be"
     read = {name: re.sub(r'\\(["\\\]])', r"\1", value) for name, value in PARAMETER.findall(body)}
-    assert read["stream"] == read["program"] == agent.sinks.syslog.escape(text, 512)
+    assert read["stream"] == read["program"] == agent.delivery.sinks.syslog.escape(text, 512)
     assert read["line"] == "1" and read["new"] == "1" and len(read) == 17
     assert data.isprintable()
 
@@ -350,7 +350,7 @@ def test_tcp_notices_a_peer_that_will_close_behind_what_it_said(listener, make_a
 
 
 def test_tcp_is_not_satisfied_before_the_peer_has_all(make_alert, monkeypatch):
-    monkeypatch.setattr(agent.sinks.syslog, "_ACKNOWLEDGE", 0.05)
+    monkeypatch.setattr(agent.delivery.sinks.syslog, "_ACKNOWLEDGE", 0.05)
     listener = Listener(("127.0.0.1", 0))
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
     sink = tcp_sink(listener)
@@ -411,7 +411,7 @@ def test_udp_notices_that_no_one_listens_and_goes_on_when_one_does(udp_server, m
 
 
 def test_udp_cuts_what_does_not_fit(udp_server, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.sinks.syslog, "MAX_DATAGRAM", 701)
+    monkeypatch.setattr(agent.delivery.sinks.syslog, "MAX_DATAGRAM", 701)
     sink = UdpSink("udp", udp_server.getsockname(), "h", str)
     sink.send(make_alert(1, message="é" * 400))
     data = udp_server.recv(65536)
@@ -445,7 +445,7 @@ def test_the_local_socket_takes_datagrams(tmp_path, make_alert):
 
 
 def test_a_full_local_socket_is_no_success(tmp_path, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.sinks.syslog, "_TIMEOUT", 0.05)
+    monkeypatch.setattr(agent.delivery.sinks.syslog, "_TIMEOUT", 0.05)
     sink = UnixSink("unix", str(tmp_path / "log"), "h", str)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "log"))

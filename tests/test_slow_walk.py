@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bundle import Bundle, Threshold
+from agent.alerting.anomaly_rate import LINES, SlowWalk
+from agent.alerting.message import alert_text
+from agent.bundle.bundle import Bundle, Threshold
 from agent.errors import BundleError
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
-from agent.sinks.text import alert_text
-from agent.slowwalk import LINES, SlowWalk
+from agent.scoring.engine import Pipeline
+from agent.text.lines import LineSplitter
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import agent.state
 import agent.state.outbox
+import agent.state.store
 from agent.errors import ConfigError, SinkError, StateUnavailable
-from agent.state import FILE, State
+from agent.state.store import FILE, State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 HERE = msgspec.msgpack.encode({"where": b"\x00 \xff"})
@@ -54,7 +54,7 @@ def test_a_file_name_that_is_no_utf8_is_kept(state):
 
 
 def test_streams_come_in_the_order_of_their_last_write(state, monkeypatch):
-    monkeypatch.setattr(agent.state, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(agent.state.store, "_READ_AT_ONCE", 3)
     expected: dict[bytes, bytes] = {}
     draw = random.Random(5)
     for step in range(200):
@@ -283,7 +283,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import msgspec
-from agent.state import State
+from agent.state.store import State
 state = State(Path(sys.argv[1]))
 number = 0
 while True:

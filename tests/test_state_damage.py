@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from conftest import require_program, until
 
-import agent.delivery
+import agent.delivery.workers
 import agent.state.damage
-from agent.delivery import Delivery
+from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SinkError, StateDamaged, StateUnavailable
-from agent.sources.position import Position
-from agent.state import FILE, LOCK, State
+from agent.sources.files.position import Position
 from agent.state.lock import StateLock
+from agent.state.store import FILE, LOCK, State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 POSITION = msgspec.msgpack.encode(Position(1, 2, "3:abc", 700, 8))
@@ -483,8 +483,8 @@ def test_a_full_disk_at_the_start_is_no_damage(small_disk, make_alert):
 
 
 def test_what_was_sent_while_the_disk_is_full_is_not_sent_again(small_disk, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.delivery, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(agent.delivery, "LONGEST_DELAY", 0.05)
+    monkeypatch.setattr(agent.delivery.workers, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(agent.delivery.workers, "LONGEST_DELAY", 0.05)
     state, sink, said = State(small_disk / "state"), Sink(), []
     delivery = Delivery(state, [sink], said.append)
     state.commit(alerts=[make_alert(number) for number in range(100)])

@@ -18,15 +18,15 @@ import msgspec
 import pytest
 from conftest import made_up_lines, refusal, run_agent, start_agent, until
 
-from agent.bundle import Bundle
-from agent.delivery import Delivery
+from agent.bundle.bundle import Bundle
+from agent.commands.status import Status, holder, read_status, show
+from agent.delivery.sinks.redaction import shown
+from agent.delivery.workers import Delivery
 from agent.errors import ConfigError
-from agent.ledger import GONE, Counts, Ledger, memory_name
-from agent.pipeline import Pipeline
-from agent.sinks.shown import shown
-from agent.sources.position import Position
-from agent.state import FILE, LOCK, State
-from agent.status import Status, holder, read_status, show
+from agent.scoring.engine import Pipeline
+from agent.sources.files.position import Position
+from agent.state.store import FILE, LOCK, State
+from agent.telemetry.counters import GONE, Counts, Ledger, memory_name
 
 LINES = made_up_lines(400, seed=4, odd=tuple(range(20, 400, 25)))
 LOG = b"".join(LINES)
@@ -209,7 +209,7 @@ def test_the_backlog_of_a_file_that_grew_was_rotated_or_is_gone(bundle, log, tmp
 
 
 def test_what_waits_for_a_sink_is_shown(bundle, log, tmp_path, call_agent, monkeypatch):
-    monkeypatch.setattr("agent.service._DRAIN", 0.2)
+    monkeypatch.setattr("agent.app.service._DRAIN", 0.2)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
@@ -407,7 +407,7 @@ def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path, monkeypatch, word):
     line = (tmp_path / LOCK).stat()
     where = f"{os.major(line.st_dev):02x}:{os.minor(line.st_dev):02x}"
     with monkeypatch.context() as patched:  # in a container the kernel may tell no process
-        patched.setattr("agent.status._locks", lambda: iter([(line.st_ino, 0, where)]))
+        patched.setattr("agent.commands.status._locks", lambda: iter([(line.st_ino, 0, where)]))
         assert holder(tmp_path) == os.getpid()
     held.close()
     assert holder(tmp_path) is None
@@ -415,7 +415,7 @@ def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path, monkeypatch, word):
 
 def test_another_agent_can_start_while_the_state_is_read(tmp_path, monkeypatch):
     State(tmp_path).close()
-    monkeypatch.setattr("agent.status.holder", lambda folder: State(folder).close())
+    monkeypatch.setattr("agent.commands.status.holder", lambda folder: State(folder).close())
     assert read_status(tmp_path).agent is None
 
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import SourceError
-from agent.lines import Block
-from agent.sources.multiline import Multiline
-from agent.sources.place import Place, Seldom
-from agent.sources.reading import Reading
-from agent.sources.stream import Fifo, StandardInput, StreamSource
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.multiline import Multiline
+from agent.sources.live import Place, Seldom
+from agent.sources.pipes import Fifo, StandardInput, StreamSource
+from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
-from agent.lines import LineSplitter
-from agent.streams import StreamKey, Streams
+from agent.scoring.streams import StreamKey, Streams
+from agent.text.lines import LineSplitter
 
 
 class PlainStreams:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Tensor, Window
+from agent.bundle.bundle import Tensor, Window
 from agent.errors import BundleError
-from agent.relative import Relative, apply, check_relative, memory, prior
-from agent.scorers.surprise import SurpriseScorer, reduce
-from agent.scoring import StreamScorer
-from agent.tokenizers.char import CharTokenizer
+from agent.scoring.relative import Relative, apply, check_relative, memory, prior
+from agent.scoring.scorers.surprise import SurpriseScorer, reduce
+from agent.scoring.stream_scorer import StreamScorer
+from agent.text.tokenizers.char import CharTokenizer
 
 STATE = [Tensor("hidden", "float32", ["batch", 2])]
 

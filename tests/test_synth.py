@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from agent.errors import ConfigError
-from agent.headers import detect, parse_header
-from agent.lines import LineSplitter
+from agent.text.headers import detect, parse_header
+from agent.text.lines import LineSplitter
 from training.cli import app
-from training.labels import read_labels
+from training.data.labels import read_labels
 from training.synth import INCIDENTS, Line, format_line, generate, write_log
 from training.synth.daemons import said
 from training.synth.host import Service

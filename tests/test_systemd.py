@@ -10,8 +10,8 @@ import pytest
 from conftest import require_program
 
 from agent.config import AgentConfig, load_config
-from agent.limits import raise_file_limit
-from agent.sinks import open_sink
+from agent.delivery.sinks import open_sink
+from agent.host.limits import raise_file_limit
 
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "systemd" / "oddline.service"

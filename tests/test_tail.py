@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import made_up_lines, refusal, rows_of, run_agent, start_agent, until
 
-from agent.telling import say
+from agent.host.log import say
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -213,7 +213,7 @@ def test_once_leaves_an_incomplete_line_to_a_later_run_that_can_know_of_it(bundl
 @pytest.fixture
 def short_drain(monkeypatch) -> None:
     """One second for the delivery at the end, not ten."""
-    monkeypatch.setattr("agent.service._DRAIN", 1.0)
+    monkeypatch.setattr("agent.app.service._DRAIN", 1.0)
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from agent.alerts import Alert
-from agent.bundle import Threshold
+from agent.alerting.alert import Alert
+from agent.bundle.bundle import Threshold
 from agent.config import AgentConfig
-from agent.ledger import GONE
+from agent.telemetry.counters import GONE
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 HISTORIES = 500

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import agent
 from agent.errors import BundleError
-from agent.normalize import MASKS, Normalizer, fold
-from agent.templates import FILE, UNSEEN, WILDCARD, Templates
-from training.templates import grouping_accuracy, learn_templates
+from agent.text.canonical import MASKS, Normalizer, fold
+from agent.text.templates import FILE, UNSEEN, WILDCARD, Templates
+from training.data.templates import grouping_accuracy, learn_templates
 
 DATA = Path(os.environ.get("ODDLINE_DATA", "../shared/data")) / "templates"
 NAMES = ["ada", "bela", "carl", "dora", "emil", "fanny", "gus", "hedi"]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bundle import Scale, Threshold
+from agent.bundle.bundle import Scale, Threshold
 from agent.errors import ConfigError
-from agent.threshold import Limits, check_threshold, p_value, severity
+from agent.scoring.threshold import Limits, check_threshold, p_value, severity
 
 SCALE = Scale(lines=999, mean=1.0, std=0.5, quantiles=[0.0, 0.5, 0.9, 1.0], scores=[0.0, 1.0, 2.0, 4.0])
 

@@ -13,9 +13,9 @@ from conftest import require_program, until
 from test_rsyslog import Rsyslog
 from test_webhook import Receiver
 
+from agent.delivery.sinks import open_sink, parse_address
+from agent.delivery.sinks.tls import client_context
 from agent.errors import ConfigError, SinkError
-from agent.sinks import open_sink, parse_address
-from agent.sinks.tls import client_context
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError, ConfigError
-from agent.records import Records, Split
-from agent.tokenizers import BEGIN, END, PAD, SPECIAL, UNKNOWN, load_tokenizer
-from agent.tokenizers.bpe import FEWEST, BpeTokenizer
-from agent.tokenizers.char import CharTokenizer
-from agent.tokenizers.fields import FieldTokenizer
-from agent.tokenizers.word import WordTokenizer
+from agent.text.records import Records, Split
+from agent.text.tokenizers import BEGIN, END, PAD, SPECIAL, UNKNOWN, load_tokenizer
+from agent.text.tokenizers.bpe import FEWEST, BpeTokenizer
+from agent.text.tokenizers.char import CharTokenizer
+from agent.text.tokenizers.fields import FieldTokenizer
+from agent.text.tokenizers.word import WordTokenizer
 from training.config import RunConfig, load
-from training.tokens import train_tokenizer
+from training.data.tokenizer import train_tokenizer
 
 LINES = {
     "sshd: Accepted publickey for deploy from <ip>": 40,

@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 from conftest import made_up_lines
 
-from agent.bundle import TOLERANCE, Bundle
-from agent.features import time_of_day
-from agent.lines import LineSplitter
-from agent.pipeline import Pipeline
-from agent.scorers.vectors import DISTANCES
-from agent.tokenizers import PAD
+from agent.bundle.bundle import TOLERANCE, Bundle
+from agent.scoring.engine import Pipeline
+from agent.scoring.features import time_of_day
+from agent.scoring.scorers.vectors import DISTANCES
+from agent.text.lines import LineSplitter
+from agent.text.tokenizers import PAD
 
 torch = pytest.importorskip("torch")
 
 from export.writer import export_run  # noqa: E402
 from training.config import load  # noqa: E402
-from training.contracts import Data  # noqa: E402
-from training.corpus import Corpus, Windows, read_corpus  # noqa: E402
-from training.families import CONFIGS, two_stage  # noqa: E402
-from training.families.two_stage import (  # noqa: E402
+from training.data.corpus import Corpus, Windows, read_corpus  # noqa: E402
+from training.fitting.job import Job, run_job  # noqa: E402
+from training.fitting.run_folder import load_run  # noqa: E402
+from training.models import CONFIGS, two_stage  # noqa: E402
+from training.models.base import Data  # noqa: E402
+from training.models.layers import Recurrent  # noqa: E402
+from training.models.two_stage import (  # noqa: E402
     Autoencoder,
     CodebookDetector,
     Coding,
@@ -32,9 +35,6 @@ from training.families.two_stage import (  # noqa: E402
     TextExamples,
     WindowExamples,
 )
-from training.job import Job, run_job  # noqa: E402
-from training.layers import Recurrent  # noqa: E402
-from training.run import load_run  # noqa: E402
 
 WORDS = 30
 

@@ -24,13 +24,13 @@ from agent.errors import ConfigError
 torch = pytest.importorskip("torch")
 
 import agent  # noqa: E402
-from agent.lines import LineSplitter  # noqa: E402
-from agent.score import score_files  # noqa: E402
-from agent.streams import Streams  # noqa: E402
-from training import logs  # noqa: E402
-from training import run as folder  # noqa: E402
+from agent.commands.score import score_files  # noqa: E402
+from agent.scoring.streams import Streams  # noqa: E402
+from agent.text.lines import LineSplitter  # noqa: E402
 from training.cli import main  # noqa: E402
-from training.run import load_run  # noqa: E402
+from training.data import logs  # noqa: E402
+from training.fitting import run_folder as folder  # noqa: E402
+from training.fitting.run_folder import load_run  # noqa: E402
 from training.walk import walker  # noqa: E402
 from training.walk.known import KnownTexts  # noqa: E402
 from training.walk.sample import Sample  # noqa: E402
@@ -452,7 +452,7 @@ def words(count):
 
 def test_a_walked_run_is_exported_and_the_agent_reproduces_its_scores(log, tmp_path, walk):
     from export.writer import export_run
-    from training.evaluate import Request, evaluate
+    from training.evaluation.evaluate import Request, evaluate
 
     walk(log, tmp_path / "run")
     run = load_run(tmp_path / "run")

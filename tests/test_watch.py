@@ -15,10 +15,11 @@ import pytest
 from conftest import require_program
 from watchdog.observers import inotify_c
 
-from agent.sources.file import FileSource
-from agent.watching import Watcher, Woken, inotify, mounts
+from agent.sources.files.follower import FileSource
+from agent.watching import inotify, mounts
 from agent.watching.coverage import POLL, RETRY
 from agent.watching.mounts import Mount, Mounts, parse_mounts
+from agent.watching.watcher import Watcher, Woken
 
 LONG, SHORT = 30.0, 0.2  # seconds: an event must come within the one, none may come within the other
 
@@ -388,7 +389,7 @@ def test_limits_of_inotify_lead_to_polling_until_it_works(
 _AT_THE_LIMIT = """
 import os, sys
 from pathlib import Path
-from agent.watching import Watcher
+from agent.watching.watcher import Watcher
 Path("/proc/sys/user/max_inotify_{kind}").write_text("{most}")
 said = []
 watcher = Watcher(said.append)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 import agent
-import agent.sinks.webhook
-from agent.delivery import Delivery
+import agent.delivery.sinks.webhook
+from agent.delivery.sinks import open_sink
+from agent.delivery.workers import Delivery
 from agent.errors import AlertRefused, ConfigError, SinkError
-from agent.sinks import open_sink
-from agent.state import State
+from agent.state.store import State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -106,7 +106,7 @@ def test_what_may_pass_is_no_refusal_and_redirects_are_not_followed(receiver, ma
 
 
 def test_a_fault_passes_and_a_refused_alert_holds_up_no_other(receiver, make_alert, monkeypatch):
-    monkeypatch.setattr("agent.delivery.FIRST_DELAY", 0.001)
+    monkeypatch.setattr("agent.delivery.workers.FIRST_DELAY", 0.001)
     receiver.answers = [500, 204, 413, 503, 413, 204, 204]
     state, said = State(None), []
     delivery = Delivery(state, [open_sink(receiver.url, "h", str)], said.append)
@@ -121,7 +121,7 @@ def test_a_fault_passes_and_a_refused_alert_holds_up_no_other(receiver, make_ale
 
 
 def test_a_receiver_that_is_slow_or_away_or_no_receiver_is_a_fault(receiver, make_alert, monkeypatch):
-    monkeypatch.setattr(agent.sinks.webhook, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(agent.delivery.sinks.webhook, "_TIMEOUT", 0.2)
     receiver.slow.clear()
     with pytest.raises(TimeoutError):
         open_sink(receiver.url, "h", str).send(make_alert(1))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.words import words
+from agent.text.words import words
 
 
 def row(text: str, bits: float = 1.0, **more: object) -> dict[str, Any]:

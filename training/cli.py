@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from agent.command import run_app
+from agent.commands.run import run_app
 from training.plot.cli import plot
 
 app = typer.Typer(name="training", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -68,7 +68,7 @@ def fit(
 
     Example: oddline training fit hdfs.log --out run --stream 'blk_-?\\d+' --labels sessions.csv --until 0.5
     """
-    from training.job import Job, run_job
+    from training.fitting.job import Job, run_job
 
     options = {"family": family, "stream": stream, "seed": seed}
     run_job(Job(logs, out, config, tuple(settings or ()), options, labels, start, until, device, devices, overwrite))
@@ -104,7 +104,7 @@ def walk(
 
     Example: oddline training walk /var/log/syslog --every 5000 --out run --columns time,program
     """
-    from training.walk.job import WalkJob, run_walk
+    from training.walk.command import WalkJob, run_walk
 
     options = {"stream": stream, "seed": seed}
     run_walk(WalkJob(logs, every, out, config, tuple(settings or ()), options, columns, most, device, overwrite))
@@ -136,9 +136,9 @@ def evaluate(
     import msgspec
     from rich.console import Console
 
-    from training.evaluate import Request
-    from training.evaluate import evaluate as measure
-    from training.report import print_report
+    from training.evaluation.evaluate import Request
+    from training.evaluation.evaluate import evaluate as measure
+    from training.evaluation.table import print_report
 
     report = measure(Request(subject, logs, labels, scope, stream, start, until, baselines))
     if as_json:

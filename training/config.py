@@ -8,15 +8,15 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from agent.bundle import Threshold, Window
+from agent.bundle.bundle import Threshold, Window
 from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
-from agent.features import Read
-from agent.headers import Format, check_format
-from agent.normalize import MASKS, select_masks
-from agent.records import Records
-from agent.streams import StreamKey
-from agent.tokenizers.bpe import FEWEST
+from agent.scoring.features import Read
+from agent.scoring.streams import StreamKey
+from agent.text.canonical import MASKS, select_masks
+from agent.text.headers import Format, check_format
+from agent.text.records import Records
+from agent.text.tokenizers.bpe import FEWEST
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -61,7 +61,7 @@ class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """As agent.bundle.Window; pad and end that are null hold where a stream pattern is set."""
+    """As agent.bundle.bundle.Window; pad and end that are null hold where a stream pattern is set."""
 
     size: Annotated[int, Meta(ge=2)] = 10
     pad: bool | None = None
@@ -69,7 +69,7 @@ class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ThresholdConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """As agent.bundle.Threshold; what is left out takes the default of its kind."""
+    """As agent.bundle.bundle.Threshold; what is left out takes the default of its kind."""
 
     kind: Literal["fixed", "quantile", "sigma"] = "quantile"
     value: Annotated[float, Meta(ge=0)] | None = None

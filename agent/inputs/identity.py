@@ -4,11 +4,11 @@ import os
 from functools import partial
 from pathlib import Path
 
-from agent.sources.contract import Source
-from agent.sources.file import FileSource
-from agent.sources.position import HEAD, TAIL, Position, digest
-from agent.sources.rotated import Rotated, rotated_files
-from agent.sources.search import Rotations
+from agent.sources.base import Source
+from agent.sources.files.follower import FileSource
+from agent.sources.files.position import HEAD, TAIL, Position, digest
+from agent.sources.files.rotation_names import Rotated, rotated_files
+from agent.sources.files.rotation_search import Rotations
 
 Key = tuple[int, int]  # device and inode
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agent.alerts import Alert
+from agent.alerting.alert import Alert
 
 MAX_RECENT = 10_000  # ids of alerts that are remembered after they were sent
 _FIRST = "(SELECT MIN(number) FROM outbox)"

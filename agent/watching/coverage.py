@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.watching.inotify import CONTENT, SELF
+from agent.watching.missed_events import Suspicion
 from agent.watching.mounts import Mount, Mounts
-from agent.watching.suspicion import Suspicion
+from agent.watching.path_trace import Use, trace, trace_folder
 from agent.watching.watches import Watches
-from agent.watching.way import Use, trace, trace_folder
 
 POLL = 0.5  # seconds between two looks where no events can be had
 RETRY = 60.0  # seconds until all watches are set again, and those that failed are tried again

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import or_
 
 from agent.watching.inotify import GONE, SELF, STRUCTURE, Inotify, Mask
-from agent.watching.way import ANY, Use
+from agent.watching.path_trace import ANY, Use
 
 
 @dataclass(slots=True)

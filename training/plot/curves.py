@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from agent.errors import ConfigError
-from training.metrics import Metrics, measure, ranked
+from training.evaluation.metrics import Metrics, measure, ranked
 from training.plot.scored import Scored, read_scored
 from training.plot.style import BLUE, CHART, GREEN, ORANGE, PURPLE, RED, SKY, check_out, clean, save, write_notes
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from agent.errors import BundleError, ConfigError
+from training.fitting.run_folder import CHECKPOINT, METRICS, read_checkpoint
 from training.plot.axis import choose_scale
 from training.plot.style import BLUE, CHART, RED, check_out, clean, save, write_notes
-from training.run import CHECKPOINT, METRICS, read_checkpoint
 
 
 class Epoch(msgspec.Struct):

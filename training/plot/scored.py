@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.errors import ConfigError
-from agent.scorefile import ScoreTable, read_scores
-from agent.telling import say
-from training.corpus import ANOMALOUS, LEFT_OUT
-from training.labels import read_labels
-from training.logs import read_whole
+from agent.host.log import say
+from agent.scorefile.reader import ScoreTable, read_scores
+from training.data.corpus import ANOMALOUS, LEFT_OUT
+from training.data.labels import read_labels
+from training.data.logs import read_whole
 from training.plot.style import clean
 
 

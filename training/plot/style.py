@@ -13,7 +13,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 
 from agent.errors import ConfigError
-from agent.scores import writing
+from agent.scorefile.writer import writing
 
 SUFFIXES = (".png", ".svg", ".pdf")
 STRANGE = "\ufffd"

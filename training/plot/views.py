@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from agent.scorers.explain_surprise import SurpriseExplainer
-from training.corpus import Corpus, read_corpus
+from agent.scoring.scorers.explain_surprise import SurpriseExplainer
+from training.data.corpus import Corpus, read_corpus
+from training.evaluation.model import Subject, open_subject
 from training.plot.style import check_out, save
-from training.subject import Subject, open_subject
 
 _WEIGHTS = ("attention", "tier_attention")
 _AT_ONCE = 4096  # lines scored for their streams' states

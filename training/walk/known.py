@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.corpus import Corpus
+from training.data.corpus import Corpus
 
 
 class KnownTexts:

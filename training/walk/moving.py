@@ -10,16 +10,16 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.normalize import Normalizer
-from agent.relative import Relative, prior
-from agent.scorers import SCORERS
-from agent.scoring import StreamScorer
-from agent.tokenizers import Tokenizer
-from training.corpus import Corpus, compact, split
-from training.families import language_model
-from training.fit import tokenize
-from training.loop import Groups, copy_state, first_progress, seed_of, train_stage
-from training.subject import score_in_order, torch_bundle
+from agent.scoring.relative import Relative, prior
+from agent.scoring.scorers import SCORERS
+from agent.scoring.stream_scorer import StreamScorer
+from agent.text.canonical import Normalizer
+from agent.text.tokenizers import Tokenizer
+from training.data.corpus import Corpus, compact, split
+from training.evaluation.model import score_in_order, torch_bundle
+from training.fitting.fit import tokenize
+from training.fitting.loop import Groups, copy_state, first_progress, seed_of, train_stage
+from training.models import language_model
 
 
 @dataclass(frozen=True)

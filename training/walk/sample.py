@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.corpus import NORMAL, Corpus
+from training.data.corpus import NORMAL, Corpus
 
 
 class Sample:

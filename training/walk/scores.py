@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from agent.headers import Format, Header, parse_header
-from agent.lines import Block
-from agent.records import RecordReader, Records
-from agent.scores import score_json, writing
+from agent.scorefile.writer import score_json, writing
+from agent.text.headers import Format, Header, parse_header
+from agent.text.lines import Block
+from agent.text.records import RecordReader, Records
 
 _OF_HEADERS = ("time", "host", "program", "pid")
 _LEVEL = 6  # of the compression

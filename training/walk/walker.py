@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from agent.errors import ConfigError, SourceError
-from agent.lines import Block, LineSplitter
-from agent.normalize import Normalizer
-from agent.streams import StreamKey
-from agent.tokenizers import Tokenizer, load_tokenizer
-from training import run as folder
-from training.corpus import Corpus, compact
-from training.families import language_model
-from training.fit import finish, learn_tokenizer, run_metrics
-from training.logs import LogFile
+from agent.scoring.streams import StreamKey
+from agent.text.canonical import Normalizer
+from agent.text.lines import Block, LineSplitter
+from agent.text.tokenizers import Tokenizer, load_tokenizer
+from training.data.corpus import Corpus, compact
+from training.data.logs import LogFile
+from training.fitting import run_folder as folder
+from training.fitting.fit import finish, learn_tokenizer, run_metrics
+from training.models import language_model
 from training.walk.known import KnownTexts
 from training.walk.moving import MovingModel, as_tensor, from_tensor
 from training.walk.sample import Sample

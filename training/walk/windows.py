@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from agent.headers import Format
-from agent.lines import Block
-from agent.records import Records
+from agent.text.headers import Format
+from agent.text.lines import Block
+from agent.text.records import Records
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

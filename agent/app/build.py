@@ -1,0 +1,80 @@
+"""What a configuration asks for, built and checked before anything of a running agent changes."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.alerting.echo_guard import Guard
+from agent.app.loop_check import refuse_loops
+from agent.bundle.bundle import Bundle
+from agent.bundle.onnx import choose_provider
+from agent.config import AgentConfig
+from agent.delivery.sinks import Sink, open_sink
+from agent.delivery.workers import check_names
+from agent.errors import ConfigError, SourceError
+from agent.host.log import say
+from agent.scorefile.writer import JsonLines
+from agent.scoring.engine import Pipeline
+
+DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration with the pipeline and the sinks that it asks for; the sinks open nothing before they are used."""
+
+    config: AgentConfig
+    pipeline: Pipeline
+    sinks: list[Sink]
+
+
+def prepare(config: AgentConfig, guard: Guard) -> Setup:
+    """Builds what a configuration asks for; an OddlineError says what of it cannot be had."""
+    sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
+    check_names(sinks)
+    bundle = load_bundle(config.bundle, config.provider)
+    return Setup(config, build_pipeline(bundle, config, guard), sinks)
+
+
+def require_sources(config: AgentConfig) -> None:
+    """A SourceError where no log is named."""
+    if not config.sources:
+        raise SourceError("no log to read; name one, or list it under `sources` in the configuration")
+
+
+def check_inputs(config: AgentConfig, scores: JsonLines | None) -> None:
+    """A SourceError where no log is named; other errors where the agent would read what it writes, as refuse_loops."""
+    require_sources(config)
+    refuse_loops(config, scores)
+
+
+def refuse_change(present: AgentConfig, config: AgentConfig) -> None:
+    """A ConfigError where another configuration wants what cannot change while the agent runs."""
+    for key in ("state", "metrics", "metrics_file"):
+        if getattr(config, key) != getattr(present, key):
+            raise ConfigError(f"{key} cannot change while the agent runs; restart it")
+
+
+def load_bundle(name: str, provider: str) -> Bundle:
+    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is told."""
+    chosen, word = choose_provider(provider)
+    if word:
+        say(word)
+    return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
+
+
+def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = None) -> Pipeline:
+    """The pipeline that a configuration asks for."""
+    return Pipeline(
+        bundle,
+        threshold=config.threshold,
+        header=config.header,
+        stream=config.stream,
+        max_streams=config.max_streams,
+        fold_lines=config.fold_lines,
+        max_alert_share=config.max_alert_share,
+        max_alert_burst=config.max_alert_burst,
+        slow_walk_share=config.slow_walk_share,
+        guard=guard,
+        cache=config.cache,
+    )

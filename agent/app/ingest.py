@@ -1,0 +1,182 @@
+"""From the sources to the state: each block is read, scored, and stored with its alerts in one transaction."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from agent.app.batch_size import Pace
+from agent.app.build import Setup
+from agent.config import AgentConfig
+from agent.inputs.manager import Inputs
+from agent.scorefile.writer import JsonLines, line_records
+from agent.scoring.engine import Pipeline
+from agent.sources.base import Source
+from agent.state.retrying import PatientState
+from agent.telemetry.counters import Ledger, memory_name
+from agent.telemetry.summary import Summary
+from agent.text.lines import Block
+
+_FINISH = 1.0  # seconds for what sockets and pipes hold at the end
+
+
+class Reader:
+    """Reads the sources, scores their lines, and stores how far it is, what it found and what the next lines need.
+
+    inputs: the open sources. ledger: their counts. pipeline: what scores them at present.
+    missed: called with a path that changed though no event said so. hurried: whether sources wait for nothing.
+    """
+
+    def __init__(
+        self,
+        state: PatientState,
+        pipeline: Pipeline,
+        summary: Summary,
+        missed: Callable[[Path], None],
+        say: Callable[[str], None],
+        scores: JsonLines | None = None,
+        hurried: bool = False,
+    ) -> None:
+        self._state, self.pipeline, self._summary = state, pipeline, summary
+        self._missed, self._scores, self._hurried = missed, scores, hurried
+        self._pace = Pace()
+        self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
+        self.ledger = Ledger(state, pipeline)
+        self.inputs = Inputs(state, self._forget, say, self._leave)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The open sources by name."""
+        return self.inputs.sources
+
+    def begin(self, config: AgentConfig) -> None:
+        """Opens what a configuration names."""
+        self._welcome(self.inputs.configure(config))
+
+    def use(self, setup: Setup) -> None:
+        """Goes on with another configuration. All that was read is stored, so the windows are taken from the state."""
+        opened = self.inputs.configure(setup.config)
+        self._summary.use(setup.pipeline)
+        self.pipeline = setup.pipeline
+        self.ledger.use(setup.pipeline)
+        fresh = {source.name for source in opened}
+        for source in self.sources.values():
+            if source.name not in fresh:
+                self._restore(source)
+        self._welcome(opened)
+
+    def go_on(self) -> None:
+        """Goes on as before, after a configuration that was refused."""
+        for name in self.inputs.take_reopened():
+            self.ledger.open(name)
+
+    def look(self) -> bool:
+        """Brings the files of patterns up to date; whether any was opened."""
+        opened = self.inputs.look()
+        self._welcome(opened)
+        return bool(opened)
+
+    def open_pipes(self) -> None:
+        """Opens the named pipes that were made where no file was."""
+        if pipes := self.inputs.open_pipes():
+            self._welcome(pipes)
+
+    def hurry(self) -> None:
+        """Has the sources wait for nothing, where this is a run that does not wait."""
+        for source in self.sources.values() if self._hurried else ():
+            source.hurry()
+
+    def step(self, source: Source, heard: bool) -> bool:
+        """Takes the next block of a source, after an event or without any; whether there was one."""
+        taken = source.bytes_taken
+        block = source.read(self._pace.most)
+        self._suspect(source, not heard and source.bytes_taken > taken)
+        if block is not None:
+            self._take(source, block)
+        else:
+            self._note(source)
+        return block is not None
+
+    def finish(self, goes_on_later: Callable[[], bool]) -> None:
+        """Takes what would be gone: what sockets and pipes still hold, and last lines that no line feed ends.
+
+        But not where a later run goes on and can see them completed.
+        """
+        deadline = time.monotonic() + _FINISH
+        for source in self.sources.values():
+            self._empty(source, deadline)
+            if not (source.durable and goes_on_later()) and (block := source.finish()):
+                self._take(source, block)
+
+    def close(self) -> None:
+        """Closes every source."""
+        self.inputs.close()
+
+    def _welcome(self, opened: list[Source]) -> None:
+        """Gives new sources what the state holds of them, or the lines before the place where reading starts."""
+        for source in opened:
+            self.ledger.open(source.name)
+            self._restore(source)
+            if self._hurried:
+                source.hurry()
+        if starts := self.inputs.starts(opened):
+            self._state.commit(**starts)
+        for source in opened:
+            if source.unstored:
+                self._note(source)
+
+    def _restore(self, source: Source) -> None:
+        name, window = source.name, self.pipeline.bundle.manifest.window
+        if self.pipeline.restore(name, self._state.streams(name), self._state.recall) or window.pad:
+            return
+        if (before := source.context(window.size - 1)) is not None:
+            self.pipeline.prime(before)
+
+    def _take(self, source: Source, block: Block) -> None:
+        began = time.monotonic()
+        scored = self.pipeline.score(block)
+        read = datetime.now().astimezone()
+        alerts = self.pipeline.alerts(scored, source.identity, read, source.fields)
+        self._pace.took(len(block.data), time.monotonic() - began)
+        changes = self.pipeline.changes(scored)
+        memory = [*changes.memory, self.ledger.take(source, scored, alerts)]
+        self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, memory, alerts)
+        if self._scores is not None:
+            self._scores.write(line_records(scored, self.pipeline.header, read))
+        self._summary.take(block, len(alerts))
+
+    def _note(self, source: Source) -> None:
+        """Stores what happened to a source without any line."""
+        memory = self.ledger.look(source)
+        if memory or source.unstored:
+            self._state.commit(self.inputs.marks(source), memory=[memory] if memory else [])
+            source.unstored = False
+
+    def _suspect(self, source: Source, grown: bool) -> None:
+        """Tells of a file that had nothing new at the last look and now has, without any event."""
+        if grown and not source.descriptors and self._idle.get(source.name) == source.identity:
+            for path in source.paths:
+                self._missed(path)
+        self._idle[source.name] = "" if grown else source.identity
+
+    def _empty(self, source: Source, deadline: float) -> None:
+        """Takes what a source holds that keeps nothing for later."""
+        while not source.durable and time.monotonic() < deadline and (block := source.read(self._pace.most)):
+            self._take(source, block)
+
+    def _leave(self, source: Source, goes_on: bool) -> None:
+        """Closes a source, after what it still holds where no other goes on with that, and counts what is lost."""
+        known = source.name in self.ledger.counts
+        if known and not goes_on:
+            self._empty(source, time.monotonic() + _FINISH)
+        marks = self.inputs.marks(source)
+        source.close()
+        if known and (memory := self.ledger.look(source)):
+            self._state.commit(marks, memory=[memory])
+
+    def _forget(self, name: str, losses: int) -> None:
+        """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""
+        memories = [*self.pipeline.forget(name), memory_name(name)]
+        self._state.forget(name, memories, self.ledger.retire(name, losses))
+        self._idle.pop(name, None)
+        self._summary.forget(name)

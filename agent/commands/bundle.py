@@ -1,0 +1,131 @@
+"""`agent check` and `agent inspect`: is a bundle sound, and what does it hold."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.app.build import DEFAULT_BUNDLE, load_bundle
+from agent.bundle.bundle import TOLERANCE, Bundle, Manifest, read_manifest
+from agent.errors import BundleError
+from agent.scoring.engine import Pipeline
+from agent.text.records import Records
+
+_UNITS = {"word": "words", "fields": "values"}
+
+
+def check_bundle(name: str, provider: str, as_json: bool) -> None:
+    """Verifies hashes, signatures and parity; a BundleError says what is wrong."""
+    bundle = load_bundle(name, provider)
+    Pipeline(bundle)
+    worst = bundle.parity()
+    for graph, difference in worst.items():
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f"bundle {bundle.path}: {graph} differs by {difference:.1e} from what was recorded (allowed: "
+                f"{TOLERANCE:.0e}); "
+                "its scores cannot be trusted on this host"
+            )
+    if as_json:
+        typer.echo(
+            msgspec.json.encode(
+                {"bundle": str(bundle.path), "id": bundle.id, "files": bundle.manifest.files, "parity": worst}
+            )
+        )
+        return
+    parity = ", ".join(f"{graph} {difference:.1e}" for graph, difference in worst.items())
+    typer.echo(
+        f"{bundle.path}: sound. {len(bundle.manifest.files)} files have their hashes; "
+        f"largest difference on {provider}: {parity}"
+    )
+
+
+def inspect_bundle(name: str, as_json: bool) -> None:
+    """Prints the manifest, whole as JSON or as a table for people."""
+    path = DEFAULT_BUNDLE if name == "default" else Path(name)
+    manifest = read_manifest(path)
+    if as_json:
+        typer.echo(msgspec.json.encode(manifest))
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in _rows(manifest, Bundle.load(path)):
+        table.add_row(key, escape(value))
+    Console(soft_wrap=False).print(table)
+
+
+def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
+    pipeline = Pipeline(bundle)
+    window, scale, known = manifest.window, manifest.scale, bundle.known
+    rule = msgspec.to_builtins(manifest.threshold)
+    return [
+        ("name", manifest.name),
+        ("family", f"{manifest.family}, scored by {manifest.scorer}"),
+        ("created", f"{manifest.created} ({_pairs(manifest.producer)})"),
+        ("training", _pairs(manifest.training)),
+        (
+            "lines",
+            f"header {_header(manifest)}, stream {manifest.stream or 'one a file'}",
+        ),
+        (
+            "window",
+            f"{window.size} lines" + (", padded" if window.pad else "") + (", ends count" if window.end else ""),
+        ),
+        ("settings", _pairs(manifest.settings)),
+        (
+            "carried",
+            ", ".join(f"{tensor.name}{tensor.axes[1:]}" for tensor in manifest.state) or "the window alone",
+        ),
+        ("relative", "no" if manifest.relative is None else _pairs(msgspec.to_builtins(manifest.relative))),
+        ("vocabulary", f"{_vocabulary(bundle)}; {len(known.hashes)} texts known, {len(known.tokens)} shown"),
+        ("threshold", f"{_pairs(rule)}: scores above {pipeline.limits.constant:.4g}"),
+        (
+            "normal scores",
+            f"mean {scale.mean:.4g}, std {scale.std:.4g}, largest {scale.scores[-1]:.4g}, of {scale.lines} lines",
+        ),
+        ("metrics", _pairs(manifest.metrics) or "none"),
+        *((f"graph {name}", _signature(graph)) for name, graph in manifest.graphs.items()),
+        (
+            "size",
+            f"{_size(bundle) / 1e6:.2f} MB in {len(manifest.files) + 1} files",
+        ),
+    ]
+
+
+def _vocabulary(bundle: Bundle) -> str:
+    """How many tokens there are, of what."""
+    return f"{len(bundle.tokenizer)} {_UNITS.get(bundle.tokenizer.kind, bundle.tokenizer.kind + ' tokens')}"
+
+
+def _header(manifest: Manifest) -> str:
+    """How lines are read; no mask applies to records."""
+    masks = "" if isinstance(manifest.header, Records) else f", masks {' '.join(manifest.masks)}"
+    return f"{manifest.header}{masks}"
+
+
+def _size(bundle: Bundle) -> int:
+    return sum((bundle.path / file).stat().st_size for file in bundle.manifest.files)
+
+
+def _pairs(content: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_short(value)}" for key, value in content.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + _pairs(value) + ")"
+    if isinstance(value, list):
+        return "; ".join(_short(one) for one in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _signature(graph: Any) -> str:
+    def show(tensors: list[Any]) -> str:
+        return ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(map(str, tensor.axes))}]" for tensor in tensors)
+
+    return f"{graph.file}: {show(graph.inputs)} -> {show(graph.outputs)}"

@@ -1,0 +1,93 @@
+"""`agent score`: whole logs into scores."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from agent.app.build import build_pipeline, load_bundle
+from agent.config import AgentConfig, check_config
+from agent.errors import ConfigError
+from agent.host.log import say
+from agent.host.progress import progress, size_of
+from agent.scorefile.writer import Explanations, JsonLines, Sessions, line_records, open_output
+from agent.scoring.engine import Pipeline, Scored
+from agent.sources.decoding.whole_file import read_log
+from agent.text.lines import Block, LineSplitter
+
+_MAX_STREAMS = 1 << 20
+
+
+def score_files(
+    files: list[str],
+    bundle: str,
+    output: str,
+    scope: str,
+    stream: str | None,
+    explain: bool,
+    provider: str,
+    header: str | None,
+) -> None:
+    """Scores files in their order, each with windows of its own."""
+    if scope not in ("line", "session"):
+        raise ConfigError(f"unknown scope {scope!r}; choose line or session")
+    config = check_config(AgentConfig(stream=stream, header=header, max_streams=_MAX_STREAMS), "command line")
+    pipeline = build_pipeline(load_bundle(bundle, provider), config)
+    total = size_of(files)
+    with open_output(output) as writer, progress("scoring", total) as advance:
+        sessions = Sessions(pipeline) if scope == "session" else None
+        explanations = Explanations(pipeline) if explain and sessions is None else None
+        for file in files:
+            read = _read_time(file)
+            for block in _blocks(file, read_log(Path(file)), advance):
+                scored = pipeline.score(block)
+                if sessions is not None:
+                    sessions.add(scored)
+                else:
+                    _write_lines(pipeline, scored, read, writer, explanations)
+            for remark in pipeline.remarks():
+                say(f"{file}: {remark}")
+        if sessions is not None:
+            writer.write(sessions.records())
+    if pipeline.streams.ended:
+        say(f"{len(pipeline.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
+
+
+def _write_lines(
+    pipeline: Pipeline, scored: Scored, read: datetime, writer: JsonLines, explanations: Explanations | None
+) -> None:
+    if explanations is None:
+        writer.write(line_records(scored, pipeline.header, read))
+        return
+    writer.write(line_records(scored, pipeline.header, read, partial(explanations.of, scored, read)))
+    explanations.remember(scored)
+
+
+def _read_time(file: str) -> datetime:
+    """The newest time that a line of a file can show: when it was written last; of standard input now."""
+    written = None if file == "-" else _written(Path(file))
+    return datetime.now().astimezone() if written is None else datetime.fromtimestamp(written).astimezone()
+
+
+def _written(path: Path) -> float | None:
+    """When a file was written last; None of what is no file, as a pipe, and of what cannot be looked at."""
+    with suppress(OSError):
+        if path.is_file():
+            return path.stat().st_mtime
+    return None
+
+
+def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[Block]:
+    splitter = LineSplitter(file)
+    for chunk in chunks:
+        advance(len(chunk))
+        if block := splitter.feed(chunk):
+            yield block
+    if block := splitter.finish():
+        yield block
+    if splitter.cut_lines:
+        say(
+            f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; "
+            f"what follows that ({splitter.cut_bytes} bytes) was not scored"
+        )

@@ -1,0 +1,108 @@
+"""Where alerts go: one sink for each form of URL."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.alerting.alert import Alert
+from agent.delivery.sinks.jsonl import JsonlSink
+from agent.delivery.sinks.syslog import TcpSink, UdpSink, UnixSink
+from agent.errors import ConfigError
+
+FORMS = (
+    "console:, jsonl:PATH (jsonl:- is standard output), unix:PATH, journald:, udp://HOST[:PORT], tcp://HOST[:PORT], "
+    "tls://HOST[:PORT][?ca=PATH&cert=PATH&key=PATH], http[s]://HOST[:PORT]/PATH[#secret=PATH]"
+)
+PORT, TLS_PORT = 514, 6514  # RFC 5426 3.3, by custom for TCP too; RFC 5425 4.1
+MAX_UNIX_PATH = 107  # bytes, unix(7)
+_NETWORK = re.compile(
+    r"(?:udp|tcp|tls)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+))(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+class Sink(Protocol):
+    """A destination of alerts. Nothing is opened before the first `send`, so that a daemon may come later."""
+
+    name: str
+
+    def send(self, alert: Alert) -> None:
+        """Hands over an alert; a SinkError or OSError where it was not taken."""
+
+    def close(self) -> None:
+        """Lets go of what the sink holds; it may be used again."""
+
+
+def open_sink(url: str, host: str, seal: Callable[[str], str]) -> Sink:
+    """The sink that a URL names; a ConfigError where it names none.
+
+    host: the name of this host, for syslog. seal: marks the text of syslog messages, so that the agent knows its own.
+    """
+    scheme, _, rest = url.partition(":")
+    if url == "console:":
+        return _open_console(url)
+    if scheme == "jsonl" and rest:
+        return JsonlSink(url, rest)
+    if scheme == "unix" and rest:
+        return UnixSink(url, _socket_path(url, rest), host, seal)
+    if scheme == "journald":
+        return _open_journald(url, rest, host, seal)
+    if scheme in ("udp", "tcp"):
+        kind = UdpSink if scheme == "udp" else TcpSink
+        return kind(url, parse_address(url), host, seal)
+    if scheme == "tls":
+        return _open_tls(url, host, seal)
+    if scheme in ("http", "https"):
+        return _open_webhook(url)
+    raise ConfigError(f"sink {url!r} is not understood; use one of {FORMS}")
+
+
+def _socket_path(url: str, path: str) -> str:
+    if len(os.fsencode(path)) > MAX_UNIX_PATH:
+        raise ConfigError(f"sink {url!r}: a socket's path has at most {MAX_UNIX_PATH} bytes; use a shorter one")
+    return path
+
+
+# What only some need is imported when it is needed: rich takes a tenth of a second, ssl and http.client less.
+
+
+def _open_console(url: str) -> Sink:
+    from agent.delivery.sinks.console import ConsoleSink
+
+    return ConsoleSink(url)
+
+
+def _open_journald(url: str, path: str, host: str, seal: Callable[[str], str]) -> Sink:
+    from agent.delivery.sinks.journald import SOCKET, JournaldSink
+
+    return JournaldSink(url, _socket_path(url, path or SOCKET), host, seal)
+
+
+def _open_tls(url: str, host: str, seal: Callable[[str], str]) -> Sink:
+    from agent.delivery.sinks.tls import FILES, TlsSink, parse_options
+
+    address, _, options = url.partition("?")
+    return TlsSink(url, parse_address(address, TLS_PORT), parse_options(url, options, FILES), host, seal)
+
+
+def _open_webhook(url: str) -> Sink:
+    from agent.delivery.sinks.webhook import WebhookSink
+
+    return WebhookSink(url)
+
+
+def parse_address(url: str, port: int = PORT) -> tuple[str, int]:
+    """The host and port of udp://HOST[:PORT], also of tcp:// and tls://; an IPv6 address stands in brackets."""
+    match = _NETWORK.fullmatch(url)
+    if match is None:
+        raise ConfigError(f"sink {url!r} is not understood; write {url[:3]}://HOST:PORT, IPv6 addresses in brackets")
+    port = int(match["port"] or port)
+    if not 0 < port < 65536:
+        raise ConfigError(f"sink {url!r}: a port is a number from 1 to 65535")
+    if match["six"]:
+        try:
+            ipaddress.IPv6Address(match["six"])
+        except ValueError as error:
+            raise ConfigError(f"sink {url!r}: {error}") from None
+    return match["six"] or match["host"], port

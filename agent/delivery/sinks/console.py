@@ -1,0 +1,70 @@
+"""Alerts for a person at a terminal."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.alerting.alert import MAX_MESSAGE, Alert, escape
+from agent.alerting.message import figures, quotes, said, why
+from agent.delivery.sinks.stdout import reader_may_leave
+from agent.text.words import words
+
+_MAX_WORD = 40  # bytes
+_BOLD = 3  # words
+_STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan"}
+
+
+class ConsoleSink:
+    """Prints alerts to standard output, in colours where it is a terminal and NO_COLOR is not set."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def send(self, alert: Alert) -> None:
+        """Prints an alert; an OSError where it was not taken."""
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        with console.capture() as captured:  # rich ends the thread when it meets a broken pipe
+            console.print(render(alert))
+        text = captured.get().encode(console.encoding, "backslashreplace").decode(console.encoding)
+        with reader_may_leave():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Standard output stays open."""
+
+
+def render(alert: Alert) -> Text:
+    """An alert as several lines: head, message, why, what is near it, what came before it."""
+    times = f"  seen {alert.count} times" if alert.count > 1 else ""
+    head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{times}\n"
+    text = Text.assemble((alert.severity.upper(), _STYLES[alert.severity]), (head, "bold"))
+    text.append(f"  {said(alert, MAX_MESSAGE)}\n")
+    text.append(f"  why: {why(alert)}; {figures(alert)}\n")
+    for quote in quotes(alert, MAX_MESSAGE):
+        text.append(f"  {quote}\n")
+    text.append(_tokens(alert))
+    for line in alert.context:
+        text.append(f"  before: {escape(line)}\n", "dim")
+    return text
+
+
+def _tokens(alert: Alert) -> Text:
+    """The words of the line with the bits of each, those of the reason's most surprising ones in bold."""
+    told = words(alert.reason.get("tokens") or [], alert.reason.get("tokenizer", ""))
+    if len(told) < 2:
+        return Text()
+    line, least = Text("  bits:"), min(word["bits"] for word in sorted(told, key=_bits)[-_BOLD:])
+    for number, word in enumerate(told):
+        shown = escape(word["text"], _MAX_WORD) or ("(end)" if word.get("end") else '""')
+        if len(line.plain.encode()) + len(shown.encode()) > MAX_MESSAGE:
+            line.append(f" and {len(told) - number} more")
+            break
+        line.append(f" {shown}[{word['bits']:.0f}]", "bold" if word["bits"] >= least else "")
+    return line.append("\n")
+
+
+def _bits(word: dict[str, Any]) -> float:
+    return word["bits"]

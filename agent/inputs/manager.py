@@ -1,0 +1,168 @@
+"""The sources of a running agent: which are open, which files a pattern names now, and which names share a file."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from agent.config import AgentConfig
+from agent.errors import OddlineError
+from agent.inputs.glob_files import PatternFiles
+from agent.inputs.identity import Key, keys_of
+from agent.inputs.open_sources import OpenSources, Wanted
+from agent.sources.base import Source
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.factory import is_fifo, read_position, source_name
+from agent.sources.files.follower import FileSource
+from agent.sources.files.globs import is_pattern
+from agent.state.retrying import PatientState
+from agent.state.store import State
+
+
+class Inputs:
+    """The open sources by name, kept as a configuration and its patterns want them.
+
+    forget: called with each name of a pattern that is gone, and how many losses it meant.
+    leave: closes a source that is read no more; told whether another goes on with what it holds, as at a named pipe.
+    """
+
+    def __init__(
+        self,
+        state: State | PatientState,
+        forget: Callable[[str, int], None],
+        say: Callable[[str], None],
+        leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
+    ) -> None:
+        self._state, self._say = state, say
+        self._opened = OpenSources(state, say, leave)
+        self._patterns = PatternFiles(self._opened, state, forget, say)
+        self._reopened: list[str] = []
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The open sources by name."""
+        return self._opened.by_name
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether new files may have to be looked for."""
+        return bool(self._patterns.wanted)
+
+    @property
+    def folders(self) -> set[Path]:
+        """The directories in which a file of a pattern may come."""
+        return self._patterns.folders
+
+    def configure(self, config: AgentConfig) -> list[Source]:
+        """Opens what a configuration names and closes what it names no more; the sources that were opened.
+
+        A source that cannot be opened is a SourceError; those that were opened before it are closed again, and those
+        that are named no more stay open.
+        """
+        wanted = [(one, Reading(config.max_line, one.encoding, one.multiline)) for one in config.inputs()]
+        single = {source_name(one.path): (one, how) for one, how in wanted if not is_pattern(one.path)}
+        patterns = [(one, how) for one, how in wanted if is_pattern(one.path)]
+        named = {*(one.path for one, _ in patterns), *single, *map(os.path.realpath, single)}
+        self._opened.named |= named  # before anything is opened
+        opened = self._open_all({name: how for name, how in single.items() if self._opened.wanted.get(name) != how})
+        kept = {name for name, how in self._opened.wanted.items() if how in patterns}
+        for name in self.sources.keys() - single.keys() - kept:
+            self._opened.close(name)
+        for source in opened:
+            self._opened.close(source.name, goes_on=True)
+            self._opened.keep(source, single[source.name])
+        self._patterns.wanted, self._opened.named = patterns, named
+        self._patterns.are_missing = True
+        opened += self.look()
+        self._tell_odd(set(single))
+        return opened
+
+    def look(self) -> list[Source]:
+        """Brings the files of the patterns up to date; the sources that were opened."""
+        return self._patterns.look()
+
+    def open_pipes(self) -> list[Source]:
+        """Opens the named pipes that were made where no file was; the sources that were opened.
+
+        Such a pipe goes on in the place of the file, from which it has no mark.
+        """
+        found = [one.name for one in self._opened.files() if not one.is_open]
+        return [pipe for name in found if is_fifo(name) and (pipe := self._open_pipe(name))]
+
+    def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
+        """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
+
+        And when the patterns, and paths at which nothing was, were first looked at: what comes to them later is read
+        from its start. Empty where all is known.
+        """
+        return self._opened.starts(opened, [one for one, _ in self._patterns.wanted])
+
+    def marks(self, source: Source) -> list[tuple[str, bytes]]:
+        """How far a source is read, to be stored under its name and those others that name the same file."""
+        return self._opened.marks(source)
+
+    def take_reopened(self) -> list[str]:
+        """The names of sources that are others since a configuration was refused; each is told once."""
+        names, self._reopened = self._reopened, []
+        return names
+
+    def close(self) -> None:
+        """Closes every source."""
+        for source in self.sources.values():
+            source.close()
+
+    def _tell_odd(self, single: set[str]) -> None:
+        """Says of patterns that name nothing, and of a file that is configured under two names."""
+        for wanted in self._patterns.wanted:
+            if wanted not in self._opened.wanted.values():
+                self._say(f"{wanted[0].path} names no file yet: waiting for one")
+        first: dict[Key, str] = {}
+        for name in sorted(single):
+            for key in keys_of(self.sources[name]):
+                if first.setdefault(key, name) != name:
+                    self._say(f"{first[key]} and {name} are one file, which is read once for each: name it once")
+
+    def _open_all(self, wanted: dict[str, Wanted]) -> list[Source]:
+        opened: list[Source] = []
+        closed: dict[str, Wanted] = {}
+        try:
+            for name, (one, reading) in wanted.items():
+                old = self.sources.get(name)
+                if old is not None and not isinstance(old, FileSource) and not is_fifo(name):
+                    closed[name] = self._opened.wanted[name]
+                    self._opened.close(name)  # a port or a program cannot be had twice
+                start, since = self._opened.first_look(one)
+                opened.append(self._opened.open(name, self._opened.mark(name), start, reading, since))
+        except (OddlineError, OSError):
+            for source in opened:
+                source.close()
+            self._reopen(closed)
+            raise
+        return opened
+
+    def _reopen(self, closed: dict[str, Wanted]) -> None:
+        """Goes on with sources that were closed for a configuration that is refused."""
+        for name, wanted in closed.items():
+            try:
+                source = self._opened.open(name, self._opened.mark(name), "start", wanted[1])
+            except (OddlineError, OSError) as error:
+                self._say(f"{error}; nothing more is read of it until a reload can open it")
+            else:
+                self._opened.keep(source, wanted)
+                self._reopened.append(name)
+
+    def _open_pipe(self, name: str) -> Source | None:
+        wanted, mark = self._opened.wanted[name], self._state.mark(name)
+        mark = mark if read_position(mark) is None else None
+        try:
+            pipe = self._opened.open(name, mark, "start", wanted[1])
+        except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
+            return None
+        self._opened.close(name)
+        self._opened.keep(pipe, wanted)
+        return pipe
+
+
+def each_descriptor(sources: dict[str, Source]) -> Iterator[int]:
+    """What the open sources wait for besides paths."""
+    for source in sources.values():
+        yield from source.descriptors

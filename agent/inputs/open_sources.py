@@ -1,0 +1,154 @@
+"""The open sources by name, and the other names that their files have."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from agent.config import FileInput
+from agent.inputs.identity import Key, keys_of, path_key
+from agent.sources.base import Source
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.factory import open_source
+from agent.sources.files.clock import before_now
+from agent.sources.files.follower import FileSource
+from agent.sources.files.globs import is_named
+from agent.sources.files.open_file import OpenFile
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_search import Rotations
+from agent.state.retrying import PatientState
+from agent.state.store import State
+
+Wanted = tuple[FileInput, Reading]
+
+
+class OpenSources:
+    """What is read at present, and how it is opened and closed.
+
+    by_name  the sources
+    wanted   what each was opened for
+    aliases  further names of the files of sources, with the names of these; those names are no sources
+    strays   at the start: positions, by device and inode, in files that are no longer under their names
+    named    the paths and patterns of the configuration, and of one that was refused
+    """
+
+    def __init__(
+        self, state: State | PatientState, say: Callable[[str], None], leave: Callable[[Source, bool], None]
+    ) -> None:
+        self.by_name: dict[str, Source] = {}
+        self.wanted: dict[str, Wanted] = {}
+        self.aliases: dict[str, str] = {}
+        self.strays: dict[Key, list[Position]] = {}
+        self.named: set[str] = set()
+        self._state, self._say, self._leave = state, say, leave
+
+    def open(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int = 0) -> Source:
+        """A source of a name of the configuration, which is not kept yet; see open_source."""
+        return open_source(name, mark, start, reading, self._say, self.is_input, since)
+
+    def open_matched(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int) -> Source:
+        """The same of a name that a pattern has, whose files may have been read under other names."""
+        return open_source(name, mark, start, reading, self._say, self.is_input, since, self._take_up)
+
+    def rotations(self, name: str, reading: Reading) -> Rotations:
+        """The rotated files of a log that need not be open."""
+        return Rotations(Path(name), reading, lambda sentence: None, self.is_input)
+
+    def keep(self, source: Source, wanted: Wanted) -> None:
+        """Takes a source in, in the place of one that was closed."""
+        self.by_name[source.name] = source
+        self.wanted[source.name] = wanted
+
+    def close(self, name: str, goes_on: bool = False) -> None:
+        """Closes a source; goes_on: another one goes on with what it holds."""
+        source = self.by_name.pop(name, None)
+        self.wanted.pop(name, None)
+        if source is not None:
+            self._leave(source, goes_on)
+
+    def rename(self, old: str, new: str) -> None:
+        """Goes on with a log under another name; the old one is left as an alias, though it names nothing now."""
+        self.close(old, goes_on=True)
+        self.aliases = {one: new if at == old else at for one, at in self.aliases.items()} | {old: new}
+
+    def mark(self, name: str) -> bytes | None:
+        """Where an open source is now, whose last block is stored, else what the state holds."""
+        return self.by_name[name].mark if name in self.by_name else self._state.mark(name)
+
+    def marks(self, source: Source) -> list[tuple[str, bytes]]:
+        """How far a source is read, to be stored under its name and those others that name the same file."""
+        mark = source.mark
+        if mark is None:
+            return []
+        names = [alias for alias, name in self.aliases.items() if name == source.name]
+        return [(source.name, mark), *((name, mark) for name in names if path_key(name) in keys_of(source))]
+
+    def first_look(self, wanted: FileInput) -> tuple[str, int]:
+        """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
+
+        What came after the first look is read from its start, and what was rotated since then before it.
+        """
+        looked = self._state.recall(look_name(wanted))
+        return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
+
+    def starts(self, opened: list[Source], looked: Iterable[FileInput]) -> dict[str, list[tuple[str, bytes]]]:
+        """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
+
+        And when patterns, and paths at which nothing was, were first looked at: what comes to them later is read from
+        its start. Empty where all is known.
+        """
+        aliased = {
+            self.by_name[name].name: self.by_name[name] for name in self.aliases.values() if name in self.by_name
+        }
+        named = [pair for one in [*opened, *aliased.values()] for pair in self.marks(one)]
+        marks = [(name, mark) for name, mark in named if self._state.mark(name) is None]
+        empty = [self.wanted[one.name][0] for one in opened if not one.mark and isinstance(one, FileSource)]
+        names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
+        now = str(before_now()).encode()
+        memory = [(name, now) for name in names if self._state.recall(name) is None]
+        return {"memory": memory, "marks": marks} if marks or memory else {}
+
+    def is_input(self, path: Path) -> bool:
+        """Whether a file is read as a log of its own, also where its name is like that of a rotation of another one."""
+        return str(path) in self.named or any(is_named(path, source) for source in self.named)
+
+    def files(self) -> list[FileSource]:
+        """The sources that follow files."""
+        return [one for one in self.by_name.values() if isinstance(one, FileSource)]
+
+    def holder(self, position: Position, copied: bool = False) -> FileSource | None:
+        """The source that reads the file of a position now, or where told so a copy of it."""
+        return next((one for one in self.files() if one.is_at(position, copied)), None)
+
+    def away(self, known: dict[str, Position]) -> dict[Key, list[Position]]:
+        """The known positions in files that are no longer under their names, and in those that sources have just left.
+
+        They are by device and inode.
+        """
+        gone = [at for name, at in known.items() if path_key(name) != at.key]
+        found: dict[Key, list[Position]] = {}
+        for at in gone + [at for one in self.files() for at in one.left]:
+            found.setdefault(at.key, []).append(at)
+        return found
+
+    def _take_up(self, file: OpenFile) -> bool:
+        """Begins a file that came to the path of a source where another one, which closes it, has read it to.
+
+        Or at a position in it that is stored under a name that is gone. False where the other one's path names it too,
+        or where it was truncated, which that one is to see.
+        """
+        if reader := next((one for one in self.files() if one.key == file.key), None):
+            if path_key(reader.name) == file.key or file.resume(reader.position):
+                return False
+            reader.close()
+            return True
+        left = [at for one in self.files() for at in one.left if at.key == file.key]
+        fitting = (at for at in [*self.strays.get(file.key, []), *left] if not file.misfit(at))
+        at = max(fitting, key=lambda at: at.offset, default=None)
+        if at is not None and at.offset > file.read_to:
+            file.resume(at)
+        return True
+
+
+def look_name(wanted: FileInput) -> str:
+    """Under which name the state remembers when a pattern or an empty place was first looked at, in nanoseconds."""
+    return f"pattern:{os.path.abspath(wanted.path)}"

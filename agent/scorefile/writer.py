@@ -1,0 +1,193 @@
+"""Scores as JSON, one object a line or one a stream, written to a file or to standard output."""
+
+import gzip
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+
+from agent.alerting.alert import escape
+from agent.alerting.context import Contexts
+from agent.errors import SinkError
+from agent.scoring.engine import CONTEXT, Pipeline, Scored
+from agent.scoring.threshold import severity
+from agent.text.canonical import PADDING
+from agent.text.headers import Format, line_times, parse_header
+
+_MAX_CONTEXTS = 1 << 16
+
+
+def score_json(score: float) -> float | None:
+    """A float32 score with the 9 digits that say it exactly; null for NaN."""
+    return None if np.isnan(score) else float(f"{score:.9g}")
+
+
+def line_records(
+    scored: Scored, header: Format, read: datetime, explain: Callable[[int], dict[str, Any]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """One object a line.
+
+    header: how lines begin. read: when they were, aware, which gives the year where a line names none. explain: gives
+    what is told beside of an odd line, by its index.
+    """
+    block, source = scored.block, escape(scored.block.source)
+    times = line_times(block, header, read)
+    rows = zip(block.offsets.tolist(), scored.keys, times, scored.scores.tolist(), scored.limits.tolist(), strict=True)
+    for index, (offset, key, time, score, limit) in enumerate(rows):
+        record = {
+            "source": source,
+            "line": block.number(index),
+            "offset": offset,
+            "stream": escape(key),
+            "time": time,
+            "score": score_json(score),
+            "threshold": score_json(limit),
+            "anomaly": index in scored.seen,
+        }
+        yield record if explain is None or index not in scored.seen else record | explain(index)
+
+
+class Explanations:
+    """What is told of odd lines as alerts tell it: severity, program, message, reason, context.
+
+    The context is known of the 65,536 streams that were read last.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._contexts = Contexts(pipeline.bundle.manifest.window.size - 1 or CONTEXT)
+        self._streams: dict[tuple[str, bytes], None] = {}  # in the order of their last lines
+
+    def of(self, scored: Scored, read: datetime, index: int) -> dict[str, Any]:
+        """What is told of an odd line, by its index; `read` as of line_records."""
+        header = parse_header(scored.block.line(index), self._pipeline.header, read)
+        return {
+            "severity": severity(float(scored.scores[index]), self._pipeline.bundle.manifest.scale),
+            "program": escape(header.program),
+            "message": escape(header.message),
+            "reason": self._pipeline.reason(scored, index),
+            "context": self._contexts.before(scored.block, scored.keys, scored.rows, index),
+        }
+
+    def remember(self, scored: Scored) -> None:
+        """Takes in a block whose odd lines are told."""
+        self._contexts.remember(scored.block, scored.keys, scored.rows)
+        for key in dict.fromkeys(scored.keys):
+            stream = scored.block.source, key
+            self._streams.pop(stream, None)
+            self._streams[stream] = None
+        while len(self._streams) > _MAX_CONTEXTS:
+            stream = next(iter(self._streams))
+            del self._streams[stream]
+            self._contexts.forget(stream)
+
+
+class Sessions:
+    """The largest score of each stream, its end counted as a line where the bundle says so."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._rows: dict[tuple[str, bytes], list[Any]] = {}  # lines, first line, last line, score, anomaly
+
+    def add(self, scored: Scored) -> None:
+        """Takes in a block."""
+        block, source = scored.block, scored.block.source
+        for index, score in zip(scored.rows.tolist(), scored.scores[scored.rows].tolist(), strict=True):
+            row = self._rows.setdefault((source, scored.keys[index]), [0, block.number(index), 0, float("nan"), False])
+            row[0] += 1
+            row[2] = block.number(index)
+            row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
+            row[4] = row[4] or index in scored.seen
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One object a stream, in the order of their first lines."""
+        limit = self._pipeline.limits.constant
+        ends = self._ends() if self._pipeline.bundle.manifest.window.end else {}
+        for (source, key), (lines, first, last, score, anomaly) in self._rows.items():
+            end = ends.get((source, key), float("nan"))
+            score = end if np.isnan(score) or end > score else score
+            yield {
+                "source": escape(source),
+                "stream": escape(key),
+                "lines": lines,
+                "first_line": first,
+                "last_line": last,
+                "score": score_json(score),
+                "threshold": score_json(limit),
+                "anomaly": anomaly or bool(end > limit),
+            }
+
+    def _ends(self) -> dict[tuple[str, bytes], float]:
+        streams = self._pipeline.streams
+        present = [stream for stream in self._rows if streams.slot(*stream) is not None]
+        if not present:
+            return {}
+        tails = [streams.tail(streams.slot(*stream)) for stream in present]
+        windows = np.stack([np.append(ids, np.int32(PADDING)) for ids, _, _ in tails])
+        features = np.stack([np.concatenate([some, np.zeros((1, streams.width), np.float32)]) for _, some, _ in tails])
+        scores = self._pipeline.scorer.score(windows, features if streams.width else None)
+        return dict(zip(present, scores.tolist(), strict=True))
+
+
+class JsonLines:
+    """Writes objects, one a line, as JSON."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, records: Iterator[dict[str, Any]]) -> None:
+        """Writes and flushes some objects; a SinkError where that is not possible."""
+        lines = self._encoder.encode_lines(list(records))
+        with writing(self._name):
+            self._file.write(lines)
+            self._file.flush()
+
+    def fileno(self) -> int:
+        """The descriptor of the file."""
+        return self._file.fileno()
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Makes a SinkError of an OSError, but for a reader that has left."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SinkError(f"{name} cannot be written: {error.strerror or error}; choose another file") from None
+
+
+@contextmanager
+def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
+    """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz.
+
+    A file appears when it is whole; with `live` it is appended to block by block.
+    """
+    if target == "-" and sys.stdout is None:
+        raise SinkError("standard output is closed; redirect it to a file, or name a file")
+    if target == "-":
+        yield JsonLines(sys.stdout.buffer, "standard output")
+        return
+    path = Path(target)
+    part = path if live else path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(target):
+        file = (gzip.open if path.suffix == ".gz" else open)(part, "ab" if live else "wb")
+    try:
+        yield JsonLines(file, target)
+        with writing(target):
+            file.close()
+            if not live:
+                part.replace(path)
+    finally:
+        with suppress(OSError):
+            file.close()
+        if not live:
+            part.unlink(missing_ok=True)

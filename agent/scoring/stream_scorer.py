@@ -1,0 +1,72 @@
+"""Lines in their streams to scores: windows, what the model carries, and what is relative to the stream."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.bundle.bundle import Tensor, Window
+from agent.scoring.relative import Relative, apply, memory
+from agent.scoring.scorers import Scorer
+from agent.scoring.streams import Streams, Windowed
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive lines with their scores; valid until the next piece is taken.
+
+    rows      which of the lines that were pushed
+    scores    float32 [lines]; NaN while a window warms up
+    raw       float32 [lines]: the scores before they are told relative to their stream's
+    before    what the model carried before each line, one array [lines, ...] for each of its state tensors
+    """
+
+    rows: slice
+    windowed: Windowed
+    scores: NDArray[np.float32]
+    raw: NDArray[np.float32]
+    before: list[NDArray]
+
+
+class StreamScorer:
+    """Scores lines as they come, each in its stream; the result does not depend on how many come at once.
+
+    Another `relative` of the same kind may be set between lines.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        window: Window,
+        state: Sequence[Tensor] = (),
+        relative: Relative | None = None,
+        width: int = 0,
+        most: int = 65536,
+    ) -> None:
+        """`width` is that of the lines' features, `most` the largest number of streams."""
+        self.scorer, self._window, self._state, self.relative = scorer, window, len(state), relative
+        shapes = [np.zeros((1, *tensor.axes[1:]), tensor.dtype) for tensor in state]
+        self.streams = Streams(window.size, width, most, shapes + ([] if relative is None else [memory(relative)]))
+
+    def push(
+        self, source: str, keys: Sequence[bytes], ids: NDArray[np.int32], features: NDArray[np.float32] | None = None
+    ) -> Iterator[Piece]:
+        """Adds lines in order; yields them with their scores, in as many pieces as `Streams.push`."""
+        for rows, windowed in self.streams.push(source, keys, ids, features):
+            scores, before = self._score(windowed)
+            raw = scores
+            if self.relative is not None:
+                scores = apply(self.relative, raw, windowed.slots, self.streams.carried[-1])
+            yield Piece(rows, windowed, scores, raw, before)
+
+    def _score(self, windowed: Windowed) -> tuple[NDArray[np.float32], list[NDArray]]:
+        if self._state:
+            return self.scorer.advance(windowed.ids[:, -1], windowed.slots, self.streams.carried[: self._state])
+        if self._window.pad or self._window.size == 1:
+            return self.scorer.score(windowed.ids, windowed.features), []
+        full = windowed.counts >= self._window.size
+        features = None if windowed.features is None else windowed.features[full]
+        scores = np.full(len(full), np.nan, np.float32)
+        scores[full] = self.scorer.score(windowed.ids[full], features)
+        return scores, []

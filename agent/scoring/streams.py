@@ -1,0 +1,230 @@
+"""Streams: which stream a line belongs to, its last lines and what a model carries along it, in a bounded number."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import ConfigError
+from agent.text.canonical import PADDING
+from agent.text.lines import Block
+from agent.text.records import RecordReader
+
+
+class StreamKey:
+    """The key of the stream that a line belongs to: the first group (or whole match) of a pattern in the raw line.
+
+    Without a pattern all lines of a source are one stream, of the key b""; so are lines in which the pattern does not
+    occur. Where lines are records, the name of a column stands for its value.
+    """
+
+    def __init__(self, pattern: str | None, records: RecordReader | None = None) -> None:
+        self._records = records if records is not None and pattern in records.records.columns else None
+        self._column = pattern or ""
+        try:
+            self._pattern = None if pattern is None else re.compile(pattern.encode())
+        except re.error as error:
+            raise ConfigError(f"the stream pattern {pattern!r} is no regular expression: {error}") from None
+        self._group = 1 if self._pattern is not None and self._pattern.groups else 0
+
+    def keys(self, block: Block) -> list[bytes]:
+        """One key a line."""
+        if self._records is not None:
+            return self._records.column(block, self._column)
+        if self._pattern is None:
+            return [b""] * len(block)
+        found = map(self._pattern.search, block.lines())
+        return [b"" if match is None else match[self._group] or b"" for match in found]
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Lines with the windows that end in them.
+
+    ids       int32 [lines, size]: text ids, the line's own last; 0 before the first line of a stream
+    features  float32 [lines, size, width], what goes with each id, or None
+    counts    int64 [lines]: how many lines the stream has had, this one counted
+    slots     int64 [lines]: the rows of `Streams.carried` that are the line's stream's
+    """
+
+    ids: NDArray[np.int32]
+    features: NDArray[np.float32] | None
+    counts: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+
+class Streams:
+    """The last `size - 1` text ids (and features) of each stream, at most `most` streams, and arrays for what else they
+    carry: `carried`, one row a stream, zeros before its first line; others write them.
+
+    When a stream more comes, the eighth that has been silent longest leaves. Pushing lines in one go or one by one is
+    the same.
+    """
+
+    def __init__(self, size: int, width: int = 0, most: int = 65536, carried: Sequence[NDArray] = ()) -> None:
+        """`carried` holds arrays whose types, and shapes without their first axis, are those of what is carried."""
+        self.size, self.width, self.most = size, width, most
+        self.carried = [np.zeros((0, *one.shape[1:]), one.dtype) for one in carried]
+        self._slots: dict[tuple[str, bytes], int] = {}
+        self._keys: list[tuple[str, bytes] | None] = []
+        self._free: list[int] = []
+        self._ids = np.zeros((0, size - 1), np.int32)
+        self._features = np.zeros((0, size - 1, width), np.float32)
+        self._counts = np.zeros(0, np.int64)
+        self._last = np.zeros(0, np.int64)  # the number of the last line, over all sources
+        self._lines = 0
+        self.ended: list[tuple[str, bytes]] = []  # streams that left, for the caller to take
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def key(self, slot: int) -> tuple[str, bytes]:
+        """The source and key of the stream in a slot."""
+        key = self._keys[slot]
+        assert key is not None
+        return key
+
+    def push(
+        self, source: str, keys: Sequence[bytes], ids: NDArray[np.int32], features: NDArray[np.float32] | None = None
+    ) -> Iterator[tuple[slice, Windowed]]:
+        """Adds lines in order; yields them in one piece, or in several where streams have to leave in between.
+
+        A piece is the slice of the lines and their windows; it is valid until the next one is taken.
+        """
+        start = 0
+        while start < len(keys):
+            slots = self._assign(source, keys[start:])
+            piece = slice(start, start + len(slots))
+            yield piece, self._advance(slots, ids[piece], None if features is None else features[piece])
+            start = piece.stop
+
+    def _assign(self, source: str, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """The slots of as many lines as there is room for, at least one."""
+        first = self._slot((source, keys[0]))  # makes room before any other slot is looked up
+        if keys.count(keys[0]) == len(keys):
+            return np.full(len(keys), first, np.int64)
+        found = [self._slots.get((source, key)) for key in keys]
+        for index, slot in enumerate(found):
+            if slot is None:
+                key = (source, keys[index])
+                if key not in self._slots and len(self._slots) >= self.most:
+                    return np.array(found[:index], np.int64)
+                found[index] = self._slot(key)
+        return np.array(found, np.int64)
+
+    def _slot(self, key: tuple[str, bytes]) -> int:
+        slot = self._slots.get(key)
+        if slot is None:
+            if len(self._slots) >= self.most:
+                self._evict()
+            if not self._free:
+                self._grow()
+            slot = self._slots[key] = self._free.pop()
+            self._keys[slot] = key
+        return slot
+
+    def _grow(self) -> None:
+        old, new = len(self._keys), min(self.most, max(16, 2 * len(self._keys)))
+        self._keys.extend([None] * (new - old))
+        self._ids = np.concatenate([self._ids, np.zeros((new - old, self.size - 1), np.int32)])
+        self._features = np.concatenate([self._features, np.zeros((new - old, self.size - 1, self.width), np.float32)])
+        self._counts = np.concatenate([self._counts, np.zeros(new - old, np.int64)])
+        self._last = np.concatenate([self._last, np.zeros(new - old, np.int64)])
+        self.carried = [np.concatenate([one, np.zeros((new - old, *one.shape[1:]), one.dtype)]) for one in self.carried]
+        self._free.extend(range(new - 1, old - 1, -1))
+
+    def _evict(self) -> None:
+        slots = np.fromiter(self._slots.values(), np.int64)
+        oldest = slots[np.argsort(self._last[slots], kind="stable")[: max(1, self.most // 8)]]
+        self.ended += self._drop(oldest)
+
+    def _drop(self, slots: NDArray[np.int64]) -> list[tuple[str, bytes]]:
+        keys = [self.key(slot) for slot in slots.tolist()]
+        for key in keys:
+            slot = self._slots.pop(key)
+            self._keys[slot] = None
+            self._free.append(slot)
+        self._ids[slots], self._features[slots], self._counts[slots] = PADDING, 0, 0
+        for one in self.carried:
+            one[slots] = 0
+        return keys
+
+    def forget(self, source: str) -> list[tuple[str, bytes]]:
+        """Drops the streams of a source that is gone; which they were."""
+        return self._drop(np.array([slot for (name, _), slot in self._slots.items() if name == source], np.int64))
+
+    def by_age(self) -> list[int]:
+        """The slots of all streams, in the order of their last lines."""
+        return sorted(self._slots.values(), key=self._last.__getitem__)
+
+    def slot(self, source: str, key: bytes) -> int | None:
+        """The slot of a stream, or None where it is unknown or has left."""
+        return self._slots.get((source, key))
+
+    def _advance(
+        self, slots: NDArray[np.int64], ids: NDArray[np.int32], features: NDArray[np.float32] | None
+    ) -> Windowed:
+        """Windows of the lines, whose streams' tails are laid before them; then the new tails are kept."""
+        tail = self.size - 1
+        order = np.argsort(slots, kind="stable")
+        present, first, counts = np.unique(slots[order], return_index=True, return_counts=True)
+        group = np.repeat(np.arange(len(present)), counts)
+        rank = np.arange(len(order)) - first[group]
+        at = np.arange(len(order)) + (group + 1) * tail  # where each line stands among tails and lines
+        ends = first + counts + (np.arange(len(present)) + 1) * tail
+        windows = at[:, None] + np.arange(-tail, 1)
+        tails = ends[:, None] + np.arange(-tail, 0)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+
+        def lay(kept: NDArray, new: NDArray) -> NDArray:
+            row = np.empty((len(order) + tail * len(present), *new.shape[1:]), new.dtype)
+            row[at] = new[order]
+            row[(ends - counts)[:, None] + np.arange(-tail, 0)] = kept[present]
+            kept[present] = row[tails]
+            return row[windows[back]]
+
+        laid_ids = lay(self._ids, ids)
+        laid_features = None if features is None else lay(self._features, features)
+        numbers = (self._counts[present][group] + rank + 1)[back]
+        self._counts[present] += counts
+        self._last[slots] = self._lines + np.arange(len(slots))
+        self._lines += len(slots)
+        return Windowed(laid_ids, laid_features, numbers, slots)
+
+    def tail(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+        """What a stream carries: int32 [size - 1], float32 [size - 1, width], and how many lines it has had."""
+        return self._ids[slot], self._features[slot], int(self._counts[slot])
+
+    def load(self, slot: int) -> list[bytes]:
+        """What else a stream carries, as bytes."""
+        return [one[slot].tobytes() for one in self.carried]
+
+    def restore(
+        self,
+        source: str,
+        key: bytes,
+        ids: Sequence[int],
+        features: Sequence[Sequence[float]],
+        count: int,
+        load: Sequence[bytes] = (),
+    ) -> None:
+        """Sets what a stream carries, as `tail` and `load` gave it."""
+        slot = self._slot((source, key))
+        self._ids[slot], self._counts[slot] = ids, count
+        if self.width:
+            self._features[slot] = features
+        for one, content in zip(self.carried, load, strict=False):
+            one[slot] = np.frombuffer(content, one.dtype).reshape(one.shape[1:])
+        self._last[slot] = self._lines
+        self._lines += 1
+
+    def held(self) -> NDArray[np.int32]:
+        """int32: every text id that a stream carries."""
+        return np.unique(self._ids)
+
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follows `Normalizer.compact`."""
+        self._ids = moved[self._ids]

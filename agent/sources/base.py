@@ -1,0 +1,73 @@
+"""What every source of lines offers to the loop that reads it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from agent.text.lines import Block
+
+
+class Source:
+    """Where lines come from. Nothing here ever waits: what is new is read, and a wait is the caller's.
+
+    name         how its blocks, its state and its metrics are named: the path or the URL
+    paths        files whose change may bring something new
+    descriptors  what becomes readable when there is something new
+    ended        whether nothing can ever come any more
+    settled      whether nothing new can come without an event, so that a look once in a while is enough
+    is_open      whether it holds what it reads from
+    durable      whether it keeps what is not read for a later run, as a file does and a pipe does not
+    unstored     whether its mark should be stored though no line came; whoever stores it sets it back
+
+    Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
+    and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
+    undecodable (how often U+FFFD stands for what is no text in the encoding); rotations,
+    truncations (and overwritings), reopened (after the path, the peer or the program was gone), losses (how often
+    something was or may have been lost) and bytes_lost (what of it is known).
+    """
+
+    name: str
+    paths: Collection[Path] = ()
+    descriptors: Collection[int] = ()
+    ended = False
+    durable = True
+    is_open = True
+    settled = unstored = False
+    bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
+    rotations = truncations = reopened = losses = bytes_lost = 0
+
+    def read(self, most: int = 1 << 20) -> Block | None:
+        """The next block of complete lines, from pieces of `most` bytes; None where nothing is new at present."""
+        raise NotImplementedError
+
+    def finish(self) -> Block | None:
+        """The last line where nothing ends it, or None: for the end of a run that does not wait."""
+        return None
+
+    def context(self, lines: int) -> Block | None:
+        """The last complete lines, at most `lines`, before the place where reading began; None where there are none."""
+        return None
+
+    @property
+    def mark(self) -> bytes | None:
+        """Where to go on after the blocks handed out so far, as the state keeps it; None where there is nothing yet."""
+        return None
+
+    @property
+    def identity(self) -> str:
+        """Names what the last block came from: with an offset in it, it names a line for all times."""
+        raise NotImplementedError
+
+    def fields(self, index: int) -> dict[str, str]:
+        """What else is known of a line of the last block, by the names that the source gives it."""
+        return {}
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that could be read now; 0 where nobody can know."""
+        return 0
+
+    def hurry(self) -> None:
+        """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""
+
+    def close(self) -> None:
+        """Gives back what it holds; `mark` stays."""

@@ -1,0 +1,82 @@
+"""Opening the source that a path or URL of the configuration stands for."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.sources.base import Source
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.whole_file import cannot_read
+from agent.sources.files.follower import FileSource
+from agent.sources.files.globs import is_url
+from agent.sources.files.open_file import OpenFile
+from agent.sources.files.position import Position
+
+
+def _silent(sentence: str) -> None:
+    pass
+
+
+def source_name(path: str) -> str:
+    """How a source is named that is configured as a path or a URL: a path in full."""
+    return path if path == "-" or is_url(path) else os.path.abspath(path)
+
+
+def open_source(
+    name: str,
+    mark: bytes | None,
+    start: str,
+    reading: Reading,
+    say: Callable[[str], None],
+    taken: Callable[[Path], bool] = lambda path: False,
+    since: int = 0,
+    take_up: Callable[[OpenFile], bool] = lambda file: True,
+) -> Source:
+    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
+
+    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a mark the
+    rotations of a file that were written after this time are read before it. take_up: see FileSource.
+    """
+    if name.startswith("journal:"):
+        from agent.sources.journal.follower import JournalSource
+
+        return JournalSource(name, mark, start, say, reading)
+    if name.startswith("listen:"):
+        from agent.sources.network.listen import open_listener
+
+        return open_listener(name, mark, say, reading)
+    if name == "-":
+        from agent.sources.pipes import StandardInput
+
+        return StandardInput(mark, say, reading)
+    if is_fifo(name):
+        from agent.sources.pipes import Fifo
+
+        return Fifo(Path(name), mark, say, reading)
+    try:
+        position = read_position(mark, name, say)
+        return FileSource(Path(name), position, start, say, reading, taken=taken, since=since, take_up=take_up)
+    except OSError as error:
+        raise cannot_read(name, error) from None
+
+
+def is_fifo(path: str) -> bool:
+    """Whether a path is a named pipe."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def read_position(mark: bytes | None, name: str = "", say: Callable[[str], None] = _silent) -> Position | None:
+    """The position in the mark of a file; None where there is none, or where it cannot be understood, which is said."""
+    if mark is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(mark, type=Position)
+    except msgspec.DecodeError as error:
+        say(f"where {name} was read to cannot be understood ({error}): reading it as if it were new")
+        return None

@@ -1,0 +1,75 @@
+"""Where reading goes on from a stored position, whatever happened to the log meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.sources.files.open_file import OpenFile
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_search import Rotations
+
+
+class Resumed(NamedTuple):
+    """The file to read on in, if there is one, and what became known on the way, as the counters of Source have it."""
+
+    file: OpenFile | None
+    rotations: int = 0
+    truncations: int = 0
+    losses: int = 0
+
+
+def resume(
+    path: Path, file: OpenFile | None, position: Position, rotations: Rotations, say: Callable[[str], None]
+) -> Resumed:
+    """The file of a stored position, which may have been rotated meanwhile; else what was written after it.
+
+    file: what the path names; it is closed where another one is to be read first.
+    """
+    reason = file.resume(position) if file else ""
+    fits = file is not None and not reason
+    named = file if fits else None
+    found = rotations.following(position, named) or rotations.find(position, named)
+    if found is not None:
+        say(f"{path} was rotated meanwhile: reading the rest of {found[1]} first")
+        resumed = Resumed(found[0])
+    elif fits:
+        return Resumed(file)
+    else:
+        resumed = _find_newer(path, position, rotations, say)
+    if resumed.file is None:
+        return _begin_anew(path, file, position, reason, say)
+    if file is not None:
+        file.close()
+    return resumed
+
+
+def _find_newer(path: Path, position: Position, rotations: Rotations, say: Callable[[str], None]) -> Resumed:
+    """Where the file of a position is gone: the first of those that were rotated since.
+
+    Where nothing of it was read, that is also one of the time of the last look: the file itself, compressed.
+    """
+    since = position.modified - (position.offset == 0)
+    for rotated in rotations.newer(since) if position.modified else ():
+        if file := rotations.open(rotated):
+            lost = (
+                f"the file that was being read is gone: what was written to it after byte {position.offset} is lost"
+                if position.offset
+                else "nothing tells any more which file was to be read next: what was written to it may be lost"
+            )
+            say(f"{path} was rotated more than once meanwhile, and {lost}; reading {rotated.path} first")
+            return Resumed(file, rotations=1, losses=1)
+    return Resumed(None)
+
+
+def _begin_anew(
+    path: Path, file: OpenFile | None, position: Position, reason: str, say: Callable[[str], None]
+) -> Resumed:
+    """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
+    if file is None:
+        return Resumed(None)
+    same = (file.device, file.inode) == position.key
+    if position.ended:
+        say(f"{path} was removed and came anew: reading it from its start")
+        return Resumed(file, rotations=1)
+    say(f"{path} cannot be read on from byte {position.offset} ({reason}): reading it from its start")
+    return Resumed(file, rotations=int(not same), truncations=int(same), losses=1)

@@ -1,0 +1,232 @@
+"""Finding the rest of a log that was rotated, copied or compressed: among its rotations, and by content."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from agent.errors import SourceError
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.compressed import PackedFile
+from agent.sources.files.open_file import OpenFile
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_discovery import SAME_TIME, Elsewhere, open_rotated, written_since
+from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
+
+
+class Rotations:
+    """The rotated files of one path: what follows a position or a file among them.
+
+    Those beside the log are known by their names, those elsewhere once one of them was seen to be a part of the log.
+    One that is damaged or cannot be read is told to `say` once, and left out. `taken` tells which files are read as
+    logs of their own.
+    """
+
+    def __init__(
+        self, path: Path, reading: Reading, say: Callable[[str], None], taken: Callable[[Path], bool] = lambda _: False
+    ) -> None:
+        self._path, self._reading, self._say, self._taken = path, reading, say, taken
+        self._elsewhere = Elsewhere(path, reading, taken)
+        self._refused: set[tuple[int, int]] = set()
+        self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
+
+    def find(self, position: Position, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
+        """The rotated file of a position, open there, and its path, told by its content.
+
+        named: the file that the path names, where it fits the position too; one that merely holds a part of it is none.
+        The positions of older agents, and those at the start of a file, are found by device and inode.
+        """
+        files = self._files()
+        if not (position.tail and position.offset):
+            files = [other for other in files if other.key == position.key]
+        found = self._find_content(files, position)
+        if named is None:
+            return found or self._elsewhere.find(position)
+        if found is None:
+            return None
+        found[0].close()
+        place = next(place for place, other in enumerate(files) if other.path == found[1])
+        if all(self._is_part(other, position, named) for other in files[place:]):
+            return None
+        return self._find_content(files[place : place + 1], position)
+
+    def following(self, position: Position, named: OpenFile | None) -> tuple[OpenFile, Path] | None:
+        """Where nothing of a file was read yet: the first one after that which was read before it, and its path.
+
+        None where that is not known, or where it is what the path names: named, where that is the file of the position.
+        """
+        place = self._place_before(position)
+        later = [] if place is None else self._files()[place + 1 :]
+        if named is not None and all(self._is_part(other, position, named) for other in later):
+            return None
+        return next(((file, other.path) for other in later if (file := self.open(other))), None)
+
+    def _place_before(self, position: Position) -> int | None:
+        """The place among the rotated files of the one that was read before that of a position."""
+        before, own = position.before, position.key
+        if before is None or position.offset:
+            return None
+        place = self._place_of(before, own)
+        if place is None and (learned := self._elsewhere.find(before)):
+            learned[0].close()
+            place = self._place_of(before, own)
+        return place
+
+    def _place_of(self, position: Position, next_key: tuple[int, int]) -> int | None:
+        """The place of the rotated file of a position, before that of the uncompressed one that comes later."""
+        files = self._files()
+        keys = [None if other.packed else other.key for other in files]
+        older = files[: keys.index(next_key)] if next_key in keys else files
+        same = [other for other in older if other.key == position.key]
+        found = self._find_content(same, position) or self._find_content(older, position)
+        if found is None:
+            return None
+        found[0].close()
+        return next(place for place, other in enumerate(files) if other.path == found[1])
+
+    def _is_part(self, rotated: Rotated, position: Position, named: OpenFile) -> bool:
+        """Whether a rotated file is a copy of the first part of the file that the path names."""
+        file = self._fitting(rotated, position)
+        if file is None:
+            return False
+        try:
+            return file.is_part_of(named)
+        finally:
+            file.close()
+
+    def find_copy(self, file: OpenFile) -> tuple[OpenFile, Path] | None:
+        """The copy that was made of an open file before it was truncated, open where that is read on, and its path."""
+        if not file.read_to:
+            return None
+        files = [other for other in self._files() if other.key != file.key]
+        found = self._find_content(files, file.seen) or self._elsewhere.find(file.seen)
+        if found is not None and file.seen != file.position:
+            found[0].close()
+            found = self._find_content([other for other in self._files() if other.path == found[1]], file.position)
+        return found
+
+    def _files(self) -> list[Rotated]:
+        """The rotated files in all forms that are known, the oldest at the front."""
+        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
+        return [other for other in files if other.form == own or not self._taken(other.path)]
+
+    def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
+        """The oldest that fits of those that were written after the last look: older ones may only begin alike.
+
+        Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
+        plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
+        search.
+        """
+        same = [other for other in files if other.key == position.key and not other.packed]
+        for rotated in written_since(files, position.modified) + same:
+            if file := self._fitting(rotated, position):
+                return file, rotated.path
+        return None
+
+    def after(self, file: OpenFile) -> list[Rotated]:
+        """The rotated files that come after an open one, in order; several rotations may lie between two looks."""
+        files, place = self._locate(file)
+        if place is None and self._elsewhere.learn(file):
+            files, place = self._locate(file)
+        later = self.newer(file.modified) if place is None else files[place + 1 :]
+        return [other for other in later if other.key not in self._refused]
+
+    def _locate(self, file: OpenFile) -> tuple[list[Rotated], int | None]:
+        """The rotated files, and the place of an open one, or of what was made from it, among them."""
+        files = self._files()
+        place = next((place for place, other in enumerate(files) if other.key == file.key), None)
+        if place is None:
+            form = next((other for other in self._likely(files, file) if self._is_form(other, file)), None)
+            place = files.index(form) if form else None
+        return files, place
+
+    def _likely(self, files: list[Rotated], file: OpenFile) -> list[Rotated]:
+        """Those of its time, and the first later one: no copy comes after that, since the log went on before."""
+        near, modified = written_since(files, file.modified), file.modified
+        same = [other for other in near if other.modified < modified + SAME_TIME]
+        return same + [other for other in near if other.modified >= modified + SAME_TIME][:1]
+
+    def newer(self, modified: int) -> list[Rotated]:
+        """The rotated files that were last written after a time, in nanoseconds, in order."""
+        return [other for other in self._files() if other.modified > modified]
+
+    def open(self, rotated: Rotated) -> OpenFile | None:
+        """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
+        try:
+            file = open_rotated(rotated, str(self._path), self._reading)
+        except FileNotFoundError:
+            return None
+        except SourceError as error:
+            self._refuse(rotated.key, str(error))
+            return None
+        if file.key == rotated.key:
+            return file
+        file.close()
+        return None
+
+    def next(self, file: OpenFile) -> tuple[OpenFile | None, bool]:
+        """The rotated file that comes after an open one, and whether to wait for one that cannot be had at present."""
+        for rotated in self.after(file):
+            opened = self.open(rotated)
+            if opened or rotated.key not in self._refused:
+                return opened, opened is None
+        return None, False
+
+    def tell_damage(self, file: OpenFile) -> bool:
+        """Says what could not be read of a compressed file, once; whether there is such."""
+        if not (isinstance(file, PackedFile) and file.damage) or file.key in self._refused:
+            return False
+        self._refuse(file.key, file.damage)
+        return True
+
+    def tell_gone(self, copy: OpenFile, truncated: bool) -> bool:
+        """Says that the file of which an open one is a copy is gone, with all that it got since; whether it is.
+
+        truncated: whether it was seen to be truncated. If not, a compressed copy may as well be all that it ever was.
+        """
+        if not copy.copied or (copy.packed and not truncated) or self._has((copy.device, copy.inode)):
+            return False
+        self._say(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
+        return True
+
+    def _has(self, key: tuple[int, int]) -> bool:
+        """Whether a file is at the path, or among the rotated ones."""
+        with suppress(OSError):
+            status = os.stat(self._path)
+            if key == (status.st_dev, status.st_ino):
+                return True
+        return any(other.key == key for other in self._files())
+
+    def _refuse(self, key: tuple[int, int], reason: str) -> None:
+        if key not in self._refused:
+            self._refused.add(key)
+            self._say(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+
+    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
+        file = self.open(rotated)
+        if file is None:
+            return None
+        reason = file.resume(position, anywhere=True)
+        if not reason:
+            return file
+        self.tell_damage(file)
+        file.close()
+        return None
+
+    def _is_form(self, rotated: Rotated, file: OpenFile) -> bool:
+        """Whether a rotated file was made from an open one, which is gone itself."""
+        pair = rotated.key, file.position
+        if pair not in self._forms:
+            self._forms = {old: same for old, same in self._forms.items() if old[1] == pair[1]}
+            self._forms[pair] = self._compare(rotated, file)
+        return self._forms[pair]
+
+    def _compare(self, rotated: Rotated, file: OpenFile) -> bool:
+        later = rotated.modified - file.modified
+        form = self.open(rotated) if later > -SAME_TIME else None
+        if form is None:
+            return False
+        try:
+            return form.begins_as(file) and (later < SAME_TIME or form.ends_at(file.position))
+        finally:
+            form.close()

@@ -1,0 +1,144 @@
+"""Opening the sockets that syslog daemons and devices send to: `listen:udp://`, `listen:tcp://` and `listen:unix:`.
+
+Without a host it is 127.0.0.1, so that nobody else can send; 0.0.0.0 or [::] stands for all addresses of the host.
+"""
+
+import errno
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable
+
+from agent.errors import ConfigError, SourceError
+from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.live import Place, plain, recall
+from agent.sources.network.receivers import Connections, Datagrams, Receiver
+
+_NETWORK = re.compile(
+    r"listen:(?P<kind>udp|tcp)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]*)):(?P<port>[0-9]{1,5})"
+)
+_DEFAULT_HOST = "127.0.0.1"
+_BUFFER = 8 << 20  # bytes for datagrams that are not read yet
+_SO_RCVBUFFORCE = 33  # Linux: above net.core.rmem_max too, with CAP_NET_ADMIN
+_MODE = 0o660  # of the socket's file: to send is to write
+_LONGEST = 107  # bytes of a socket's path (unix(7))
+_WAITING = 128  # connections that wait to be accepted
+
+
+def open_listener(name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN) -> Receiver:
+    """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
+    plain(name, reading)  # before anything is bound
+    if name.startswith("listen:unix:"):
+        path = name.removeprefix("listen:unix:")
+        bound, unbind = _bind_unix(name, path), _Unlink(path)
+        return Datagrams(name, recall(mark, Place, name, say), say, reading, bound, unbind)
+    kind, host, port = parse_address(name)
+    bound = _bind_network(name, kind, host, port)
+    source = Datagrams if kind == socket.SOCK_DGRAM else Connections
+    return source(name, recall(mark, Place, name, say), say, reading, bound, lambda: None)
+
+
+def parse_address(name: str) -> tuple[socket.SocketKind, str, int]:
+    """The kind of socket, the host and the port of a `listen:udp://` or `listen:tcp://` URL."""
+    match = _NETWORK.fullmatch(name)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ConfigError(
+            f"{name} is not understood; write listen:udp://HOST:PORT or listen:tcp://HOST:PORT, an IPv6 address in "
+            "brackets, or listen:unix:PATH"
+        )
+    kind = socket.SOCK_DGRAM if match["kind"] == "udp" else socket.SOCK_STREAM
+    return kind, match["six"] or match["host"] or _DEFAULT_HOST, int(match["port"])
+
+
+def _bind_network(name: str, kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    try:
+        family, _, protocol, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SourceError(f"{name} cannot be listened at: {error.strerror or error}; check the host") from None
+    try:
+        bound.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            _enlarge(bound)
+        bound.bind(address)
+        if kind == socket.SOCK_STREAM:
+            bound.listen(_WAITING)
+    except OSError as error:
+        bound.close()
+        raise _cannot_listen(name, error) from None
+    return bound
+
+
+def _enlarge(bound: socket.socket) -> None:
+    """Gives a socket the buffer that outlasts a pause of the reader, as far as the system grants it."""
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    except PermissionError:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+
+
+def _cannot_listen(name: str, error: OSError) -> SourceError:
+    advice = {
+        errno.EADDRINUSE: "another program listens there (`ss -lnp` shows which); choose another or stop it",
+        errno.EACCES: "no permission; choose a port above 1023 or give the service CAP_NET_BIND_SERVICE",
+        errno.EADDRNOTAVAIL: "this host has no such address; `ip address` shows those it has",
+    }.get(error.errno, f"{error.strerror or error}; choose another")
+    return SourceError(f"{name} cannot be listened at: {advice}")
+
+
+class _Unlink:
+    """Removes a socket's file, if it still is the one that was made."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._key = path, _key(path)
+
+    def __call__(self) -> None:
+        if _key(self._path) == self._key:
+            os.unlink(self._path)
+
+
+def _key(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _bind_unix(name: str, path: str) -> socket.socket:
+    if not path or len(os.fsencode(path)) > _LONGEST or "\0" in path:
+        raise ConfigError(f"{name} is not understood; write listen:unix:PATH, a path of at most {_LONGEST} bytes")
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        _remove_stale(name, path)
+        bound.setblocking(False)
+        os.fchmod(bound.fileno(), _MODE)  # bind makes the file with this mode, less the umask
+        bound.bind(path)
+        os.chmod(path, _MODE)
+    except OSError as error:
+        bound.close()
+        what = "no permission to make the socket" if isinstance(error, PermissionError) else error.strerror
+        raise SourceError(f"{name} cannot be listened at: {what}; check the folder of the path") from None
+    except SourceError:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_stale(name: str, path: str) -> None:
+    """Removes the socket of a process that was killed; a SourceError where there is something else at the path."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SourceError(f"{name} cannot be listened at: {path} exists and is no socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        answer = probe.connect_ex(path)
+    if answer != errno.ECONNREFUSED:
+        raise SourceError(f"{name} cannot be listened at: another program has the socket; choose another path")
+    os.unlink(path)

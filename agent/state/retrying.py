@@ -1,0 +1,40 @@
+"""The state where a fault that passes is to be waited for."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from agent.state.store import State
+
+
+class PatientState:
+    """What the loop of the agent wants of a State, by the same names; `patience` repeats what is refused at present."""
+
+    def __init__(self, state: State, patience: Callable[[Callable[[], Any]], Any]) -> None:
+        self._state, self._patience = state, patience
+
+    def mark(self, source: str) -> bytes | None:
+        return self._patience(lambda: self._state.mark(source))
+
+    def marks(self) -> dict[str, bytes]:
+        return self._patience(self._state.marks)
+
+    def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._patience(lambda: [*self._state.streams(source)]))
+
+    def recall(self, name: str) -> bytes | None:
+        return self._patience(lambda: self._state.recall(name))
+
+    def backlog(self, sink: str) -> int:
+        return self._patience(lambda: self._state.backlog(sink))
+
+    def lost(self, sink: str) -> dict[str, int]:
+        return self._patience(lambda: self._state.lost(sink))
+
+    def delivered_count(self, sink: str) -> int:
+        return self._patience(lambda: self._state.delivered_count(sink))
+
+    def commit(self, *change: Any, **more: Any) -> None:
+        self._patience(lambda: self._state.commit(*change, **more))
+
+    def forget(self, *change: Any) -> None:
+        self._patience(lambda: self._state.forget(*change))

@@ -1,0 +1,144 @@
+"""What the agent counts of each source, kept in the state in the transaction of the lines that are counted."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from agent.alerting.alert import Alert
+from agent.scoring.engine import Pipeline, Scored
+from agent.sources.base import Source
+from agent.state.retrying import PatientState
+from agent.state.store import State
+
+_OF_SOURCE = (
+    "bytes_read",
+    "lines_read",
+    "cut_lines",
+    "cut_bytes",
+    "zero_bytes",
+    "undecodable",
+    "rotations",
+    "truncations",
+    "reopened",
+    "losses",
+    "bytes_lost",
+)
+GONE = "(files that are gone)"  # the name of their counts together
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Totals of a source since the state was made; without a state folder since the start.
+
+    The first eleven are those of Source. shortened_lines: those whose text is longer than what the model reads of one,
+    which has its head alone. own_lines: alerts of ours that came back. alerts, folded, suppressed:
+    odd lines that were told, that were repeats, and that look sealed and were not told. held_back: alerts that the
+    breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
+    """
+
+    bytes_read: int = 0
+    lines_read: int = 0
+    cut_lines: int = 0
+    cut_bytes: int = 0
+    zero_bytes: int = 0
+    undecodable: int = 0
+    rotations: int = 0
+    truncations: int = 0
+    reopened: int = 0
+    losses: int = 0
+    bytes_lost: int = 0
+    lines_scored: int = 0
+    shortened_lines: int = 0
+    own_lines: int = 0
+    alerts: int = 0
+    folded: int = 0
+    suppressed: int = 0
+    held_back: int = 0
+    last_read: float = 0.0
+
+
+class Ledger:
+    """The counts of every source. A Counts that was handed out stays as it is, so that other threads may read it."""
+
+    def __init__(self, state: State | PatientState, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
+        self.counts: dict[str, Counts] = {}
+        self._state, self._pipeline, self._clock = state, pipeline, clock
+        self._seen: dict[str, list[int]] = {}
+        self._held = _held_by(pipeline)
+        if state.recall(memory_name(GONE)) is not None:
+            self.open(GONE)
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Goes on with another pipeline."""
+        self._pipeline, self._held = pipeline, _held_by(pipeline)
+
+    def retire(self, name: str, losses: int = 0) -> list[tuple[str, bytes]]:
+        """Adds the counts of a source that is gone to those of all such; the named memory that holds them.
+
+        losses: what is lost with it. The result is empty where nothing was ever counted of the name.
+        """
+        if name not in self.counts and self._state.recall(memory_name(name)) is None:
+            return []
+        for one in {name, GONE} - self.counts.keys():
+            self.open(one)
+        self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name), Counts(losses=losses)])
+        del self._seen[name]
+        return [(memory_name(GONE), msgspec.msgpack.encode(self.counts[GONE]))]
+
+    def open(self, name: str) -> None:
+        """Goes on with what the state holds of a source."""
+        blob = self._state.recall(memory_name(name))
+        self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
+        self._seen[name] = [0] * len(_OF_SOURCE)
+
+    def take(self, source: Source, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
+        """Counts a block and what came of it; gives the named memory to be stored with it."""
+        held = _held_by(self._pipeline)
+        more = {
+            "lines_scored": int(np.count_nonzero(~np.isnan(scored.scores))),
+            "own_lines": len(scored.block) - len(scored.rows),
+            "alerts": len(alerts),
+            "folded": held[0] - self._held[0],
+            "suppressed": held[1] - self._held[1],
+            "held_back": held[2] - self._held[2],
+            "shortened_lines": held[3] - self._held[3],
+        }
+        self._held = held
+        return self._add(source, more, self._clock())
+
+    def look(self, source: Source) -> tuple[str, bytes] | None:
+        """What happened to a source without any line, such as a truncation, as a named memory; None where nothing."""
+        name = source.name
+        if _counters(source) == self._seen[name]:
+            return None
+        return self._add(source, {}, self.counts[name].last_read)
+
+    def _add(self, source: Source, more: dict[str, int], last_read: float) -> tuple[str, bytes]:
+        name, now = source.name, _counters(source)
+        more |= {field: new - old for field, new, old in zip(_OF_SOURCE, now, self._seen[name], strict=True)}
+        counts = self.counts[name]
+        summed = {field: getattr(counts, field) + count for field, count in more.items()}
+        self._seen[name] = now
+        self.counts[name] = msgspec.structs.replace(counts, last_read=last_read, **summed)
+        return memory_name(name), msgspec.msgpack.encode(self.counts[name])
+
+
+def memory_name(source: str) -> str:
+    """Under which name the state holds the counts of a source."""
+    return f"count:{source}"
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sums of several counts, and the latest reading."""
+    every = [msgspec.structs.asdict(one) for one in counts]
+    sums = {field: sum(one[field] for one in every) for field in Counts.__struct_fields__ if field != "last_read"}
+    return Counts(**sums, last_read=max((one["last_read"] for one in every), default=0.0))
+
+
+def _held_by(pipeline: Pipeline) -> tuple[int, int, int, int]:
+    return pipeline.folder.folded, pipeline.suppressed, pipeline.breaker.held_back, pipeline.shortened_lines
+
+
+def _counters(source: Source) -> list[int]:
+    return [getattr(source, field) for field in _OF_SOURCE]

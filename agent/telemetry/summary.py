@@ -1,0 +1,81 @@
+"""What a run tells its operator of the lines that it reads, as they come and at the end."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from agent.scoring.engine import Pipeline
+from agent.text.headers import detect
+from agent.text.lines import Block
+
+_REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
+
+
+class Summary:
+    """Counts what a run reads and finds, through all reloads, and tells of it in lines that `say` gets.
+
+    began: when the run did, by the monotonic clock.
+    """
+
+    def __init__(self, pipeline: Pipeline, say: Callable[[str], None], began: float) -> None:
+        self.lines = 0
+        self._pipeline, self._say, self._began = pipeline, say, began
+        self._bytes = self._alerts = 0
+        self._carried: Counter[str] = Counter()  # what the pipelines before the last reload counted
+        self._told: set[str] = set()  # the sources whose format was
+        self._next_remarks = 0.0
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Goes on with another pipeline, after the remarks and counts of the present one."""
+        self._carried.update(self._counted())
+        self._remark()
+        self._pipeline = pipeline
+
+    def take(self, block: Block, alerts: int) -> None:
+        """Counts a block in which there were so many alerts; tells the format of a source at its first lines."""
+        if block.source not in self._told:
+            self._told.add(block.source)
+            self._say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
+        for word in self._pipeline.breaker.words():
+            self._say(word)
+        self.lines += len(block)
+        self._bytes += len(block.data)
+        self._alerts += alerts
+
+    def forget(self, source: str) -> None:
+        """Tells the format of a source of this name anew when there is one again."""
+        self._told.discard(source)
+
+    def counts(self) -> str:
+        """The lines and alerts so far, for one who asks how the run is going."""
+        return f"{self.lines} lines read, {self._alerts} alerts"
+
+    def tell_remarks(self) -> None:
+        """Says what of the lines could not be read whole, at once the first time and then hourly."""
+        if time.monotonic() >= self._next_remarks and self._remark():
+            self._next_remarks = time.monotonic() + _REMARKS
+
+    def tell_end(self, cut_lines: int) -> None:
+        """Says what the run came to. cut_lines: those of the sources, longer than max_line."""
+        seconds = time.monotonic() - self._began
+        told = {what: count + self._carried[what] for what, count in self._counted().items()}
+        told["lines cut"] = cut_lines
+        counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
+        self._say(f"read {self.lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: {', '.join(counts)}")
+        self._remark()
+
+    def _remark(self) -> bool:
+        """Says what the pipeline has to remark; whether there was anything."""
+        remarks = self._pipeline.remarks()
+        for remark in remarks:
+            self._say(remark)
+        return bool(remarks)
+
+    def _counted(self) -> dict[str, int]:
+        """What the present pipeline did with lines."""
+        return {
+            "repeats folded": self._pipeline.folder.folded,
+            "own alerts left out": self._pipeline.own_lines,
+            "alerts about sealed lines of others held back": self._pipeline.suppressed,
+            "alerts held back": self._pipeline.breaker.held_back,
+        }
