@@ -52,9 +52,9 @@ soak: $(VENV)/.test
 	echo "== the agent on many logs, for $(SOAK_SECONDS) s"; \
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python benchmarks/soak.py || code=1; export PYTHONSAFEPATH=1; \
 	echo "== 10000 random histories of a log"; \
-	ODDLINE_HISTORIES=10000 $(BIN)/pytest --timeout=0 tests/test_tail_histories.py || code=1; \
+	ODDLINE_HISTORIES=10000 $(BIN)/pytest --timeout=0 tests/histories/test_tail_histories.py || code=1; \
 	echo "== 500 random histories of the agent"; \
-	ODDLINE_AGENT_HISTORIES=500 $(BIN)/pytest --timeout=0 tests/test_agent_histories.py || code=1; \
+	ODDLINE_AGENT_HISTORIES=500 $(BIN)/pytest --timeout=0 tests/histories/test_agent_histories.py || code=1; \
 	exit $$code
 
 lint: $(VENV)/.test

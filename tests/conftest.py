@@ -4,134 +4,23 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded: more threads get in each other's way
 
-import json
-import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
-import agent
 from agent.alerting.alert import Alert
 from agent.cli import main
 
 # Under nohup and in the background of a script these are ignored, which the programs under test would inherit.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-_AGENT = [sys.executable, "-c", "from agent.cli import main; main()"]
-_STEPS = (  # 0: any number, 1: the number of the request, 2: a small number
-    "sshd[{0}]: Accepted publickey for deploy from 192.0.2.{2} port {0} ssh2",
-    "sshd[{0}]: session opened for user deploy(uid={2}) by (uid=0)",
-    "shopd[{2}]: req-{1} get /items/{0}",
-    "shopd[{2}]: req-{1} answered in {0} ms",
-    "CRON[{0}]: (root) CMD (cleanup --older {2} --most 9)",
-    "sshd[{0}]: session closed for user deploy after {0} s and {2} bytes",
-)
-ODD = "shopd[77]: panic: lost the vault of user mallory, melting down 0xdeadbeef"
-
-
-def require_program(name: str) -> str:
-    """The path of a program; where it is missing the test skips, or fails under ODDLINE_REQUIRE_ALL=1."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path is None:
-        missing = pytest.fail if os.environ.get("ODDLINE_REQUIRE_ALL") == "1" else pytest.skip
-        missing(f"{name} is not installed")
-    return path
-
-
-def until(ready: Callable[[], object], timeout: float = 30.0) -> None:
-    """Waits until `ready()` is true; fails the test where it stays false."""
-    deadline = time.monotonic() + timeout
-    while not ready():
-        assert time.monotonic() < deadline, f"not so after {timeout} s"
-        time.sleep(0.01)
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file; a last line that is still being written is left out."""
-    data = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
-
-
-def free_port() -> int:
-    """A port of this host at which nobody listens, very likely for a while."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
-def odd_text(number: int) -> str:
-    """An odd message, another text for each number, so that one is no repeat of the other."""
-    return f"{ODD} {''.join(chr(97 + int(digit)) for digit in str(number))}"
-
-
-def made_up_lines(count: int, seed: int = 0, odd: tuple[int, ...] = ()) -> list[bytes]:
-    """Lines of a syslog in which the same few steps follow each other, with an odd one at each of the places `odd`."""
-    draw, lines = random.Random(seed), []
-    for number in range(count):
-        step = odd_text(number) if number in odd else _STEPS[number % len(_STEPS)]
-        clock = f"{number // 360 % 24:02}:{number // 6 % 60:02}:{number % 6 * 10:02}"
-        text = step.format(draw.randrange(100, 9000), 1000 + number // len(_STEPS), draw.randrange(1, 255))
-        lines.append(f"Mar  9 {clock} web1 {text}\n".encode())
-    return lines
-
-
-COLUMNS = ["time", "user", "source", "target", "kind", "result"]
-AUTH_HEADER = {"columns": COLUMNS, "time": "time", "split": {"user": {"at": "@", "into": ["user", "domain"]}}}
-
-
-def auth_rows(count: int, seed: int = 0) -> list[bytes]:
-    """Rows of made-up authentications, a second apart; every user has a computer and a few targets of its own."""
-    draw, rows = random.Random(seed), []
-    for second in range(count):
-        user = draw.randrange(9)
-        target = f"S{(user + draw.randrange(2)) % 5}" if draw.random() < 0.9 else f"P{user}"
-        kind = draw.choice(["Kerberos", "NTLM"]) if user % 2 else "Kerberos"
-        rows.append(f"{second},u{user}@corp,P{user},{target},{kind},{'Fail' if draw.random() < 0.05 else 'Success'}\n")
-    return [row.encode() for row in rows]
-
-
-def environment(more: dict[str, str] | None) -> dict[str, str]:
-    """Of a subprocess that finds the agent under test wherever it runs."""
-    paths = [str(Path(agent.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"} | (more or {})
-
-
-def start_agent(*arguments: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
-    """The command `agent` as a process of its own, its output piped unless `options` say otherwise."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*_AGENT, *map(os.fspath, arguments)], env=environment(env), **pipes)
-
-
-def run_agent(
-    *arguments: object, input: bytes = b"", env: dict[str, str] | None = None, **options: object
-) -> subprocess.CompletedProcess[bytes]:
-    """Runs the command `agent` to its end; whatever happened, it has shown no traceback."""
-    with start_agent(*arguments, env=env, stdin=subprocess.PIPE, **options) as process:
-        try:
-            stdout, stderr = process.communicate(input, timeout=120)
-        except BaseException:
-            process.kill()
-            raise
-    assert b"Traceback" not in (stderr or b""), stderr.decode(errors="replace")
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-
-def refusal(*arguments: object, **options: object) -> tuple[int, str]:
-    """Runs a command that has to refuse: its exit code and the one line that it says."""
-    done = run_agent(*arguments, **options)
-    lines = done.stderr.decode().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), lines
-    return done.returncode, lines[0]
 
 
 @pytest.fixture
