@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded: more threads get in each other's way
 
+import logging
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from helpers.logs import Collector
 from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
 from agent.alerting.alert import Alert
@@ -130,6 +132,18 @@ def sequence_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "log").write_bytes(b"".join(file.readlines()[:1100]))
     small = ("model.hidden=16", "model.latent=16", "model.epochs=8", "model.learning_rate=0.005", "window.size=10")
     return _train(folder, None, small, {"family": "sequence-autoencoder", "seed": 3})
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the agent tells its operator while a test runs, at every level."""
+    logger, collector = logging.getLogger("agent"), Collector()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(collector)
+    yield collector.messages
+    logger.removeHandler(collector)
+    logger.setLevel(level)
 
 
 @pytest.fixture
