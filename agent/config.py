@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import yaml
 
-from agent.bundle.bundle import Threshold
+from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
 from agent.scoring.streams import StreamKey
 from agent.scoring.threshold import check_threshold

@@ -14,7 +14,7 @@ import onnxscript.optimizer
 import torch
 from onnxscript import opset20 as op
 
-from agent.bundle import bundle
+from agent.bundle import manifest
 from agent.errors import BundleError
 from training.models.base import GraphSpec
 
@@ -84,7 +84,7 @@ def export_graph(spec: GraphSpec, path: Path) -> None:
         raise BundleError(f"graph {spec.name} cannot be exported: {' '.join(str(error).split())[:300]}") from error
 
 
-def _dynamic(inputs: Sequence[bundle.Tensor]) -> tuple[dict[int, Any], ...]:
+def _dynamic(inputs: Sequence[manifest.Tensor]) -> tuple[dict[int, Any], ...]:
     """The varying axes of each input; axes of one name are one dimension."""
     names = {axis for tensor in inputs for axis in tensor.axes if isinstance(axis, str)}
     dimensions = {name: torch.export.Dim(name) for name in names}

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import TOLERANCE, Tensor, largest_difference
+from agent.bundle.bundle import TOLERANCE, largest_difference
+from agent.bundle.manifest import Tensor
 from agent.errors import BundleError
 from training.models.base import GraphSpec
 

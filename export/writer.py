@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 
 import agent
-from agent.bundle import bundle as contract
-from agent.bundle.bundle import Bundle, Manifest, Scale, file_sha256, text_hash
+from agent.bundle.bundle import TOLERANCE, Bundle, file_sha256
+from agent.bundle.known_texts import text_hash
+from agent.bundle.manifest import FORMAT_VERSION, MANIFEST, Graph, Manifest, Relative, Scale
 from agent.bundle.onnx import import_onnxruntime, open_session
 from agent.errors import BundleError, ConfigError
-from agent.scoring.relative import Relative, prior
+from agent.scoring.relative import prior
 from agent.text import events
 from agent.text.tokenizers import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
@@ -39,7 +40,7 @@ def export_run(run: Run, out: Path, int8: bool, calibrate: list[Path], overwrite
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; name another folder, or give --overwrite")
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / contract.MANIFEST).is_file():
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / MANIFEST).is_file():
         raise ConfigError(f"{out} is no bundle, so it is not overwritten; name another folder")
     corpus = read_logs(run, calibrate) if calibrate else held_out(run)
     with _staging(out) as folder:
@@ -110,9 +111,9 @@ def _write_manifest(
     relative: Relative | None = None,
 ) -> None:
     config, family = run.config, FAMILIES[run.config.family]
-    files = sorted(path.name for path in folder.iterdir() if path.name != contract.MANIFEST)
+    files = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
     manifest = Manifest(
-        format_version=contract.FORMAT_VERSION,
+        format_version=FORMAT_VERSION,
         name=name,
         family=config.family,
         scorer=family.scorer(run.config),
@@ -124,7 +125,7 @@ def _write_manifest(
         stream=config.stream,
         window=config.lines(),
         settings=family.settings(config),
-        graphs={spec.name: contract.Graph(f"{spec.name}.onnx", spec.inputs, spec.outputs) for spec in specs},
+        graphs={spec.name: Graph(f"{spec.name}.onnx", spec.inputs, spec.outputs) for spec in specs},
         state=family.state(run.config),
         scale=scale,
         threshold=config.threshold.threshold(),
@@ -132,7 +133,7 @@ def _write_manifest(
         files={name: file_sha256(folder / name) for name in files},
         relative=relative,
     )
-    write(folder / contract.MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
 
 
 def _producer(int8: bool) -> dict[str, str | int]:
@@ -165,7 +166,7 @@ def _replay(folder: Path) -> dict[str, float]:
     """Loads the bundle as a host does and replays its recorded cases; refused where they are not reproduced."""
     replayed = Bundle.load(folder).parity()
     for graph, worst in replayed.items():
-        if not worst <= contract.TOLERANCE:
+        if not worst <= TOLERANCE:
             raise BundleError(f"graph {graph} does not reproduce its own recorded outputs (difference {worst:.3g})")
     return replayed
 

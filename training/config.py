@@ -8,7 +8,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from agent.bundle.bundle import Threshold, Window
+from agent.bundle.manifest import Threshold, Window
 from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
 from agent.scoring.features import Read
@@ -61,7 +61,7 @@ class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """As agent.bundle.bundle.Window; pad and end that are null hold where a stream pattern is set."""
+    """As agent.bundle.manifest.Window; pad and end that are null hold where a stream pattern is set."""
 
     size: Annotated[int, Meta(ge=2)] = 10
     pad: bool | None = None
@@ -69,7 +69,7 @@ class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ThresholdConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """As agent.bundle.bundle.Threshold; what is left out takes the default of its kind."""
+    """As agent.bundle.manifest.Threshold; what is left out takes the default of its kind."""
 
     kind: Literal["fixed", "quantile", "sigma"] = "quantile"
     value: Annotated[float, Meta(ge=0)] | None = None

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.app.build import DEFAULT_BUNDLE, load_bundle
-from agent.bundle.bundle import TOLERANCE, Bundle, Manifest, read_manifest
+from agent.bundle.bundle import TOLERANCE, Bundle
+from agent.bundle.manifest import Manifest, read_manifest
 from agent.errors import BundleError
 from agent.scoring.engine import Pipeline
 from agent.text.records import Records

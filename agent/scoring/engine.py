@@ -16,7 +16,8 @@ from agent.alerting.anomaly_rate import LINES, SlowWalk
 from agent.alerting.breaker import Breaker
 from agent.alerting.context import Contexts
 from agent.alerting.echo_guard import Guard
-from agent.bundle.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
 from agent.scoring.features import features_of
 from agent.scoring.scorers import EXPLAINERS, SCORERS

@@ -4,28 +4,16 @@ After Tuor et al. 2018, who subtract the mean of a user's scores; here it is tha
 does not wait for later lines.
 """
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.bundle.manifest import Relative
 from agent.errors import BundleError
 
 _LINES = 64  # whose median is taken
 _PRIOR = 8  # lines that the prior counts as
 _TO_DEVIATION = 1.4826  # a normal distribution's standard deviation by its MAD
 _LEAST = 0.1  # of the prior's spread: a smaller one of a stream is taken as this
-
-
-class Relative(msgspec.Struct, forbid_unknown_fields=True):
-    """mean: a score less the mean of its stream's. median: less the median of the last 64, by their MAD.
-
-    center, spread: of normal scores over all streams (mean and deviation, or median and MAD), which stand for the
-    first 8 lines of a stream.
-    """
-
-    kind: str
-    center: float
-    spread: float
 
 
 def check_relative(relative: Relative) -> Relative:

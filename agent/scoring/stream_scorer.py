@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Tensor, Window
-from agent.scoring.relative import Relative, apply, memory
+from agent.bundle.manifest import Relative, Tensor, Window
+from agent.scoring.relative import apply, memory
 from agent.scoring.scorers import Scorer
 from agent.scoring.streams import Streams, Windowed
 

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Scale, Threshold
+from agent.bundle.manifest import Scale, Threshold
 from agent.errors import ConfigError
 
 KINDS = ("fixed", "quantile", "sigma")

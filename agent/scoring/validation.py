@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from agent.bundle.bundle import Bundle, Graph, Manifest, Scale, Tensor
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Graph, Manifest, Scale, Tensor
 from agent.errors import BundleError, ConfigError
 from agent.scoring.features import CYCLIC
 from agent.scoring.relative import check_relative

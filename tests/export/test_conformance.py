@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
-from agent.bundle.bundle import TOLERANCE, Bundle, Threshold
+from agent.bundle.bundle import TOLERANCE, Bundle
+from agent.bundle.manifest import Threshold
 from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from helpers.made_up import made_up_lines
 
-from agent.bundle.bundle import FORMAT_VERSION, TOLERANCE, Bundle, Tensor, Window, file_sha256, read_manifest, text_hash
+from agent.bundle.bundle import TOLERANCE, Bundle, file_sha256
+from agent.bundle.known_texts import text_hash
+from agent.bundle.manifest import FORMAT_VERSION, Tensor, Window, read_manifest
 from agent.errors import BundleError, ConfigError
 from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter

@@ -23,7 +23,7 @@ from agent.app import ingest, schedule, service, state_retry
 from agent.app.build import Setup, build_pipeline
 from agent.app.ingest import Reader
 from agent.app.service import Service
-from agent.bundle.bundle import Scale, Threshold, Window
+from agent.bundle.manifest import Scale, Threshold, Window
 from agent.config import AgentConfig
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable

@@ -29,7 +29,8 @@ from helpers.processes import run_agent
 from helpers.rotated_log import RotatedLog
 
 from agent.app.build import build_pipeline, load_bundle
-from agent.bundle.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Threshold
 from agent.config import AgentConfig
 from agent.text.lines import LineSplitter
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from agent.alerting.alert import Alert
-from agent.bundle.bundle import Threshold
+from agent.bundle.manifest import Threshold
 from agent.config import AgentConfig
 from agent.telemetry.counters import GONE
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Scale
+from agent.bundle.manifest import Scale
 from agent.errors import ConfigError
 from agent.scoring.features import Features
 from training.data.corpus import Corpus

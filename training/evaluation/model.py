@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import MANIFEST, Scale, Threshold, Window
+from agent.bundle.manifest import MANIFEST, Relative, Scale, Threshold, Window
 from agent.errors import ConfigError
 from agent.scoring.features import Features, features_of
-from agent.scoring.relative import Relative, prior
+from agent.scoring.relative import prior
 from agent.scoring.scorers import SCORERS
 from agent.scoring.stream_scorer import StreamScorer
 from agent.text.canonical import Normalizer

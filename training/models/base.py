@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agent.bundle import bundle
+from agent.bundle import manifest
 from agent.text.events import Events
 from training.config import StageConfig
 from training.data.corpus import Corpus
@@ -56,8 +56,8 @@ class GraphSpec:
 
     name: str
     module: nn.Module
-    inputs: list[bundle.Tensor]
-    outputs: list[bundle.Tensor]
+    inputs: list[manifest.Tensor]
+    outputs: list[manifest.Tensor]
     sample: Callable[[int, int, np.random.Generator], dict[str, NDArray]]
     lengths: tuple[int, ...]
     chain: int = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from agent.bundle import bundle
+from agent.bundle import manifest
 from agent.text.tokenizers import BEGIN, END, PAD
 from training.config import Positive, RunConfig, StageConfig
 from training.models.base import Data, GraphSpec, Stage
@@ -317,7 +317,7 @@ def stages(config: Config, model: LanguageModel, data: Data) -> Iterator[Stage]:
 def graphs(config: Config, model: LanguageModel) -> list[GraphSpec]:
     """One graph: token ids and what a stream carries -> the surprise at each token, and what explains it."""
     most, vocabulary = config.tokenizer.max_tokens, model.embedding.num_embeddings
-    tensor, carried = bundle.Tensor, state(config)
+    tensor, carried = manifest.Tensor, state(config)
     places = "tokens" if config.model.bidirectional else "places"
 
     def sample(batch: int, length: int, draw: np.random.Generator) -> dict[str, NDArray]:
@@ -341,11 +341,11 @@ def graphs(config: Config, model: LanguageModel) -> list[GraphSpec]:
     return [GraphSpec("model", model, inputs, outputs, sample, lengths, _CHAIN if carried else 0)]
 
 
-def state(config: Config) -> list[bundle.Tensor]:
+def state(config: Config) -> list[manifest.Tensor]:
     """What a stream carries from line to line."""
     if not config.model.tiered():
         return []
-    return [bundle.Tensor(name, "float32", ["batch", config.model.context]) for name in ("hidden", "cell")]
+    return [manifest.Tensor(name, "float32", ["batch", config.model.context]) for name in ("hidden", "cell")]
 
 
 def scorer(config: Config) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from agent.bundle import bundle
+from agent.bundle import manifest
 from agent.errors import ConfigError
 from agent.scoring.features import CYCLIC, Read, TimeAndEvent, read_events
 from agent.text.events import FIRST, STRANGE
@@ -67,10 +67,10 @@ class Config(RunConfig, forbid_unknown_fields=True):
         if self.window.end:
             raise ValueError("window.end: the end of a stream has no time and no event; set it to false")
 
-    def lines(self) -> bundle.Window:
+    def lines(self) -> manifest.Window:
         """The window; pad is resolved: where a stream pattern is set its first lines are scored too."""
         pad = self.stream is not None if self.window.pad is None else self.window.pad
-        return bundle.Window(self.window.size, pad, False)
+        return manifest.Window(self.window.size, pad, False)
 
     def reads(self) -> Read:
         """The time and the number of each line."""
@@ -211,7 +211,7 @@ def graphs(config: Config, model: Autoencoder) -> list[GraphSpec]:
             found[..., CYCLIC] = draw.integers(0, model.events, (batch, length))
         return {"windows": found.astype(np.float32)}
 
-    tensor = bundle.Tensor
+    tensor = manifest.Tensor
     outputs = [
         tensor("errors", "float32", ["batch", size]),
         tensor("reconstruction", "float32", ["batch", size, _WIDTH]),
@@ -226,7 +226,7 @@ def scorer(config: Config) -> str:
     return "reconstruction"
 
 
-def state(config: Config) -> list[bundle.Tensor]:
+def state(config: Config) -> list[manifest.Tensor]:
     """Nothing is carried from line to line but the window."""
     return []
 

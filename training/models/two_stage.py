@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from agent.bundle import bundle
+from agent.bundle import manifest
 from agent.scoring.features import Read, TimeOfDay, read_time
 from agent.text.tokenizers import BEGIN, PAD
 from training.config import HeldOut, Positive, Rate, RunConfig, StageConfig, WindowConfig
@@ -76,11 +76,11 @@ class Config(RunConfig, forbid_unknown_fields=True):
         if self.relative != "none" and self.lines().end:
             raise ValueError("relative scores do not go with window.end: true, whose end is no line; set it to false")
 
-    def lines(self) -> bundle.Window:
+    def lines(self) -> manifest.Window:
         """The window, with pad and end resolved."""
         of_streams = self.stream is not None
         pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
-        return bundle.Window(self.window.size, pad, end)
+        return manifest.Window(self.window.size, pad, end)
 
     def reads(self) -> Read | None:
         """The second of the day, where the detector sees it."""
@@ -331,7 +331,7 @@ def graphs(config: Config, model: TwoStage) -> list[GraphSpec]:
         ids = draw.integers(1, vocabulary, (batch, length))
         return {"ids": np.where(np.arange(length) < lengths[:, None], ids, PAD), "lengths": lengths}
 
-    tensor = bundle.Tensor
+    tensor = manifest.Tensor
     inputs = [tensor("ids", "int64", ["batch", "tokens"]), tensor("lengths", "int64", ["batch"])]
     vectors = [tensor("vectors", "float32", ["batch", config.encoder.vector])]
     lengths = tuple(sorted({min(length, most) for length in (1, 3, 17, most)}))
@@ -340,7 +340,7 @@ def graphs(config: Config, model: TwoStage) -> list[GraphSpec]:
 
 def _detector_graph(config: Config, model: TwoStage) -> GraphSpec:
     width, lines, vector = config.width(), config.window.size - 1, config.encoder.vector
-    tensor = bundle.Tensor
+    tensor = manifest.Tensor
 
     def windows(batch: int, length: int, draw: np.random.Generator) -> dict[str, NDArray]:
         before = draw.normal(size=(batch, length, width)) / vector**0.5
@@ -362,7 +362,7 @@ def scorer(config: Config) -> str:
     return "codebook" if config.detector.head == "codebook" else "vectors"
 
 
-def state(config: Config) -> list[bundle.Tensor]:
+def state(config: Config) -> list[manifest.Tensor]:
     """Nothing is carried from line to line but the window."""
     return []
 

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.scoring.relative import Relative, prior
+from agent.bundle.manifest import Relative
+from agent.scoring.relative import prior
 from agent.scoring.scorers import SCORERS
 from agent.scoring.stream_scorer import StreamScorer
 from agent.text.canonical import Normalizer

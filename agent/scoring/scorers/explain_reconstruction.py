@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Known
+from agent.bundle.known_texts import Known
 from agent.scoring.features import CYCLIC
 from agent.scoring.scorers.reconstruction import ReconstructionScorer
 from agent.text.events import FIRST

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Known
+from agent.bundle.known_texts import Known
 from agent.scoring.scorers.vectors import VectorScorer
 from agent.text.tokenizers import PAD, Tokenizer
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from agent.alerting.anomaly_rate import LINES, SlowWalk
 from agent.alerting.message import alert_text
-from agent.bundle.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Threshold
 from agent.errors import BundleError
 from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.alerting.breaker import Breaker
-from agent.bundle.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Threshold
 from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from agent.alerting.alert import Alert
 from agent.alerting.echo_guard import Guard
-from agent.bundle.bundle import Bundle, Known, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.known_texts import Known
+from agent.bundle.manifest import Threshold
 from agent.scorefile.writer import line_records
 from agent.scoring.engine import Changes, Pipeline
 from agent.scoring.threshold import Limits

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle.bundle import Tensor, Window
+from agent.bundle.manifest import Relative, Tensor, Window
 from agent.errors import BundleError
-from agent.scoring.relative import Relative, apply, check_relative, memory, prior
+from agent.scoring.relative import apply, check_relative, memory, prior
 from agent.scoring.scorers.surprise import SurpriseScorer, reduce
 from agent.scoring.stream_scorer import StreamScorer
 from agent.text.tokenizers.char import CharTokenizer

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bundle.bundle import Scale, Threshold
+from agent.bundle.manifest import Scale, Threshold
 from agent.errors import ConfigError
 from agent.scoring.threshold import Limits, check_threshold, p_value, severity
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agent.bundle.bundle import Scale, Threshold, Window
+from agent.bundle.manifest import Scale, Threshold, Window
 from agent.errors import BundleError, ConfigError, SourceError
 from agent.text.canonical import Normalizer
 from agent.text.tokenizers.word import WordTokenizer

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.processes import run_agent
 
-from agent.bundle.bundle import Bundle, Threshold
+from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Threshold
 from agent.errors import BundleError, ConfigError
 from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter
