@@ -57,6 +57,11 @@ def test_the_embedded_bundle_is_in_it(installed):
     assert any(name.startswith("agent/bundles/default/") and name.endswith(".onnx") for name in names)
 
 
+def test_its_types_are_for_others_too(installed):
+    """PEP 561: a marker in each package."""
+    assert {"agent/py.typed", "training/py.typed", "export/py.typed"} <= {str(file) for file in installed.files}
+
+
 def test_the_licence_is_in_it(installed):
     assert any(file.name == "LICENSE" for file in installed.files)
     assert installed.metadata["License-Expression"] == "Apache-2.0"
