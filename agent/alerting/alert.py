@@ -1,13 +1,9 @@
-"""Alerts: what is told of an odd line, how it reads, and how repeats are folded."""
+"""The alert: what a sink gets of an anomalous line, and the id that names it."""
 
 import hashlib
 from typing import Any
 
 import msgspec
-
-MAX_MESSAGE = 2048  # bytes
-_MAX_ROWS = 1024
-SYSLOG_SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5}  # RFC 5424 table 2
 
 
 class Alert(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,82 +40,3 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
 def alert_id(bundle: str, file: str, offset: int, line: bytes) -> str:
     """16 hexadecimal digits that name one line of one file under one bundle, the same after a restart."""
     return hashlib.sha256(f"{bundle}\0{file}\0{offset}\0".encode() + line).hexdigest()[:16]
-
-
-def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:
-    r"""A line as printable text of at most `most` bytes: bytes that are no UTF-8 and characters that are not
-    printable as \x, \u or \U.
-
-    So no line feed, terminal sequence or bidirectional mark of a log reaches a terminal or splits a record.
-    """
-    text = line.decode("utf-8", "backslashreplace") if isinstance(line, bytes) else line
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    encoded = text.encode("utf-8", "backslashreplace")
-    if len(encoded) <= most:
-        return text
-    return encoded[: most - 3].decode("utf-8", "ignore") + "..."
-
-
-class _Rows(msgspec.Struct):
-    """What is followed of one source. past: lines of the files before the present one. line: the last odd one in it."""
-
-    past: int = 0
-    line: int = 0
-    rows: dict[bytes, tuple[int, str, int]] = {}
-
-
-class Folder:
-    """Folds repeats: of odd lines with the same text, the 1st, 10th, 100th, ... are told, each with the count so far.
-
-    A row of repeats ends when the text was not odd for `gap` lines of its source. That depends on the lines alone, not
-    on the clock, so a restart changes nothing. At most 1,024 texts a source are followed, by their hashes, and those
-    whose row has ended are forgotten.
-    """
-
-    def __init__(self, gap: int) -> None:
-        self._gap = gap
-        self._sources: dict[str, _Rows] = {}
-        self.folded = 0
-
-    def count(self, source: str, text: str, line: int, seen: str) -> tuple[int, str] | None:
-        """How often the text was odd in this row, and when first; None where this time need not be told."""
-        at, rows = self._place(source, line), self._sources[source].rows
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        count, first, last = rows.pop(key, (0, seen, at))
-        if at - last > self._gap or not self._gap:
-            count, first = 0, seen
-        rows[key] = (count + 1, first, at)
-        self._forget_ended(rows, at)
-        if str(count + 1).strip("0") != "1":
-            self.folded += 1
-            return None
-        return count + 1, first
-
-    def _place(self, source: str, line: int) -> int:
-        """A line's number over all files of its source: in a new file the numbers begin again."""
-        rows = self._sources.setdefault(source, _Rows())
-        if line < rows.line:
-            rows.past += rows.line
-        rows.line = line
-        return rows.past + line
-
-    def _forget_ended(self, rows: dict[bytes, tuple[int, str, int]], at: int) -> None:
-        """The rows are in the order of their last lines."""
-        while len(rows) > _MAX_ROWS or at - rows[next(iter(rows))][2] > self._gap:
-            del rows[next(iter(rows))]
-
-    def memory(self, source: str) -> bytes:
-        """What has to be kept of a source to go on after a restart."""
-        return msgspec.msgpack.encode(self._sources.get(source, _Rows()))
-
-    def restore(self, source: str, memory: bytes) -> None:
-        """Sets what `memory` gave; what agents before state version 2 kept is forgotten."""
-        try:
-            self._sources[source] = msgspec.msgpack.decode(memory, type=_Rows)
-        except msgspec.ValidationError:
-            self._sources[source] = _Rows()
-
-    def forget(self, source: str) -> None:
-        """Forgets a source that is gone."""
-        self._sources.pop(source, None)

@@ -21,7 +21,7 @@ class _Walk:
     restored: bool = False
 
 
-class SlowWalk:
+class AnomalyRate:
     """Counts the odd lines among the last 1,000 of each source. It goes by lines, so a restart changes nothing.
 
     After the later code of the source document of the sequence autoencoder, whose share is 2.5 %; 0 turns it off.

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.alerting.alert import escape
+from agent.text.escape import escape
 from agent.text.lines import Block
 
 _MAX_BYTES = 256  # kept of each line

@@ -33,7 +33,7 @@ def new_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
 
 
-class Guard:
+class EchoGuard:
     """Seals texts and recognises them; the key is kept with the state, so alerts of before a restart are still
     recognised.
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from agent.alerting.alert import Alert, escape
+from agent.alerting.alert import Alert
+from agent.text.escape import escape
 
 # Bytes of each part, so that the whole has at most MAX_TEXT.
 MAX_TEXT = 1000

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.alerting.echo_guard import Guard
+from agent.alerting.echo_guard import EchoGuard
 from agent.app.loop_check import refuse_loops
 from agent.bundle.bundle import Bundle
 from agent.bundle.onnx import choose_provider
@@ -28,7 +28,7 @@ class Setup:
     sinks: list[Sink]
 
 
-def prepare(config: AgentConfig, guard: Guard) -> Setup:
+def prepare(config: AgentConfig, guard: EchoGuard) -> Setup:
     """Builds what a configuration asks for; an OddlineError says what of it cannot be had."""
     sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
     check_names(sinks)
@@ -63,7 +63,7 @@ def load_bundle(name: str, provider: str) -> Bundle:
     return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
 
 
-def build_pipeline(bundle: Bundle, config: AgentConfig, guard: Guard | None = None) -> Pipeline:
+def build_pipeline(bundle: Bundle, config: AgentConfig, guard: EchoGuard | None = None) -> Pipeline:
     """The pipeline that a configuration asks for."""
     return Pipeline(
         bundle,

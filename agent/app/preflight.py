@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from agent.alerting.echo_guard import Guard, new_key
+from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.app.build import prepare, require_sources
 from agent.app.loop_check import refuse_file_loops
 from agent.config import AgentConfig
@@ -27,7 +27,7 @@ def preflight(config: AgentConfig) -> None:
     if config.state is not None:
         _check_state(Path(config.state))
     Monitor(None, config.metrics_file, say)
-    prepare(config, Guard(new_key()))
+    prepare(config, EchoGuard(new_key()))
     for source in config.inputs():
         _check_source(source.path)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent.alerting.echo_guard import Guard, new_key
+from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.app.build import Setup, check_inputs, prepare, refuse_change
 from agent.app.ingest import Reader
 from agent.app.schedule import Look, Schedule
@@ -61,7 +61,7 @@ class Service:
         with ExitStack() as stack:
             self._state = State(None if config.state is None else Path(config.state), config.max_outbox, say=say)
             stack.callback(self._state.close)
-            self._guard = Guard(self._secret())
+            self._guard = EchoGuard(self._secret())
             self._say = speaker(self._guard)
             self._watcher = Watcher(self._say)
             stack.callback(self._watcher.stop)

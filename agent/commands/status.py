@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from agent.alerting.alert import escape
 from agent.config import load_config
 from agent.delivery.sinks.redaction import shown
 from agent.errors import ConfigError
@@ -18,6 +17,7 @@ from agent.sources.files.rotation_names import other_forms, own_form, rotated_fi
 from agent.state.store import APPLICATION, FILE, LOCK, SCHEMA_VERSION
 from agent.telemetry.counters import GONE, Counts, memory_name
 from agent.telemetry.snapshot import seconds_behind
+from agent.text.escape import escape
 
 _TRIES = 3  # the agent may start or end while its state is opened
 

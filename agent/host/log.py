@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from agent.alerting.alert import escape
-from agent.alerting.echo_guard import Guard
+from agent.alerting.echo_guard import EchoGuard
+from agent.text.escape import escape
 
 
 def say(message: str) -> None:
@@ -14,7 +14,7 @@ def say(message: str) -> None:
     _write(f"oddline: {escape(message)}")
 
 
-def speaker(guard: Guard) -> Callable[[str], None]:
+def speaker(guard: EchoGuard) -> Callable[[str], None]:
     """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
     if "JOURNAL_STREAM" not in os.environ:
         return say

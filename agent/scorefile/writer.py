@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from agent.alerting.alert import escape
 from agent.alerting.context import Contexts
 from agent.errors import SinkError
 from agent.scoring.engine import CONTEXT, Pipeline, Scored
 from agent.scoring.threshold import severity
 from agent.text.canonical import PADDING
+from agent.text.escape import escape
 from agent.text.headers import Format, line_times, parse_header
 
 _MAX_CONTEXTS = 1 << 16

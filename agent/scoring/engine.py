@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.alerting.alert import Alert, Folder, alert_id, escape
-from agent.alerting.anomaly_rate import LINES, SlowWalk
+from agent.alerting.alert import Alert, alert_id
+from agent.alerting.anomaly_rate import LINES, AnomalyRate
 from agent.alerting.breaker import Breaker
 from agent.alerting.context import Contexts
-from agent.alerting.echo_guard import Guard
+from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.repeats import RepeatFolder
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
@@ -26,6 +27,7 @@ from agent.scoring.streams import StreamKey
 from agent.scoring.threshold import Limits, p_value, severity
 from agent.scoring.validation import check_bundle
 from agent.text.canonical import PADDING, Normalizer
+from agent.text.escape import escape
 from agent.text.headers import Format, Header, parse_header
 from agent.text.lines import Block
 from agent.text.records import Records
@@ -120,7 +122,7 @@ class Pipeline:
         max_alert_share: float = 1.0,
         max_alert_burst: int = 1000,
         slow_walk_share: float | None = None,
-        guard: Guard | None = None,
+        guard: EchoGuard | None = None,
         cache: bool = True,
     ) -> None:
         check_bundle(bundle)
@@ -136,10 +138,10 @@ class Pipeline:
         width = self._features.width if self._features else 0
         self._lines = StreamScorer(self.scorer, manifest.window, manifest.state, manifest.relative, width, max_streams)
         self.streams = self._lines.streams
-        self.folder = Folder(fold_lines)
+        self.folder = RepeatFolder(fold_lines)
         self.breaker = Breaker(max_alert_share, max_alert_burst)
         share = manifest.settings.get("slow_walk_share", 0.0) if slow_walk_share is None else slow_walk_share
-        self.slow_walk = SlowWalk(share)
+        self.slow_walk = AnomalyRate(share)
         self._breakers: dict[str, bytes] = {}  # as they were stored last
         self.suppressed = 0
         self.own_lines = 0
@@ -367,7 +369,7 @@ class Pipeline:
         self._breakers.pop(source, None)
         return list(parts)
 
-    def _parts(self, source: str) -> dict[str, Folder | Limits | Breaker | SlowWalk]:
+    def _parts(self, source: str) -> dict[str, RepeatFolder | Limits | Breaker | AnomalyRate]:
         return {
             f"fold:{source}": self.folder,
             f"limits:{source}": self.limits,

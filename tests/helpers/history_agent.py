@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.alerting.alert import Alert
-from agent.alerting.echo_guard import Guard
+from agent.alerting.echo_guard import EchoGuard
 from agent.app import ingest, schedule, service, state_retry
 from agent.app.build import Setup, build_pipeline
 from agent.app.ingest import Reader
@@ -197,7 +197,7 @@ BUNDLE = SimpleNamespace(
 
 def make_pipeline(config: AgentConfig) -> engine.Pipeline:
     """A pipeline whose scores tell windows of 4 lines apart."""
-    return build_pipeline(BUNDLE, config, Guard(b"history"))
+    return build_pipeline(BUNDLE, config, EchoGuard(b"history"))
 
 
 class Deaf:
@@ -361,7 +361,7 @@ class World:
         patch.setitem(engine.SCORERS, "vectors", Checksum)
         patch.setitem(engine.EXPLAINERS, "vectors", Explainer)
 
-    def _prepare(self, config: AgentConfig, guard: Guard) -> Setup:
+    def _prepare(self, config: AgentConfig, guard: EchoGuard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
 
     def places(self, names: list[str]) -> list[Position]:

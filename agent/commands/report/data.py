@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.alerting.alert import Alert, escape
+from agent.alerting.alert import Alert
 from agent.alerting.message import why
 from agent.commands.report.loading import Subject
 from agent.commands.report.streams import stream_rows
 from agent.commands.report.thin import thin
 from agent.scorefile.reader import ScoreTable
+from agent.text.escape import escape
 
 MAX_ALERTS = 5_000
 _MAX_TOLD = 1_500_000  # characters of messages, reasons and contexts

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 import agent
-from agent.alerting.alert import escape
 from agent.commands.report.data import page_data
 from agent.commands.report.loading import load_subject
 from agent.errors import SinkError
 from agent.host.progress import progress, size_of
 from agent.scorefile.writer import writing
+from agent.text.escape import escape
 
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 

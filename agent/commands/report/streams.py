@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.alerting.alert import escape
 from agent.scorefile.reader import ScoreTable
+from agent.text.escape import escape
 
 MAX_STREAMS = 500
 

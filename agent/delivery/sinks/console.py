@@ -6,9 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from agent.alerting.alert import MAX_MESSAGE, Alert, escape
+from agent.alerting.alert import Alert
 from agent.alerting.message import figures, quotes, said, why
 from agent.delivery.sinks.stdout import reader_may_leave
+from agent.text.escape import MAX_MESSAGE, escape
 from agent.text.words import words
 
 _MAX_WORD = 40  # bytes

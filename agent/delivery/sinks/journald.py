@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from agent.alerting.alert import SYSLOG_SEVERITY, Alert
-from agent.delivery.sinks.syslog import FACILITY, TAG, SocketSink, connect_unix
+from agent.alerting.alert import Alert
+from agent.delivery.sinks.syslog import FACILITY, SYSLOG_SEVERITY, TAG, SocketSink, connect_unix
 
 SOCKET = "/run/systemd/journal/socket"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL

@@ -13,10 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 
-from agent.alerting.alert import SYSLOG_SEVERITY, Alert, escape
+from agent.alerting.alert import Alert
 from agent.alerting.message import alert_text
+from agent.text.escape import escape
 
 TAG = "oddline"
+SYSLOG_SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5}  # RFC 5424 table 2
 FACILITY = 3  # daemon
 MAX_DATAGRAM = 8192  # bytes
 _MAX_VALUE = 512  # bytes of a parameter of structured data

@@ -1,39 +1,6 @@
-"""Escaping, ids and folding."""
+"""The id of an alert."""
 
-import msgspec
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from agent.alerting.alert import MAX_MESSAGE, Folder, alert_id, escape
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (b"plain text", "plain text"),
-        ("größe €".encode(), "größe €"),
-        (b"a\nb\r\tc\0", "a\\nb\\r\\tc\\x00"),
-        (b"\x1b[31mred", "\\x1b[31mred"),
-        (b"bad \xff\xfe", "bad \\xff\\xfe"),
-        ("left\u202eright\u2028".encode(), "left\\u202eright\\u2028"),
-    ],
-)
-def test_escape(line, text):
-    assert escape(line) == text
-
-
-@given(st.binary(max_size=5000))
-def test_an_escaped_line_is_printable_and_bounded(line):
-    text = escape(line)
-    assert text.isprintable()
-    assert len(text.encode()) <= MAX_MESSAGE
-
-
-def test_a_long_line_is_cut_between_characters():
-    text = escape("€" * 2000)
-    assert text.endswith("€...")
-    assert MAX_MESSAGE - 3 < len(text.encode()) <= MAX_MESSAGE
+from agent.alerting.alert import alert_id
 
 
 def test_ids_tell_lines_apart():
@@ -47,62 +14,3 @@ def test_ids_tell_lines_apart():
     }
     assert len(others | {same}) == 5
     assert len(same) == 16
-
-
-def test_repeats_are_told_at_powers_of_ten():
-    folder = Folder(gap=1000)
-    told = [folder.count("log", "text", line, f"t{line}") for line in range(1, 1101)]
-    assert [row for row in told if row] == [(1, "t1"), (10, "t1"), (100, "t1"), (1000, "t1")]
-    assert folder.folded == 1096
-
-
-def test_a_row_ends_after_a_gap_and_is_kept_by_source_and_text():
-    folder = Folder(gap=100)
-    assert folder.count("log", "text", 1, "t1") == (1, "t1")
-    assert folder.count("log", "text", 101, "t2") is None
-    assert folder.count("log", "text", 202, "t3") == (1, "t3")
-    assert folder.count("other", "text", 202, "t3") == (1, "t3")
-    assert folder.count("log", "another", 202, "t3") == (1, "t3")
-
-
-def test_folding_can_be_turned_off():
-    folder = Folder(gap=0)
-    assert [folder.count("log", "text", line, "t") for line in range(1, 5)] == [(1, "t")] * 4
-
-
-def test_a_restarted_folder_goes_on():
-    one, other = Folder(gap=100), Folder(gap=100)
-    for line in range(1, 9):
-        one.count("log", "text", line, "t1")
-    other.restore("log", one.memory("log"))
-    assert [other.count("log", "text", line, "t2") for line in (9, 10)] == [None, (10, "t1")]
-
-
-def test_folding_is_bounded():
-    folder = Folder(gap=10_000)
-    for number in range(3000):
-        folder.count("log", f"text {number}", number, "t")
-    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 1024
-
-
-def test_rows_that_ended_are_forgotten():
-    folder = Folder(gap=100)
-    for number in range(0, 3000, 10):
-        folder.count("log", f"text {number}", number, "t")
-    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 11
-    folder.forget("log")
-    assert folder.count("log", "text 2990", 2991, "later") == (1, "later")
-
-
-def test_lines_are_counted_over_the_files_of_a_source():
-    """After a rotation the numbers begin again, which neither ends a row nor keeps it for ever."""
-    folder = Folder(gap=100)
-    assert folder.count("log", "text", 5000, "t1") == (1, "t1")
-    assert folder.count("log", "text", 3, "t2") is None
-    assert folder.count("log", "text", 110, "t3") == (1, "t3")
-
-
-def test_what_an_older_agent_kept_is_forgotten():
-    folder = Folder(gap=100)
-    folder.restore("log", msgspec.msgpack.encode({"text": (3, "t0", 7)}))
-    assert folder.count("log", "text", 8, "t1") == (1, "t1")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.alerting.anomaly_rate import LINES, SlowWalk
+from agent.alerting.anomaly_rate import LINES, AnomalyRate
 from agent.alerting.message import alert_text
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
@@ -19,13 +19,13 @@ NOW = datetime(2026, 3, 9, tzinfo=UTC)
 
 def walk(flags, share=0.025, restart=()):
     """The numbers of the lines at which the alarm is told, and its counts."""
-    alarm, told = SlowWalk(share), []
+    alarm, told = AnomalyRate(share), []
     for number, odd in enumerate(flags, 1):
         alarm.advance("log", 1)
         if odd and (count := alarm.alarm("log")):
             told.append((number, count))
         if number in restart:
-            memory, alarm = alarm.memory("log"), SlowWalk(share)
+            memory, alarm = alarm.memory("log"), AnomalyRate(share)
             alarm.restore("log", memory)
     return told
 

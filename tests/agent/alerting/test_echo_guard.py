@@ -2,17 +2,17 @@
 
 import pytest
 
-from agent.alerting.echo_guard import Guard, TokenBucket, new_key
+from agent.alerting.echo_guard import EchoGuard, TokenBucket, new_key
 from agent.text.lines import LineSplitter
 
 
-def own(guard: Guard, *lines: str) -> list[int]:
+def own(guard: EchoGuard, *lines: str) -> list[int]:
     return guard.own(LineSplitter("log").feed(("\n".join(lines) + "\n").encode())).tolist()
 
 
 @pytest.fixture
-def guard() -> Guard:
-    return Guard(new_key())
+def guard() -> EchoGuard:
+    return EchoGuard(new_key())
 
 
 def test_own_alerts_are_recognised_in_every_form_a_daemon_writes(guard):
@@ -56,14 +56,14 @@ def test_a_seal_that_was_seen_hides_nothing(guard):
 
 def test_alerts_of_before_a_restart_are_recognised():
     key = new_key()
-    sealed = Guard(key).seal("low anomaly: x")
-    assert own(Guard(key), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == [0]
-    assert own(Guard(new_key()), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == []
+    sealed = EchoGuard(key).seal("low anomaly: x")
+    assert own(EchoGuard(key), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == [0]
+    assert own(EchoGuard(new_key()), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == []
 
 
 def test_alerts_about_lines_that_look_sealed_are_limited():
-    other = Guard(new_key()).seal("low anomaly: x")
-    guard = Guard(new_key())
+    other = EchoGuard(new_key()).seal("low anomaly: x")
+    guard = EchoGuard(new_key())
     allowed = [guard.may_alert(f"Jan  1 10:00:00 web1 oddline[1]: {other}".encode()) for _ in range(50)]
     assert sum(allowed) == 10
     assert all(guard.may_alert(b"Jan  1 10:00:00 web1 oddline[1]: no seal") for _ in range(50))

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.alerting.alert import Alert
-from agent.alerting.echo_guard import Guard
+from agent.alerting.echo_guard import EchoGuard
 from agent.bundle.bundle import Bundle
 from agent.bundle.known_texts import Known
 from agent.bundle.manifest import Threshold
@@ -296,13 +296,13 @@ def test_repeats_are_folded(bundles):
     assert len(alerts_of(bundles["bundle"], repeated, threshold=Threshold("fixed", value=0.0), fold_lines=0)) == 22
 
 
-def own_lines(guard: Guard, count: int) -> list[bytes]:
+def own_lines(guard: EchoGuard, count: int) -> list[bytes]:
     sealed = guard.seal("critical anomaly: shopd: panic | why: never seen")
     return [f"Mar  9 00:00:00 web1 oddline[{n}]: {sealed}\n".encode() for n in range(count)]
 
 
 def test_alerts_of_ours_are_neither_scored_nor_kept(bundles):
-    guard, lines = Guard(bytes(32)), odd_log(20, 40).splitlines(keepends=True)
+    guard, lines = EchoGuard(bytes(32)), odd_log(20, 40).splitlines(keepends=True)
     mixed = []
     for number, line in enumerate(lines):
         mixed += [*own_lines(guard, number % 3), line]
@@ -321,7 +321,7 @@ def test_lines_that_only_look_like_ours_are_scored_and_told_in_measure(bundles):
         f"Mar  9 00:00:00 web1 oddline[1]: #0123456789abcdef anomaly {chr(97 + n)}{chr(97 + n)} is forged\n".encode()
         for n in range(20)
     ]
-    pipeline = Pipeline(bundles["bundle"], guard=Guard(bytes(32)), threshold=Threshold("fixed", value=0.0))
+    pipeline = Pipeline(bundles["bundle"], guard=EchoGuard(bytes(32)), threshold=Threshold("fixed", value=0.0))
     outcome = run(pipeline, blocks(b"".join(lines)))
     assert np.isfinite(outcome.scores[3:]).all() and pipeline.own_lines == 0
     assert (len(outcome.alerts), pipeline.suppressed) == (10, 7)
