@@ -63,7 +63,7 @@ class Service:
             stack.callback(self._state.close)
             self._guard = EchoGuard(self._secret())
             self._say = speaker(self._guard)
-            self._watcher = Watcher(self._say)
+            self._watcher = Watcher()
             stack.callback(self._watcher.stop)
             stack.callback(self._signals.sleep)
             self._signals.wake = self._watcher.wake

@@ -17,7 +17,8 @@ from watchdog.observers.inotify_c import InotifyConstants as Mask
 STRUCTURE = Mask.IN_CREATE | Mask.IN_DELETE | Mask.IN_MOVED_FROM | Mask.IN_MOVED_TO
 SELF = Mask.IN_DELETE_SELF | Mask.IN_MOVE_SELF  # of a directory or link that is only passed through
 CONTENT = Mask.IN_MODIFY
-GONE = SELF | Mask.IN_UNMOUNT | Mask.IN_IGNORED
+IGNORED, QUEUE_OVERFLOW = Mask.IN_IGNORED, Mask.IN_Q_OVERFLOW
+GONE = SELF | Mask.IN_UNMOUNT | IGNORED
 _REASONS = {
     errno.ENOSPC: "no inotify watch is left; raise fs.inotify.max_user_watches",
     errno.EMFILE: "no inotify instance or file descriptor is left; raise fs.inotify.max_user_instances or ulimit -n",
@@ -43,7 +44,7 @@ class Inotify:
 
     def remove(self, watch: int) -> None:
         """Ends a watch; it may have ended by itself."""
-        inotify_c.inotify_rm_watch(self.descriptor, watch)
+        inotify_c.inotify_rm_watch(self.descriptor, watch)  # type: ignore[arg-type]  # a NewType of watchdog 7
 
     def read(self) -> Iterator[tuple[int, int, bytes]]:
         """The watch, mask and name of the events that have come so far; the name is empty where it is of itself."""

@@ -1,16 +1,16 @@
-"""When to believe that changes of a file are not told by events."""
+"""When to conclude that the kernel sends no events for the changes of a file."""
 
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-_PATIENCE = 1.0  # seconds that an event may take
-_SILENCE = 3600.0  # seconds until the same is said again
+_GRACE = 1.0  # seconds that an event may take
+_SILENCE = 3600.0  # seconds until the same warning is given again
 _State = tuple[int, ...]
 
 
-class Suspicion:
-    """Collects what speaks against trusting events, by path, and which mounts are not trusted for a while.
+class MissedEvents:
+    """Collects evidence that events are missing, by path, and which mounts are not trusted for a while.
 
     A path is suspect once the file that it names differs between two notes with no event of it between or after them.
     """
@@ -20,7 +20,7 @@ class Suspicion:
         self._noted: dict[Path, _State] = {}
         self._due: dict[Path, float] = {}
         self._distrusted: dict[str, float] = {}
-        self._said: dict[str, float] = {}
+        self._warned: dict[str, float] = {}
 
     @property
     def due(self) -> float:
@@ -38,7 +38,7 @@ class Suspicion:
         if path not in self._noted:
             self._noted[path] = state
         elif state != self._noted[path]:
-            self._due.setdefault(path, self._clock() + _PATIENCE)
+            self._due.setdefault(path, self._clock() + _GRACE)
 
     def clear(self, paths: Iterable[Path]) -> None:
         """An event of each of these came, or may have come."""
@@ -56,12 +56,12 @@ class Suspicion:
         return paths
 
     def distrust(self, point: str, seconds: float) -> bool:
-        """Does not trust a mount for so many seconds; whether this should be said."""
+        """Does not trust a mount for so many seconds; whether to warn of it."""
         now = self._clock()
         self._distrusted[point] = now + seconds
-        if point in self._said and now < self._said[point] + _SILENCE:
+        if point in self._warned and now < self._warned[point] + _SILENCE:
             return False
-        self._said[point] = now
+        self._warned[point] = now
         return True
 
 

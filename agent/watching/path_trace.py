@@ -1,4 +1,4 @@
-"""What lies on the way to a path: the directories and links a change of which may change what the path names."""
+"""The trace of a path: the directories and links on the way to it, a change of which may change what it names."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ _MOST_LINKS = 40  # as the kernel allows (path_resolution(7))
 
 
 class Use(NamedTuple):
-    """What is to be watched: a place without links on its way, the name in it that counts, and inotify's mask.
+    """What is to be watched: a place without links on the way, the name in it that counts, and inotify's mask.
 
     An empty name means the place itself, ANY every name in it.
     """
@@ -21,18 +21,21 @@ class Use(NamedTuple):
     mask: int
 
 
-def trace(path: str) -> tuple[Use, ...]:
+PathTrace = tuple[Use, ...]
+
+
+def trace(path: str) -> PathTrace:
     """What tells of changes of a file, its own directory last; of one that does not exist, where it would begin to."""
     return _trace(path, folder=False)
 
 
-def trace_folder(path: str) -> tuple[Use, ...]:
+def trace_folder(path: str) -> PathTrace:
     """What tells of files that come to a directory or leave it."""
     return _trace(path, folder=True)
 
 
-def _trace(path: str, folder: bool) -> tuple[Use, ...]:
-    masks: dict[tuple[str, bytes], int] = {}  # in the order of the way, from the root down
+def _trace(path: str, folder: bool) -> PathTrace:
+    masks: dict[tuple[str, bytes], int] = {}  # from the root down
     here, todo, links = "/", _parts(os.path.join(os.getcwd(), path)), 0
 
     def use(place: str, name: str | bytes, mask: int) -> None:

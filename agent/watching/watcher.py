@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.watching.coverage import POLL, Coverage, Key
 
 FOLDER_POLL = 5.0  # seconds between two looks into a folder where no events can be had: a glob is dearer than a read
-_NAP = 0.02  # seconds without a look at the events after they told only of files that nobody follows
+_DEBOUNCE = 0.02  # seconds without a look at the events after they told only of files that nobody follows
 _LONGEST = 86400.0  # seconds of a wait in one piece
 
 
@@ -40,19 +40,19 @@ class Watcher:
 
     Watched are the directories of the paths and of what they link to; of a directory that does not exist, the nearest
     parent that does. Polled is what lies on a network file system, what inotify's limits or a lack of permission keep
-    from being watched, and what `missed` has proved to change without events; `say` is told of each once, and of the
-    end of it. All but `wake` is for one thread; there is no other one.
+    from being watched, and what `missed` has proved to change without events; each is logged once, and the end of it
+    too. All but `wake` is for one thread; there is no other one.
     """
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._coverage = Coverage(say, clock)
+        self._coverage = Coverage(clock)
         self._given: tuple[frozenset[Path], frozenset[Path]] = frozenset(), frozenset()
         self._keys: frozenset[Key] = frozenset()
         self._descriptors: frozenset[int] = frozenset()
         self._unseen: set[Key] = set()  # to be told by the next wait
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._deaf_until = self._next_poll = self._next_folder_poll = 0.0
+        self._wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._debounce_until = self._next_poll = self._next_folder_poll = 0.0
 
     @property
     def polling(self) -> bool:
@@ -91,8 +91,8 @@ class Watcher:
 
     def wake(self) -> None:
         """Ends the present or next wait; safe in signal handlers and from any thread."""
-        if self._bell >= 0:
-            os.eventfd_write(self._bell, 1)
+        if self._wakeup_fd >= 0:
+            os.eventfd_write(self._wakeup_fd, 1)
 
     def missed(self, path: Path) -> None:
         """Tells that new data was found in a path that had no event, as on a file system that tells of none.
@@ -103,13 +103,13 @@ class Watcher:
         hour at most; after that minute events are trusted again.
         """
         if (path, False) in self._keys:
-            self._coverage.suspicion.note(path)
+            self._coverage.missed_events.note(path)
 
     def stop(self) -> None:
         """Ends the watching; a later wait only waits."""
-        bell, self._bell = self._bell, -1
-        if bell >= 0:
-            os.close(bell)
+        wakeup_fd, self._wakeup_fd = self._wakeup_fd, -1
+        if wakeup_fd >= 0:
+            os.close(wakeup_fd)
             self._coverage.close()
         self._given, self._keys, self._descriptors = (frozenset(), frozenset()), frozenset(), frozenset()
         self._unseen.clear()
@@ -122,11 +122,11 @@ class Watcher:
         poll = select.poll()
         for descriptor in self._descriptors:
             poll.register(descriptor, select.POLLIN)
-        deaf = self._clock() < self._deaf_until
+        is_debouncing = self._clock() < self._debounce_until
         for descriptor, mask in (
-            (self._bell, select.POLLIN),
+            (self._wakeup_fd, select.POLLIN),
             (self._coverage.mounts.descriptor, select.POLLPRI),
-            (-1 if deaf else self._coverage.descriptor, select.POLLIN),
+            (-1 if is_debouncing else self._coverage.descriptor, select.POLLIN),
         ):
             if descriptor >= 0:
                 poll.register(descriptor, mask)
@@ -140,12 +140,12 @@ class Watcher:
         due = [deadline, self._coverage.due]
         kinds = {folder for _, folder in self._coverage.polled}
         due += [self._next_folder_poll if folder else self._next_poll for folder in kinds]
-        return min(due + ([self._deaf_until] if self._clock() < self._deaf_until else []))
+        return min(due + ([self._debounce_until] if self._clock() < self._debounce_until else []))
 
     def _gather(self, ready: frozenset[int]) -> Woken:
-        told = self._bell in ready
+        told = self._wakeup_fd in ready
         if told:
-            os.eventfd_read(self._bell)
+            os.eventfd_read(self._wakeup_fd)
         if self._coverage.mounts.descriptor in ready:
             self._coverage.remount()
         keys = self._unseen | (self._hear() if self._coverage.descriptor in ready else set())
@@ -157,7 +157,7 @@ class Watcher:
     def _hear(self) -> set[Key]:
         keys = self._coverage.hear()
         if not keys:
-            self._deaf_until = self._clock() + _NAP
+            self._debounce_until = self._clock() + _DEBOUNCE
         return keys
 
     def _due_polls(self) -> set[Key]:

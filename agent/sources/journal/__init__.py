@@ -1,0 +1,1 @@
+"""The journal of systemd as a source of lines."""

@@ -1,0 +1,1 @@
+"""Sources that listen for syslog messages: UDP, TCP and unix datagram sockets."""

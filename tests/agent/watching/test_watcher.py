@@ -39,22 +39,17 @@ class Clock:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def watching(said: list[str], clock: Clock) -> Iterator[Callable[..., Watcher]]:
+def watching(clock: Clock) -> Iterator[Callable[..., Watcher]]:
     """Makes watchers that have told already of what was new to them."""
     watchers: list[Watcher] = []
 
     def make(*paths: Path, **more: object) -> Watcher:
-        watcher = Watcher(said.append, clock)
+        watcher = Watcher(clock)
         watchers.append(watcher)
         watcher.watch(paths, **more)
         woken = watcher.wait(0.0) or Woken()
@@ -387,14 +382,13 @@ def test_limits_of_inotify_lead_to_polling_until_it_works(
 
 
 _AT_THE_LIMIT = """
-import os, sys
+import logging, os, sys
 from pathlib import Path
 from agent.watching.watcher import Watcher
 Path("/proc/sys/user/max_inotify_{kind}").write_text("{most}")
-said = []
-watcher = Watcher(said.append)
+logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+watcher = Watcher()
 watcher.watch([Path(sys.argv[1], str(number), "app.log") for number in range(9)])
-print(*said, sep="\\n")
 assert watcher.polling
 watcher.wait(0.0)
 for number in range(9):
