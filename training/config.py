@@ -59,6 +59,11 @@ class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
             self.max_tokens = parts
         self.max_tokens = self.max_tokens or _MAX_TOKENS[self.kind]
 
+    def tokens_per_line(self) -> int:
+        """`max_tokens` as `resolve` has set it."""
+        assert self.max_tokens is not None
+        return self.max_tokens
+
 
 class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
     """As agent.bundle.manifest.Window; pad and end that are null hold where a stream pattern is set."""

@@ -31,9 +31,9 @@ def _train(config: RunConfig, texts: Mapping[str, int]) -> Tokenizer:
     settings = config.tokenizer
     limits = settings.max_vocabulary, settings.min_frequency
     if settings.kind == "char":
-        return CharTokenizer(settings.max_tokens)
+        return CharTokenizer(settings.tokens_per_line())
     if settings.kind == "bpe":
-        return BpeTokenizer.train(texts, settings.max_tokens, *limits)
+        return BpeTokenizer.train(texts, settings.tokens_per_line(), *limits)
     if isinstance(config.header, Records):
         return FieldTokenizer.train(texts, config.header, *limits)
-    return WordTokenizer.train(texts, settings.max_tokens, *limits)
+    return WordTokenizer.train(texts, settings.tokens_per_line(), *limits)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from agent.text.canonical import PADDING
-from training.data.corpus import Corpus, Windows
+from training.data.corpus import Corpus
+from training.data.windows import Windows
 
 Progress = Callable[[int, int], None]
 """Takes how many of how many steps are done."""

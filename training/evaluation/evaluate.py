@@ -16,7 +16,9 @@ from rich.progress import Progress as Bar
 
 from agent.errors import ConfigError
 from agent.scoring.threshold import Limits
-from training.data.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, Windows, parse_bound, read_corpus, select
+from training.data.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, read_corpus
+from training.data.selection import parse_bound, select
+from training.data.windows import Windows
 from training.evaluation.baselines import BASELINES, Items, line_items, session_items
 from training.evaluation.metrics import Metrics, measure
 from training.evaluation.model import Progress, Subject, open_subject, place_scores, score_in_order

@@ -19,7 +19,8 @@ from agent.text.canonical import Normalizer
 from agent.text.events import Events
 from agent.text.headers import Format
 from agent.text.tokenizers import Tokenizer
-from training.data.corpus import Corpus, Windows
+from training.data.corpus import Corpus
+from training.data.windows import Windows
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
 """Windows int32 [lines, size] of text ids, features float32 [lines, size, width] or None -> scores float32 [lines]."""

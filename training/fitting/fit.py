@@ -18,13 +18,14 @@ import agent
 from agent.errors import ConfigError, OddlineError
 from agent.text.tokenizers import Tokenizer, pad
 from training.config import RunConfig, StageConfig
-from training.data.corpus import Corpus, Windows
+from training.data.corpus import Corpus
 from training.data.events import check_events, learn_events
 from training.data.tokenizer import train_tokenizer
+from training.data.windows import Windows
 from training.fitting import run_folder as folder
 from training.fitting.loop import Groups, copy_state, first_progress, make_fabric, seed_of, train_stage
 from training.models import FAMILIES
-from training.models.base import Data, Stage
+from training.models.base import Stage, TrainingData
 
 
 def fit(
@@ -76,14 +77,14 @@ def learn_tokenizer(config: RunConfig, corpus: Corpus) -> Tokenizer:
     return train_tokenizer(config, {text: count for text, count in zip(corpus.texts, counts, strict=True) if count})
 
 
-def tokenize(tokenizer: Tokenizer, train: Corpus, validation: Corpus) -> Data:
+def tokenize(tokenizer: Tokenizer, train: Corpus, validation: Corpus) -> TrainingData:
     """The lines with the tokens of all the texts that both corpora share."""
     tokens, lengths = pad(tokenizer.encode(text) for text in train.texts)
-    return Data(train, validation, tokens.astype(np.int32), lengths)
+    return TrainingData(train, validation, tokens.astype(np.int32), lengths)
 
 
 def _work(
-    fabric: Fabric, config: RunConfig, data: Data, vocabulary: int, run: Path
+    fabric: Fabric, config: RunConfig, data: TrainingData, vocabulary: int, run: Path
 ) -> list[dict[str, Any]] | OddlineError:
     """Trains every stage, in each process; the history of the epochs, or the error to raise."""
     try:
@@ -92,7 +93,7 @@ def _work(
         return error
 
 
-def _train(fabric: Fabric, config: RunConfig, data: Data, vocabulary: int, run: Path) -> list[dict[str, Any]]:
+def _train(fabric: Fabric, config: RunConfig, data: TrainingData, vocabulary: int, run: Path) -> list[dict[str, Any]]:
     family = FAMILIES[config.family]
     torch.manual_seed(seed_of(config.seed))
     model = family.build(config, vocabulary)

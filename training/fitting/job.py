@@ -10,8 +10,9 @@ import typer
 
 from agent.errors import ConfigError
 from training.config import RunConfig, load
-from training.data.corpus import Corpus, compact, drop_labelled, parse_bound, read_corpus, select, split
+from training.data.corpus import Corpus, read_corpus
 from training.data.logs import LogFile
+from training.data.selection import compact, drop_labelled, parse_bound, select, split
 from training.fitting import run_folder as folder
 from training.fitting.fit import check_size, fit
 from training.models import CONFIGS

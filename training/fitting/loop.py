@@ -67,7 +67,7 @@ def train_stage(
     back; where it is None nothing is shown either.
     """
     settings = stage.settings
-    if stage.plan is not None and fabric.world_size > 1:
+    if stage.plans is not None and fabric.world_size > 1:
         raise ConfigError(
             f"--devices {fabric.world_size}: a tiered model carries the state of its streams on one device; give 1"
         )
@@ -158,8 +158,8 @@ def _epoch(
 
 def _plan(stage: Stage, size: int, draw: np.random.Generator) -> list[NDArray[np.int64]]:
     """The batches of an epoch, in an order that is drawn."""
-    if stage.plan is not None:
-        return stage.plan(stage.train, size, draw)
+    if stage.plans is not None:
+        return stage.plans[0](size, draw)
     return _batches(draw.permutation(len(stage.train)), size)
 
 
@@ -190,7 +190,7 @@ def _validate(fabric: Fabric, stage: Stage, module: nn.Module) -> float:
     totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
     size = 4 * stage.settings.batch_size
     mine = np.arange(fabric.global_rank, len(stage.validation), fabric.world_size)
-    for rows in _batches(mine, size) if stage.plan is None else stage.plan(stage.validation, size, None):
+    for rows in _batches(mine, size) if stage.plans is None else stage.plans[1](size, None):
         totals += torch.stack(stage.module(*fabric.to_device(stage.validation.batch(rows))))
     return _mean(fabric, totals)
 

@@ -1,21 +1,17 @@
-"""The families of models, by name. Each is a module with:
+"""The families of models, by the name that a configuration and a bundle call them."""
 
-Config             its configuration, a RunConfig
-scorer(config)                         the name of the agent's scorer
-build(config, vocabulary)              a new model
-stages(config, model, data)            the stages of its training; each is trained before the next is asked for
-graphs(config, model)                  what the export turns into ONNX
-settings(config)                       what the manifest tells the scorer
-state(config)                          the tensors that each stream carries from line to line
-"""
+from typing import Any
 
-from types import ModuleType
+from training.config import RunConfig
+from training.models.base import Family
+from training.models.language_model import family as language_model
+from training.models.sequence_autoencoder import family as sequence_autoencoder
+from training.models.two_stage import family as two_stage
 
-from training.models import language_model, sequence_autoencoder, two_stage
-
-FAMILIES: dict[str, ModuleType] = {
+# Each family takes its own type of configuration and of model, which a name alone cannot tell: hence Any.
+FAMILIES: dict[str, Family[Any, Any]] = {
     "two-stage": two_stage,
     "language-model": language_model,
     "sequence-autoencoder": sequence_autoencoder,
 }
-CONFIGS = {name: family.Config for name, family in FAMILIES.items()}
+CONFIGS: dict[str, type[RunConfig]] = {name: family.CONFIG for name, family in FAMILIES.items()}

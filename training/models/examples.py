@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.corpus import Corpus
-from training.models.base import Data
+from training.models.base import TrainingData
 
 
 class TextExamples:
     """Texts, each with a weight; a batch holds a text once, with the sum of its weights."""
 
-    def __init__(self, data: Data, texts: NDArray[np.int32], weights: NDArray[np.int64]) -> None:
+    def __init__(self, data: TrainingData, texts: NDArray[np.int32], weights: NDArray[np.int64]) -> None:
         self._data, self._texts, self._weights = data, texts, weights
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class StreamSteps:
     streams go on in batches of their own when all others have ended.
     """
 
-    def __init__(self, data: Data, corpus: Corpus, lines: int, most: int | None = None) -> None:
+    def __init__(self, data: TrainingData, corpus: Corpus, lines: int, most: int | None = None) -> None:
         parts = corpus.streams if most is None else _parts(corpus.streams, lines * most)
         order = np.argsort(parts, kind="stable")
         streams, first, counts = np.unique(parts[order], return_index=True, return_counts=True)
@@ -58,7 +58,9 @@ class StreamSteps:
         in a batch; as one ends, the next begins. The order of the streams is drawn, or the corpus's.
         """
         order = np.arange(len(self._starts)) if draw is None else draw.permutation(len(self._starts))
-        waiting, going, batches = deque(order.tolist()), [], []
+        waiting: deque[int] = deque(order.tolist())
+        going: list[tuple[int, int]] = []
+        batches: list[NDArray[np.int64]] = []
         ends = self._ends.tolist()
         while going or waiting:
             while waiting and len(going) < size:
@@ -86,7 +88,7 @@ def _parts(streams: NDArray[np.int32], most: int) -> NDArray[np.int64]:
     return np.unique(np.stack([streams, part], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def token_tensors(data: Data, texts: NDArray) -> tuple[Tensor, Tensor]:
+def token_tensors(data: TrainingData, texts: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
     """ids int64 [texts, T] and lengths int64 [texts] of texts, padded to the longest."""
     longest = int(data.lengths[texts].max(initial=1))
     return torch.from_numpy(data.tokens[texts, :longest].astype(np.int64)), torch.from_numpy(data.lengths[texts])

@@ -1,10 +1,12 @@
-"""Layers that the families share, made so that the exporter can trace them."""
+"""StackedRecurrent that the families share, made so that the exporter can trace them."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -19,12 +21,12 @@ def recurrent(
     or 2 directions, the G gates in torch's order. Gives the outputs [B, T, D * H], zeros after a sequence's end, and
     the final states [B, D, H].
     """
-    directions, rows, hidden = state_weight.shape
+    directions, _, hidden = state_weight.shape
     layer = CELLS[cell](
         x.shape[2], hidden, batch_first=True, bidirectional=directions == 2, device=x.device, dtype=x.dtype
     )
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
-        values = (weight[direction], state_weight[direction], *bias[direction].split(rows))
+        values = (weight[direction], state_weight[direction], *bias[direction].chunk(2))
         for name, value in zip(_WEIGHTS, values, strict=True):
             getattr(layer, f"{name}_l0{suffix}").data.copy_(value)
     with torch.no_grad():
@@ -67,10 +69,12 @@ class Recurrent(nn.Module):
         suffixes = ("_l0", "_l0_reverse") if self.layer.bidirectional else ("_l0",)
         weights = [[getattr(self.layer, name + suffix) for suffix in suffixes] for name in _WEIGHTS]
         weight, state_weight, *biases = (torch.stack(values) for values in weights)
-        return torch.ops.oddline.recurrent(x, lengths, weight, state_weight, torch.cat(biases, dim=1), self.cell)
+        arguments = (x, lengths, weight, state_weight, torch.cat(biases, dim=1), self.cell)
+        outputs, states = torch.ops.oddline.recurrent(*arguments)
+        return outputs, states
 
 
-class Layers(nn.Module):
+class StackedRecurrent(nn.Module):
     """Recurrent layers above each other, in one direction; `residual` adds a layer's input where the widths agree."""
 
     def __init__(self, cell: str, width: int, hidden: int, layers: int, residual: bool, dropout: float) -> None:
@@ -119,7 +123,8 @@ class Attention(nn.Module):
 
     def _queries(self, states: Tensor, queries: Tensor | None) -> Tensor:
         if self.kind == "semantic1":
-            return self.queries(states).tanh()
+            found: Tensor = self.queries(states).tanh()
+            return found
         if queries is not None:
             return queries
         wanted = self.query if self.kind == "syntax" else self.query.expand(states.shape[1], -1)
@@ -140,7 +145,7 @@ def masked_softmax(products: Tensor, mask: Tensor) -> Tensor:
 _NEVER = -1e9
 
 
-class Summary(nn.Module):
+class TierSummary(nn.Module):
     """What the upper tier sees of a line: its states' mean, or their attention (Brown et al. 2018), and the final one.
 
     With attention q = tanh(h_T Wt), K = tanh(V Wa), d = softmax(q K^T), a = d V.
@@ -164,7 +169,7 @@ class Summary(nn.Module):
         return torch.cat([(weights[:, None] @ states)[:, 0], final], dim=1), weights
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A transformer decoder's block after GPT-2 (Radford et al. 2019): layer norm before each part, residuals, GELU."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

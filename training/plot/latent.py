@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from training.data.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, Windows, read_corpus
+from training.data.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, read_corpus
+from training.data.windows import Windows
 from training.evaluation.model import Subject, of_windows, open_subject, place_scores, score_in_order
 from training.plot.axis import choose_scale, plain
 from training.plot.style import BLUE, CHART, RED, check_out, clean, place_legend, save, write_notes

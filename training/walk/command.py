@@ -16,7 +16,8 @@ from training.config import load
 from training.data.logs import find, reading
 from training.fitting import run_folder as folder
 from training.fitting.loop import make_fabric
-from training.models import CONFIGS, language_model
+from training.models import CONFIGS
+from training.models.language_model.config import LanguageModelRunConfig
 from training.walk.scores import choose_columns
 from training.walk.walker import Plan, Walker
 from training.walk.windows import check_times, parse_every
@@ -43,7 +44,7 @@ class WalkJob:
 def run_walk(job: WalkJob) -> dict[str, Any]:
     """Walks over the logs and writes the run; its metrics. Ctrl-C says how to go on and exits with 130."""
     config = load({_FAMILY: CONFIGS[_FAMILY]} | CONFIGS, job.config, job.overrides, job.options)
-    if not isinstance(config, language_model.Config):
+    if not isinstance(config, LanguageModelRunConfig):
         raise ConfigError(f"a walk trains models of the family {_FAMILY} alone, not {config.family}; use training fit")
     every, columns, files = parse_every(job.every), choose_columns(config.header, job.columns), find(job.logs)
     check_times(config.header, every)

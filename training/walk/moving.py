@@ -16,11 +16,13 @@ from agent.scoring.scorers import SCORERS
 from agent.scoring.stream_scorer import StreamScorer
 from agent.text.canonical import Normalizer
 from agent.text.tokenizers import Tokenizer
-from training.data.corpus import Corpus, compact, split
+from training.data.corpus import Corpus
+from training.data.selection import compact, split
 from training.evaluation.model import score_in_order, torch_bundle
 from training.fitting.fit import tokenize
 from training.fitting.loop import Groups, copy_state, first_progress, seed_of, train_stage
 from training.models import language_model
+from training.models.language_model.config import LanguageModelRunConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class MovingModel:
     """
 
     def __init__(
-        self, config: language_model.Config, fabric: Fabric, normalizer: Normalizer, tokenizer: Tokenizer
+        self, config: LanguageModelRunConfig, fabric: Fabric, normalizer: Normalizer, tokenizer: Tokenizer
     ) -> None:
         self.tokenizer = tokenizer
         self._config, self._fabric, self._normalizer = config, fabric, normalizer

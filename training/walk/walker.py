@@ -17,11 +17,12 @@ from agent.scoring.streams import StreamKey
 from agent.text.canonical import Normalizer
 from agent.text.lines import Block, LineSplitter
 from agent.text.tokenizers import Tokenizer, load_tokenizer
-from training.data.corpus import Corpus, compact
+from training.data.corpus import Corpus
 from training.data.logs import LogFile
+from training.data.selection import compact
 from training.fitting import run_folder as folder
 from training.fitting.fit import finish, learn_tokenizer, run_metrics
-from training.models import language_model
+from training.models.language_model.config import LanguageModelRunConfig
 from training.walk.known import KnownTexts
 from training.walk.moving import MovingModel, as_tensor, from_tensor
 from training.walk.sample import Sample
@@ -93,7 +94,7 @@ class Scores:
 class Walker:
     """One walk: its parts, and where it is."""
 
-    def __init__(self, plan: Plan, config: language_model.Config, fabric: Fabric, progress: Progress) -> None:
+    def __init__(self, plan: Plan, config: LanguageModelRunConfig, fabric: Fabric, progress: Progress) -> None:
         """Goes on from the checkpoint in the run folder, where there is one. `progress` has one task, in bytes."""
         self.plan, self.config, self.fabric, self.progress = plan, config, fabric, progress
         self.normalizer = Normalizer(config.header, config.masks)

@@ -18,16 +18,9 @@ from agent.text.records import Records
 pytest.importorskip("torch")
 
 from training.config import RunConfig, load
-from training.data.corpus import (
-    Corpus,
-    Windows,
-    compact,
-    drop_labelled,
-    parse_bound,
-    read_corpus,
-    select,
-    split,
-)
+from training.data.corpus import Corpus, read_corpus
+from training.data.selection import compact, drop_labelled, parse_bound, select, split
+from training.data.windows import Windows
 from training.fitting.job import Job, _gather
 
 LINES = [

@@ -21,10 +21,11 @@ from training.fitting.job import Job, run_job  # noqa: E402
 from training.fitting.loop import _set_rate  # noqa: E402
 from training.fitting.run_folder import load_run  # noqa: E402
 from training.models import CONFIGS, language_model  # noqa: E402
-from training.models.base import Data, Stage  # noqa: E402
+from training.models.base import Stage, TrainingData  # noqa: E402
 from training.models.examples import StreamSteps, TextExamples  # noqa: E402
-from training.models.language_model import Config, LanguageModel, ModelConfig, Reader, StreamReader  # noqa: E402
-from training.models.layers import Attention, Recurrent, Summary, reverse  # noqa: E402
+from training.models.language_model.config import LanguageModelConfig, LanguageModelRunConfig  # noqa: E402
+from training.models.language_model.networks import LanguageModel, LineLoss, StreamLoss  # noqa: E402
+from training.models.layers import Attention, Recurrent, TierSummary, reverse  # noqa: E402
 
 VOCABULARY, MOST = 20, 9
 LENGTHS = torch.tensor([9, 5, 1])
@@ -56,7 +57,7 @@ def seed():
 
 def make(**settings):
     sizes = {"embedding": 8, "hidden": 6, "context": 5, "keys": 4}
-    model = LanguageModel(ModelConfig(**sizes | settings), VOCABULARY, MOST).eval()
+    model = LanguageModel(LanguageModelConfig(**sizes | settings), VOCABULARY, MOST).eval()
     for parameter in model.parameters():  # larger than at the beginning, so that each input shows in each output
         nn.init.normal_(parameter, std=0.7)
     return model
@@ -190,10 +191,10 @@ def test_the_second_semantic_query_is_a_part_of_the_state():
 @torch.no_grad()
 def test_a_line_is_summed_up_by_the_mean_or_the_attention_of_its_states_and_the_final_one():
     states, final, lengths = torch.randn(2, 4, 6), torch.randn(2, 6), torch.tensor([4, 2])
-    seen, weights = Summary("mean", 6)(states, final, lengths)
+    seen, weights = TierSummary("mean", 6)(states, final, lengths)
     torch.testing.assert_close(seen, torch.cat([torch.stack([states[0].mean(0), states[1, :2].mean(0)]), final], 1))
     assert weights.tolist() == [[0.25] * 4, [0.5, 0.5, 0, 0]]
-    summary = Summary("attention", 6)
+    summary = TierSummary("attention", 6)
     seen, weights = summary(states, final, lengths)
     keys, query = torch.tanh(states[1, :2] @ summary.keys.weight.T), torch.tanh(final[1] @ summary.query.weight.T)
     d = torch.softmax(keys @ query, 0)
@@ -224,7 +225,7 @@ def test_tied_weights_are_one_storage_also_after_training_and_loading(settings):
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     before = embedding.weight.detach().clone()
     model.train()
-    loss, _ = Reader(model)(lines(), LENGTHS, torch.ones(3))
+    loss, _ = LineLoss(model)(lines(), LENGTHS, torch.ones(3))
     loss.backward()
     optimizer.step()
     assert decoder.weight is embedding.weight and not torch.equal(before[4:], embedding.weight[4:])
@@ -297,7 +298,7 @@ def data(ids, streams):
         [""] * 7, np.array(ids, np.int32), np.array(streams, np.int32), np.zeros(len(ids), np.int8), None, None,
         [b"%d" % stream for stream in range(max(streams) + 1)], [], None,
     )  # fmt: skip
-    return Data(corpus, corpus, tokens, lengths), corpus
+    return TrainingData(corpus, corpus, tokens, lengths), corpus
 
 
 def test_steps_take_every_stream_from_its_first_line_to_its_last():
@@ -337,7 +338,7 @@ def test_training_along_streams_carries_what_the_graph_carries(tier):
     model = make(tier=tier)
     ids, streams = [1, 5, 2, 6, 3, 3, 4, 1, 2], [0, 1, 0, 0, 1, 0, 0, 2, 0]
     material, corpus = data(ids, streams)
-    steps, module = StreamSteps(material, corpus, 2), StreamReader(model, 3, 5)
+    steps, module = StreamSteps(material, corpus, 2), StreamLoss(model, 3, 5)
     totals = [module(*steps.batch(rows)) for rows in steps.plan(2, None)]
     again = [module(*steps.batch(rows)) for rows in steps.plan(2, None)]  # an epoch starts from nothing
     found = [float(sum(loss for loss, _ in some)) for some in (totals, again)]
@@ -354,16 +355,18 @@ def test_training_along_streams_carries_what_the_graph_carries(tier):
 
 def test_one_stage_with_a_plan_where_states_are_carried():
     material, _ = data([1, 2, 3, 4], [0, 0, 1, 1])
-    for settings, plan in (({}, None), ({"tier": "mean"}, StreamSteps.plan)):
-        config = Config(family="language-model", model=ModelConfig(**settings))
+    for settings, examples in (({}, TextExamples), ({"tier": "mean"}, StreamSteps)):
+        config = LanguageModelRunConfig(family="language-model", model=LanguageModelConfig(**settings))
         (stage,) = language_model.stages(config, language_model.build(config, 30), material)
-        assert isinstance(stage, Stage) and stage.name == "model" and stage.plan is plan
-        assert isinstance(stage.train, StreamSteps if plan else TextExamples)
+        assert isinstance(stage, Stage) and stage.name == "model"
+        assert isinstance(stage.train, examples) and isinstance(stage.validation, examples)
+        of_streams = (stage.train.plan, stage.validation.plan) if examples is StreamSteps else None
+        assert stage.plans == of_streams
 
 
 def test_the_learning_rate_decays():
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], 1.0)
-    settings = ModelConfig(learning_rate=0.1, decay=0.5, decay_steps=20)
+    settings = LanguageModelConfig(learning_rate=0.1, decay=0.5, decay_steps=20)
     rates = []
     for step in (0, 19, 20, 59, 60):
         _set_rate(optimizer, settings, step)

@@ -25,7 +25,8 @@ from training.config import load
 from training.evaluation.model import open_subject
 from training.fitting.job import Job, run_job
 from training.models import CONFIGS, sequence_autoencoder
-from training.models.sequence_autoencoder import Autoencoder, ModelConfig, Reconstruction
+from training.models.sequence_autoencoder.config import AutoencoderConfig
+from training.models.sequence_autoencoder.networks import ReconstructionLoss, SequenceAutoencoder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FAMILY = "family=sequence-autoencoder"
@@ -62,20 +63,20 @@ def windows(*, events, batch=2, size=5):
 
 @torch.no_grad()
 def test_an_error_is_the_mean_of_the_squares_and_no_id_is_clipped():
-    model = Autoencoder(ModelConfig(hidden=6, latent=4, layers=1)).eval()
+    model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, layers=1)).eval()
     some = windows(events=0.5)
     errors, expected, latent = model(some)
     assert latent.shape == (2, 4) and expected.shape == some.shape
     torch.testing.assert_close(errors, (expected - some).square().mean(2))
     far = model(windows(events=1e6))[0]
     assert far.min() > 1e10 and torch.isfinite(far).all()
-    loss, weight = Reconstruction(model)(some)
+    loss, weight = ReconstructionLoss(model)(some)
     torch.testing.assert_close(loss / weight, errors.mean())
 
 
 @torch.no_grad()
 def test_an_embedded_event_is_as_odd_as_it_is_improbable_and_a_strange_one_most_of_all():
-    model = Autoencoder(ModelConfig(hidden=6, latent=4, event="embedding", max_events=7)).eval()
+    model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, event="embedding", max_events=7)).eval()
     known = model(windows(events=FIRST + 3.0))[0]
     strange = model(windows(events=float(STRANGE)))[0]
     beyond = model(windows(events=FIRST + 7.0))[0]
@@ -85,14 +86,14 @@ def test_an_embedded_event_is_as_odd_as_it_is_improbable_and_a_strange_one_most_
 
 @torch.no_grad()
 def test_no_strange_event_is_ever_expected():
-    model = Autoencoder(ModelConfig(hidden=6, latent=4, layers=1, event="embedding", max_events=5)).eval()
+    model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, layers=1, event="embedding", max_events=5)).eval()
     model.wide.bias[CYCLIC + STRANGE] = 100.0
     assert (model(windows(events=FIRST))[1][..., CYCLIC] != STRANGE).all()
 
 
 @torch.no_grad()
 def test_a_window_is_reconstructed_from_its_latent_alone():
-    model = Autoencoder(ModelConfig(hidden=6, latent=3)).eval()
+    model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=3)).eval()
     calls = []
     model.decoder.register_forward_pre_hook(lambda _, args: calls.append(args[0]))
     model(windows(events=0.3))

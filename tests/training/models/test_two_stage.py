@@ -17,23 +17,23 @@ torch = pytest.importorskip("torch")
 
 from export.writer import export_run  # noqa: E402
 from training.config import load  # noqa: E402
-from training.data.corpus import Corpus, Windows, read_corpus  # noqa: E402
+from training.data.corpus import Corpus, read_corpus  # noqa: E402
+from training.data.windows import Windows  # noqa: E402
 from training.fitting.job import Job, run_job  # noqa: E402
 from training.fitting.run_folder import load_run  # noqa: E402
 from training.models import CONFIGS, two_stage  # noqa: E402
-from training.models.base import Data  # noqa: E402
+from training.models.base import TrainingData  # noqa: E402
+from training.models.examples import TextExamples  # noqa: E402
 from training.models.layers import Recurrent  # noqa: E402
-from training.models.two_stage import (  # noqa: E402
-    Autoencoder,
+from training.models.two_stage.config import DetectorConfig, EncoderConfig  # noqa: E402
+from training.models.two_stage.family import VectorWindows  # noqa: E402
+from training.models.two_stage.networks import (  # noqa: E402
     CodebookDetector,
-    Coding,
-    DetectorConfig,
-    EncoderConfig,
-    Regression,
+    CodebookLoss,
+    RegressionLoss,
+    TextAutoencoder,
     TextDecoder,
     TextEncoder,
-    TextExamples,
-    WindowExamples,
 )
 
 WORDS = 30
@@ -141,7 +141,7 @@ def test_the_decoder_sees_the_vector_at_every_word():
 @torch.no_grad()
 def test_the_loss_of_the_autoencoder_is_the_cross_entropy_of_real_words():
     config = EncoderConfig(embedding=6, hidden=5, vector=16)
-    model = Autoencoder(TextEncoder(config, WORDS), TextDecoder(config, WORDS)).eval()
+    model = TextAutoencoder(TextEncoder(config, WORDS), TextDecoder(config, WORDS)).eval()
     ids, lengths = texts(3, 7)
     loss, weight = model(ids, lengths, torch.tensor([5.0, 2.0]))
     logits = model.decoder(model.encoder(ids, lengths), ids).log_softmax(2)
@@ -162,7 +162,7 @@ def test_the_loss_of_the_regression_by_hand():
     spy, windows = Spy(), torch.zeros(2, 4, 3)
     windows[:, :3] = torch.randn(2, 3, 3)
     windows[0, 3], windows[1, 3] = torch.tensor([1.0, 3.0, 0.0]), torch.tensor([1.0, 1.0, -2.0])
-    loss, weight = Regression(spy)(windows)
+    loss, weight = RegressionLoss(spy)(windows)
     assert (loss.item(), weight.item()) == (pytest.approx((0 + 4 + 1) / 3 + (0 + 0 + 9) / 3), 2)
     assert torch.equal(spy.seen, windows[:, :3])
 
@@ -232,7 +232,7 @@ def test_the_loss_of_the_codebook_by_hand():
     detector = codebook(CODES, features=2)
     windows = torch.randn(3, 4, 10)
     windows[:, 3, :8] = CODES[[2, 0, 3]] + 0.1
-    loss, weight = Coding(detector)(windows)
+    loss, weight = CodebookLoss(detector)(windows)
     chances = detector.log_weights(windows[:, :3])
     assert weight == 3
     torch.testing.assert_close(loss, -(chances[0, 2] + chances[1, 0] + chances[2, 3]))
@@ -246,7 +246,7 @@ def corpus(ids):
 
 
 TOKENS = np.array([[0, 0], [4, 5], [6, 0], [4, 5], [7, 8], [9, 0], [9, 9]], np.int32)
-DATA = Data(corpus([5, 4, 4, 2, 3, 3, 3, 1, 1, 4]), corpus([6, 6]), TOKENS, np.array([0, 2, 1, 2, 2, 1, 2]))
+DATA = TrainingData(corpus([5, 4, 4, 2, 3, 3, 3, 1, 1, 4]), corpus([6, 6]), TOKENS, np.array([0, 2, 1, 2, 2, 1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -274,9 +274,9 @@ def test_windows_carry_the_time_of_day_where_it_is_asked_for():
     vectors = np.eye(7, 6, -1, dtype=np.float32)  # of no line: zeros
     seconds = np.array([0, 21600, np.nan, 43200])
     lines, rows = corpus([1, 2, 3, 4]), np.arange(4)
-    (plain,) = WindowExamples(Windows(lines, 3, True, False), vectors).batch(rows)
+    (plain,) = VectorWindows(Windows(lines, 3, True, False), vectors).batch(rows)
     timed_lines = dataclasses.replace(lines, numbers=seconds[:, None])
-    (timed,) = WindowExamples(Windows(timed_lines, 3, True, True), vectors).batch(np.arange(5))
+    (timed,) = VectorWindows(Windows(timed_lines, 3, True, True), vectors).batch(np.arange(5))
     assert plain.shape == (4, 3, 6) and timed.shape == (5, 3, 8) and timed.dtype == torch.float32
     assert torch.equal(timed[:4, :, :6], plain)
     expected = time_of_day(seconds)
@@ -356,7 +356,7 @@ def torch_scores(run, path):
         vectors[number] = model.encoder(torch.tensor([row]), torch.tensor([len(row)]))[0].numpy()
     window = config.lines()
     windows = Windows(lines, window.size, window.pad, False)
-    (whole,) = WindowExamples(windows, vectors).batch(np.arange(len(windows)))
+    (whole,) = VectorWindows(windows, vectors).batch(np.arange(len(windows)))
     if config.detector.head == "codebook":
         scores = model.detector(whole[:, :-1], whole[:, -1, : config.encoder.vector])[0].numpy()
     else:
