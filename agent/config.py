@@ -122,11 +122,11 @@ def _check_source(source: str | FileInput, where: str) -> None:
 def _check_url(source: FileInput) -> None:
     from agent.delivery.sinks import MAX_UNIX_PATH
     from agent.sources.journal.journalctl import parse_journal
-    from agent.sources.live import plain
+    from agent.sources.live import message_reading
     from agent.sources.network.listen import parse_address
 
     url = source.path
-    plain(url, Reading(encoding=source.encoding, multiline=source.multiline))
+    message_reading(url, Reading(encoding=source.encoding, multiline=source.multiline))
     if url.startswith("journal:"):
         parse_journal(url)
     elif not url.startswith("listen:unix:"):

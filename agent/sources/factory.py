@@ -43,19 +43,19 @@ def open_source(
     if name.startswith("journal:"):
         from agent.sources.journal.follower import JournalSource
 
-        return JournalSource(name, mark, start, say, reading)
+        return JournalSource(name, mark, start, reading)
     if name.startswith("listen:"):
         from agent.sources.network.listen import open_listener
 
-        return open_listener(name, mark, say, reading)
+        return open_listener(name, mark, reading)
     if name == "-":
         from agent.sources.pipes import StandardInput
 
-        return StandardInput(mark, say, reading)
+        return StandardInput(mark, reading)
     if is_fifo(name):
         from agent.sources.pipes import Fifo
 
-        return Fifo(Path(name), mark, say, reading)
+        return Fifo(Path(name), mark, reading)
     try:
         position = read_position(mark, name, say)
         return FileSource(Path(name), position, start, say, reading, taken=taken, since=since, take_up=take_up)

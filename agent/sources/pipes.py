@@ -3,18 +3,21 @@
 What was in the pipe, or was read and not yet committed, when the process is killed is gone; the mark only counts on.
 """
 
+import logging
 import os
 import select
 import stat
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import PLAIN, Reading
 from agent.sources.decoding.whole_file import cannot_read
-from agent.sources.live import LiveSource, Place, recall
+from agent.sources.live import LiveSource, StreamCheckpoint, decode_checkpoint
 from agent.text.lines import Block
+
+_LOG = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -24,27 +27,20 @@ _PIECE = 1 << 16  # bytes of one read, as many as a pipe holds by default
 class StreamSource(LiveSource):
     """The lines of a descriptor, as far as it has any without waiting."""
 
-    def __init__(
-        self, name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading, clock: Callable[[], float]
-    ) -> None:
-        super().__init__(name, recall(mark, Place, name, say), say, reading)
-        self._descriptor = -1
+    def __init__(self, name: str, mark: bytes | None, reading: Reading, clock: Callable[[], float]) -> None:
+        super().__init__(name, decode_checkpoint(mark, StreamCheckpoint, name), reading)
+        self._adopt(-1)
         self._began, self._hurried = self._lines.offset, False
         self._clock, self._quiet_since = clock, clock()
 
-    @property
-    def descriptors(self) -> Collection[int]:
-        """Empty where it is always ready, as a regular file is."""
-        return (self._descriptor,) if self._descriptor >= 0 and _has_events(self._descriptor) else ()
-
     def read(self, most: int = 1 << 20) -> Block | None:
         """The next block, from at most `most` bytes; None also where these complete no line, or at the end."""
-        taken = 0
-        while taken < most and not self.ended:
-            piece = self._take(min(_PIECE, most - taken))
+        size = 0
+        while size < most and not self.ended:
+            piece = self._read_piece(min(_PIECE, most - size))
             if piece is None:
                 return self._flush()
-            taken += len(piece)
+            size += len(piece)
             if block := self._feed(piece) if piece else self._at_end():
                 return block
         return None
@@ -52,7 +48,12 @@ class StreamSource(LiveSource):
     def hurry(self) -> None:
         self._hurried = True
 
-    def _take(self, most: int) -> bytes | None:
+    def _adopt(self, descriptor: int) -> None:
+        """Reads from this descriptor from now on; -1 for none. A regular file, which is always ready, has no events."""
+        self._descriptor = descriptor
+        self.descriptors = (descriptor,) if descriptor >= 0 and _has_events(descriptor) else ()
+
+    def _read_piece(self, most: int) -> bytes | None:
         """What can be read now; empty at the end, None where nothing is there."""
         raise NotImplementedError
 
@@ -73,12 +74,12 @@ class StreamSource(LiveSource):
         return self.finish()
 
     def _drop_partial(self) -> None:
-        """Says what is lost of a line whose end has not come, where nobody took it by `finish`."""
+        """Warns of what is lost of a line whose end has not come, where nobody took it by `finish`."""
         if left := self._began + self.bytes_taken - self._lines.offset:
             self.losses += 1
             self.bytes_lost += left
             self._lines.finish()
-            self._say(f"{self.name}: the last line has no end; the {left} bytes of it that came are lost")
+            _LOG.warning("%s: the last line has no end; the %d bytes of it that came are lost", self.name, left)
 
 
 class StandardInput(StreamSource):
@@ -91,24 +92,24 @@ class StandardInput(StreamSource):
     def __init__(
         self,
         mark: bytes | None,
-        say: Callable[[str], None],
         reading: Reading = PLAIN,
         descriptor: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(STANDARD_INPUT, mark, say, reading, clock)
+        super().__init__(STANDARD_INPUT, mark, reading, clock)
         try:
             if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 raise SourceError("standard input is a directory; pipe the log into the command")
         except OSError:
             raise SourceError("standard input is closed; pipe the log into the command") from None
-        self._descriptor = descriptor
+        self._adopt(descriptor)
 
     def close(self) -> None:
         self._drop_partial()
-        self._descriptor, self.ended = -1, True
+        self._adopt(-1)
+        self.ended = True
 
-    def _take(self, most: int) -> bytes | None:
+    def _read_piece(self, most: int) -> bytes | None:
         try:
             if not _is_ready(self._descriptor):
                 return None
@@ -117,7 +118,7 @@ class StandardInput(StreamSource):
             return None
         except OSError as error:  # such as a terminal that was hung up
             self.losses += 1
-            self._say(f"{cannot_read('standard input', error)}; it ends here")
+            _LOG.error("%s; it ends here", cannot_read("standard input", error))
             return b""
 
 
@@ -132,15 +133,14 @@ class Fifo(StreamSource):
         self,
         path: Path,
         mark: bytes | None,
-        say: Callable[[str], None],
         reading: Reading = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(str(path), mark, say, reading, clock)
+        super().__init__(str(path), mark, reading, clock)
         self.path, self.paths = path, (path,)
-        self._told = ""
+        self._last_warning = ""
         try:
-            self._descriptor = _open_fifo(path)
+            self._adopt(_open_fifo(path))
         except OSError as error:
             raise cannot_read(path, error) from None
 
@@ -149,15 +149,15 @@ class Fifo(StreamSource):
         self.ended = True
         if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._adopt(-1)
 
     def read(self, most: int = 1 << 20) -> Block | None:
         block = super().read(most)
         if block is None and not self.ended and not _is_ready(self._descriptor):
-            return self._look()
+            return self._at_empty()
         return block
 
-    def _take(self, most: int) -> bytes | None:
+    def _read_piece(self, most: int) -> bytes | None:
         try:
             if piece := os.read(self._descriptor, most):
                 return piece
@@ -166,7 +166,7 @@ class Fifo(StreamSource):
         try:
             self._renew_after_writer()
         except OSError as error:
-            self._say(f"{cannot_read(self.path, error)}; it ends here")
+            _LOG.error("%s; it ends here", cannot_read(self.path, error))
             return b""
         return None
 
@@ -179,17 +179,17 @@ class Fifo(StreamSource):
             return  # nobody has written yet since it was opened
         new = os.open(f"/proc/self/fd/{self._descriptor}", _FLAGS)
         os.close(self._descriptor)
-        self._descriptor = new
+        self._adopt(new)
 
-    def _look(self) -> Block | None:
+    def _at_empty(self) -> Block | None:
         """At an empty pipe: goes over to the one that took its place; the line that the old one left, or None."""
         new = self._open_new() if self._is_replaced() else -1
         if new >= 0:
             os.close(self._descriptor)
-            self._descriptor = new
+            self._adopt(new)
             self.reopened += 1
-            self._told = ""
-            self._say(f"{self.path} was made anew: reading the new one")
+            self._last_warning = ""
+            _LOG.info("%s was made anew: reading the new one", self.path)
         else:
             self.ended = self._hurried
         return self.finish() if new >= 0 or self.ended else None
@@ -198,9 +198,9 @@ class Fifo(StreamSource):
         try:
             return _open_fifo(self.path)
         except SourceError as error:
-            self._tell(f"{error}; trying again")
+            self._warn(f"{error}; trying again")
         except OSError as error:
-            self._tell(f"{cannot_read(self.path, error)}; trying again")
+            self._warn(f"{cannot_read(self.path, error)}; trying again")
         return -1
 
     def _is_replaced(self) -> bool:
@@ -208,14 +208,14 @@ class Fifo(StreamSource):
         try:
             named = os.stat(self.path)
         except OSError as error:
-            self._tell(f"{cannot_read(self.path, error)}; reading on the one that was opened")
+            self._warn(f"{cannot_read(self.path, error)}; reading on the one that was opened")
             return False
         return (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino)
 
-    def _tell(self, sentence: str) -> None:
-        if sentence != self._told:
-            self._told = sentence
-            self._say(sentence)
+    def _warn(self, warning: str) -> None:
+        if warning != self._last_warning:
+            self._last_warning = warning
+            _LOG.warning("%s", warning)
 
 
 def _open_fifo(path: Path) -> int:

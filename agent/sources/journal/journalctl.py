@@ -1,17 +1,21 @@
 """The program journalctl: asked once for a few entries, or run beside the agent and read without waiting."""
 
+import logging
 import os
 import select
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote
 from uuid import UUID
 
 from agent.errors import ConfigError, SourceError
 from agent.sources.journal.entries import WANTED, Entry, decode_entry
+
+_LOG = logging.getLogger(__name__)
 
 OPTIONS = (
     *("unit", "user-unit", "identifier", "priority", "facility"),
@@ -63,8 +67,8 @@ def cannot_merge(errors: str) -> bool:
     return _NO_MERGE in errors
 
 
-def ask(name: str, command: Sequence[str], say: Callable[[str], None]) -> list[Entry]:
-    """The entries that a command shows, which should be few; what it has to say is told, a failure is a SourceError."""
+def ask(name: str, command: Sequence[str]) -> list[Entry]:
+    """The entries that a command shows, which should be few; its complaints are logged, a failure is a SourceError."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER)
     except subprocess.TimeoutExpired:
@@ -78,7 +82,7 @@ def ask(name: str, command: Sequence[str], say: Callable[[str], None]) -> list[E
             "the group systemd-journal"
         )
     if errors:
-        say(f"{name}: journalctl says: {errors}")
+        _LOG.warning("%s: journalctl says: %s", name, errors)
     entries = []
     for line in done.stdout.splitlines():
         with suppress(ValueError):  # it will be told when it is read
@@ -99,10 +103,11 @@ class Journalctl:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0
         )
-        self.output, self._errors = self._process.stdout.fileno(), self._process.stderr.fileno()
+        self._pipes: list[IO[bytes]] = [one for one in (self._process.stdout, self._process.stderr) if one]
+        self.output, self._errors = (one.fileno() for one in self._pipes)
         for descriptor in (self.output, self._errors):
             os.set_blocking(descriptor, False)
-        self._said = bytearray()
+        self._error_text = bytearray()
 
     @property
     def pid(self) -> int:
@@ -121,20 +126,20 @@ class Journalctl:
             return None
 
     def errors(self) -> str:
-        """What it has said since the last call, as one sentence."""
+        """What it wrote to standard error since the last call, as one sentence."""
         with suppress(BlockingIOError):
             while self._errors >= 0:
                 piece = os.read(self._errors, _MOST_ERRORS)
-                self._said += piece[: _MOST_ERRORS - len(self._said)]
+                self._error_text += piece[: _MOST_ERRORS - len(self._error_text)]
                 if not piece:
                     self._close_errors()
-        said, self._said = one_sentence(bytes(self._said)), bytearray()
-        return said
+        text, self._error_text = one_sentence(bytes(self._error_text)), bytearray()
+        return text
 
-    def end(self, patience: float = 0.0) -> int:
-        """Its exit code, that of a signal negative; it is ended if it does not within `patience` seconds."""
+    def end(self, timeout: float = 0.0) -> int:
+        """Its exit code, that of a signal negative; it is ended if it does not within `timeout` seconds."""
         try:
-            return self._process.wait(patience)
+            return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self._process.terminate()
         try:
@@ -146,9 +151,9 @@ class Journalctl:
     def close(self) -> None:
         """Ends it and gives its pipes back."""
         self.end()
-        self._process.stdout.close()
+        self._pipes[0].close()
         self._close_errors()
 
     def _close_errors(self) -> None:
-        self._process.stderr.close()
+        self._pipes[1].close()
         self._errors = -1

@@ -64,7 +64,8 @@ class Framer:
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages that `chunk` completes."""
-        data, at, messages = self._start + chunk, 0, []
+        data, at = self._start + chunk, 0
+        messages: list[Message] = []
         self._start = b""
         while at < len(data):
             if not self._missing and not self._in_line:
@@ -79,7 +80,7 @@ class Framer:
         """What there is of the last message where its end has not come, or None."""
         self._keep(self._start)
         self._start, self._missing, self._in_line = b"", 0, False
-        return self._take() if self._head else None
+        return self._complete() if self._head else None
 
     @property
     def partial(self) -> int:
@@ -107,7 +108,7 @@ class Framer:
         self._keep(piece)
         self._missing -= len(piece)
         if not self._missing:
-            messages.append(self._take())
+            messages.append(self._complete())
         return at + len(piece)
 
     def _keep_line(self, data: bytes, at: int, messages: list[Message]) -> int:
@@ -115,7 +116,7 @@ class Framer:
         self._keep(data[at:] if end < 0 else data[at:end])
         if end < 0:
             return len(data)
-        messages.append(self._take())
+        messages.append(self._complete())
         self._in_line = False
         return end + 1
 
@@ -124,7 +125,7 @@ class Framer:
         self._head += kept
         self._left_out += len(piece) - len(kept)
 
-    def _take(self) -> Message:
+    def _complete(self) -> Message:
         message = bytes(self._head), self._left_out
         self._head, self._left_out = bytearray(), 0
         return message

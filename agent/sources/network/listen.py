@@ -8,11 +8,10 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Callable
 
 from agent.errors import ConfigError, SourceError
 from agent.sources.decoding.line_reader import PLAIN, Reading
-from agent.sources.live import Place, plain, recall
+from agent.sources.live import StreamCheckpoint, decode_checkpoint, message_reading
 from agent.sources.network.receivers import Connections, Datagrams, Receiver
 
 _NETWORK = re.compile(
@@ -26,17 +25,17 @@ _LONGEST = 107  # bytes of a socket's path (unix(7))
 _WAITING = 128  # connections that wait to be accepted
 
 
-def open_listener(name: str, mark: bytes | None, say: Callable[[str], None], reading: Reading = PLAIN) -> Receiver:
+def open_listener(name: str, mark: bytes | None, reading: Reading = PLAIN) -> Receiver:
     """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
-    plain(name, reading)  # before anything is bound
+    message_reading(name, reading)  # before anything is bound
     if name.startswith("listen:unix:"):
         path = name.removeprefix("listen:unix:")
         bound, unbind = _bind_unix(name, path), _Unlink(path)
-        return Datagrams(name, recall(mark, Place, name, say), say, reading, bound, unbind)
+        return Datagrams(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, unbind)
     kind, host, port = parse_address(name)
     bound = _bind_network(name, kind, host, port)
     source = Datagrams if kind == socket.SOCK_DGRAM else Connections
-    return source(name, recall(mark, Place, name, say), say, reading, bound, lambda: None)
+    return source(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, lambda: None)
 
 
 def parse_address(name: str) -> tuple[socket.SocketKind, str, int]:
@@ -85,7 +84,7 @@ def _cannot_listen(name: str, error: OSError) -> SourceError:
         errno.EADDRINUSE: "another program listens there (`ss -lnp` shows which); choose another or stop it",
         errno.EACCES: "no permission; choose a port above 1023 or give the service CAP_NET_BIND_SERVICE",
         errno.EADDRNOTAVAIL: "this host has no such address; `ip address` shows those it has",
-    }.get(error.errno, f"{error.strerror or error}; choose another")
+    }.get(error.errno or 0, f"{error.strerror or error}; choose another")
     return SourceError(f"{name} cannot be listened at: {advice}")
 
 

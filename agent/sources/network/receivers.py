@@ -1,15 +1,20 @@
 """Sources that others send syslog messages to: datagrams and connections, each message one line."""
 
+import logging
 import select
 import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import Any
 
+from agent.host.rate_limited_log import RateLimitedLog
 from agent.sources.decoding.line_reader import Reading, too_long
-from agent.sources.live import LiveSource, Place, Seldom, plain
+from agent.sources.live import LiveSource, StreamCheckpoint, message_reading
 from agent.sources.network.framing import SPARE, Framer, Message, one_line
 from agent.text.lines import Block
+
+_LOG = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 256
 _PIECE = 1 << 16  # bytes of one recv
@@ -24,15 +29,14 @@ class Receiver(LiveSource):
     def __init__(
         self,
         name: str,
-        place: Place | None,
-        say: Callable[[str], None],
+        checkpoint: StreamCheckpoint | None,
         reading: Reading,
         bound: socket.socket,
         unbind: Callable[[], None],
     ) -> None:
-        super().__init__(name, place, say, plain(name, reading))
+        super().__init__(name, checkpoint, message_reading(name, reading))
         self._socket, self._unbind = bound, unbind
-        self._seldom = Seldom(say)
+        self._limited_log = RateLimitedLog(_LOG)
         self._host = socket.gethostname().encode()
         self._hurried = self._closed = False
 
@@ -43,11 +47,11 @@ class Receiver(LiveSource):
         if self._closed:
             return
         self._closed = self.ended = True
-        self._let_go()
+        self._release()
         self._socket.close()
         self._unbind()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Gives back what is held besides the socket."""
 
     def _line(self, message: Message, host: bytes) -> bytes:
@@ -59,7 +63,7 @@ class Receiver(LiveSource):
     def _count_cut(self, left_out: int, host: bytes) -> None:
         if not self.cut_lines:
             sender = host.decode("utf-8", "backslashreplace")
-            self._say(f"{self.name}: {too_long(f'a message of {sender}', self._reading.max_line, left_out)}")
+            _LOG.warning("%s: %s", self.name, too_long(f"a message of {sender}", self._reading.max_line, left_out))
         self.cut_lines += 1
         self.cut_bytes += left_out
 
@@ -83,40 +87,41 @@ class Datagrams(Receiver):
     def __init__(
         self,
         name: str,
-        place: Place | None,
-        say: Callable[[str], None],
+        checkpoint: StreamCheckpoint | None,
         reading: Reading,
         bound: socket.socket,
         unbind: Callable[[], None],
     ) -> None:
-        super().__init__(name, place, say, reading, bound, unbind)
+        super().__init__(name, checkpoint, reading, bound, unbind)
         self.descriptors = (bound.fileno(),)
         self._buffer = bytearray(reading.max_line + SPARE)
         self._dropped = 0
         self._counts = bound.family != socket.AF_UNIX  # there the sender waits
-        if place is not None and bound.family != socket.AF_UNIX:
+        if checkpoint is not None and bound.family != socket.AF_UNIX:
             self.losses += 1
-            self._say(f"{name}: what was sent while nobody listened is lost, since UDP keeps nothing")
+            _LOG.warning("%s: what was sent while nobody listened is lost, since UDP keeps nothing", name)
 
     def read(self, most: int = 1 << 20) -> Block | None:
-        lines, taken = [], 0
-        while taken < most and not self.ended:
+        lines, size_read = [], 0
+        while size_read < most and not self.ended:
             try:
                 size, peer = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
             except BlockingIOError:
-                self.ended = self._hurried and not taken
+                self.ended = self._hurried and not size_read
                 break
             except OSError as error:  # such as a network that went down, told through the socket
-                self._seldom("receive", f"{self.name}: nothing can be received: {error.strerror}; trying again")
+                self._limited_log.warning(
+                    "receive", "%s: nothing can be received: %s; trying again", self.name, error.strerror
+                )
                 break
             kept = bytes(memoryview(self._buffer)[:size])
             lines.append(self._line((kept, size - len(kept)), peer[0].encode() if peer else self._host))
             self.bytes_taken += size
-            taken += size + _OVERHEAD
+            size_read += size + _OVERHEAD
         self._count_dropped()
         return self._block(lines)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._count_dropped()
         self.descriptors = ()
 
@@ -128,23 +133,28 @@ class Datagrams(Receiver):
             info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
         except OSError:
             self._counts = False
-            self._say(f"{self.name}: this system does not tell how many datagrams it drops: they are lost uncounted")
+            _LOG.warning(
+                "%s: this system does not tell how many datagrams it drops: they are lost uncounted", self.name
+            )
             return
         dropped = struct.unpack_from("=I", info, 4 * _DROPS)[0]
         if more := (dropped - self._dropped) & 0xFFFFFFFF:
             self._dropped = dropped
             self.losses += more
-            self._seldom(
+            self._limited_log.warning(
                 "dropped",
-                f"{self.name}: the kernel dropped {more} datagrams, {dropped} so far, since they came faster than they "
-                "were read; raise net.core.rmem_max, or have them sent over TCP",
+                "%s: the kernel dropped %d datagrams, %d so far, since they came faster than they were read; raise "
+                "net.core.rmem_max, or have them sent over TCP",
+                *(self.name, more, dropped),
             )
 
 
 class _Connection:
     """One sender: its socket, what it is called, and its unfinished message."""
 
-    def __init__(self, sock: socket.socket, address: tuple, most: int, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, address: tuple[Any, ...], most: int, complain: Callable[[str], None]
+    ) -> None:
         self.socket = sock
         self.host = address[0].encode()
         self.peer = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
@@ -161,19 +171,23 @@ class Connections(Receiver):
     def __init__(
         self,
         name: str,
-        place: Place | None,
-        say: Callable[[str], None],
+        checkpoint: StreamCheckpoint | None,
         reading: Reading,
         bound: socket.socket,
         unbind: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name, place, say, reading, bound, unbind)
+        super().__init__(name, checkpoint, reading, bound, unbind)
         self._connections: dict[int, _Connection] = {}
         self._clock, self._paused_until = clock, 0.0
         self._epoll = select.epoll()
         self._epoll.register(bound, select.EPOLLIN)
         self.descriptors = (self._epoll.fileno(),)
+
+    @property
+    def connected(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     def read(self, most: int = 1 << 20) -> Block | None:
         if self.ended:
@@ -194,12 +208,14 @@ class Connections(Receiver):
         lines = [line for connection in list(self._connections.values()) for line in self._end(connection, "was left")]
         return self._block(lines)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         left = [connection.framer.partial for connection in self._connections.values() if connection.framer.partial]
         if left:
             self.losses += len(left)
             self.bytes_lost += sum(left)
-            self._say(f"{self.name}: {len(left)} messages have no end; the {sum(left)} bytes that came are lost")
+            _LOG.warning(
+                "%s: %d messages have no end; the %d bytes that came are lost", self.name, len(left), sum(left)
+            )
         for connection in self._connections.values():
             connection.socket.close()
         self._connections.clear()
@@ -212,12 +228,14 @@ class Connections(Receiver):
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:  # such as too many open files: the connections wait in the kernel
-            self._seldom("accept", f"{self.name}: a connection cannot be accepted: {error.strerror}; trying again")
+            self._limited_log.warning(
+                "accept", "%s: a connection cannot be accepted: %s; trying again", self.name, error.strerror
+            )
             self._epoll.unregister(self._socket)
             self._paused_until = self._clock() + _PAUSE
             return
         connection = _Connection(accepted, address, self._reading.max_line + SPARE, self._complain)
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if self.connected >= MOST_CONNECTIONS:
             self._refuse(connection)
         else:
             self._welcome(connection)
@@ -230,10 +248,10 @@ class Connections(Receiver):
     def _refuse(self, connection: _Connection) -> None:
         connection.socket.close()
         self.losses += 1
-        self._seldom(
+        self._limited_log.warning(
             "refused",
-            f"{self.name}: a connection from {connection.peer} is refused: there are {MOST_CONNECTIONS} already; what "
-            "it sends is not read",
+            "%s: a connection from %s is refused: there are %d already; what it sends is not read",
+            *(self.name, connection.peer, MOST_CONNECTIONS),
         )
 
     def _welcome(self, connection: _Connection) -> None:
@@ -257,20 +275,20 @@ class Connections(Receiver):
         return [self._line(message, connection.host) for message in connection.framer.feed(chunk)]
 
     def _end(self, connection: _Connection, how: str) -> list[bytes]:
-        """Closes a connection; its unfinished message as a line, which is told."""
+        """Closes a connection; its unfinished message as a line, with a warning."""
         del self._connections[connection.socket.fileno()]
         connection.socket.close()  # which takes it out of the epoll too
         left, rest = connection.framer.partial, connection.framer.finish()
         if rest is None:
             return []
         self.losses += 1
-        self._seldom(
+        self._limited_log.warning(
             "broken",
-            f"{self.name}: the connection of {connection.peer} {how} in the middle of a message; the {left} bytes of "
-            "it that came are read as a line",
+            "%s: the connection of %s %s in the middle of a message; the %d bytes of it that came are read as a line",
+            *(self.name, connection.peer, how, left),
         )
         return [self._line(rest, connection.host)]
 
     def _complain(self, problem: str) -> None:
         self.losses += 1
-        self._seldom("framing", f"{self.name}: {problem}")
+        self._limited_log.warning("framing", "%s: %s", self.name, problem)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline
-from agent.sources.live import Place, Seldom
+from agent.sources.live import StreamCheckpoint
 from agent.sources.pipes import Fifo, StandardInput, StreamSource
 from agent.text.lines import Block
 
@@ -41,13 +41,8 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
 def test_lines_come_as_they_are_written_and_the_end_ends_the_last(pipe: tuple[int, int], said: list[str]) -> None:
-    source = StandardInput(None, said.append, descriptor=pipe[0])
+    source = StandardInput(None, descriptor=pipe[0])
     assert source.read() is None and not source.ended
     os.write(pipe[1], b"one\ntwo\r\nthr")
     (block,) = blocks_of(source)
@@ -64,7 +59,7 @@ def test_lines_come_as_they_are_written_and_the_end_ends_the_last(pipe: tuple[in
 
 def test_the_descriptor_is_left_as_it_was_and_open(pipe: tuple[int, int], said: list[str]) -> None:
     before = fcntl.fcntl(pipe[0], fcntl.F_GETFL)
-    source = StandardInput(None, said.append, descriptor=pipe[0])
+    source = StandardInput(None, descriptor=pipe[0])
     os.write(pipe[1], b"one\n")
     assert lines_of(source) == [b"one"]
     assert fcntl.fcntl(pipe[0], fcntl.F_GETFL) == before and not before & os.O_NONBLOCK
@@ -75,7 +70,7 @@ def test_the_descriptor_is_left_as_it_was_and_open(pipe: tuple[int, int], said: 
 
 
 def test_a_pipe_wakes_a_selector_until_it_is_read(pipe: tuple[int, int], said: list[str]) -> None:
-    source = StandardInput(None, said.append, descriptor=pipe[0])
+    source = StandardInput(None, descriptor=pipe[0])
     with select.epoll() as epoll:
         (descriptor,) = source.descriptors
         epoll.register(descriptor, select.EPOLLIN)
@@ -90,7 +85,7 @@ def test_a_pipe_wakes_a_selector_until_it_is_read(pipe: tuple[int, int], said: l
 def test_a_regular_file_is_read_without_a_selector(tmp_path: Path, said: list[str], content: bytes) -> None:
     (tmp_path / "log").write_bytes(content)
     with open(tmp_path / "log", "rb") as file:
-        source = StandardInput(None, said.append, descriptor=file.fileno())
+        source = StandardInput(None, descriptor=file.fileno())
         assert source.descriptors == ()
         assert lines_of(source) == content.splitlines()
         assert source.ended
@@ -98,13 +93,13 @@ def test_a_regular_file_is_read_without_a_selector(tmp_path: Path, said: list[st
 
 def test_nothing_comes_from_dev_null(said: list[str]) -> None:
     with open(os.devnull, "rb") as file:
-        source = StandardInput(None, said.append, descriptor=file.fileno())
+        source = StandardInput(None, descriptor=file.fileno())
         assert source.descriptors == () and source.read() is None and source.ended
 
 
 def test_a_terminal_gives_its_lines_and_ends_when_it_hangs_up(said: list[str]) -> None:
     master, slave = os.openpty()
-    source = StandardInput(None, said.append, descriptor=slave)
+    source = StandardInput(None, descriptor=slave)
     try:
         assert source.read() is None and len(source.descriptors) == 1
         os.write(master, b"typed\nrest\x04\x04")
@@ -117,16 +112,16 @@ def test_a_terminal_gives_its_lines_and_ends_when_it_hangs_up(said: list[str]) -
 
 def test_a_standard_input_that_is_no_stream_is_refused(tmp_path: Path, said: list[str]) -> None:
     with pytest.raises(SourceError, match="standard input is closed; pipe the log"):
-        StandardInput(None, said.append, descriptor=10_000)
+        StandardInput(None, descriptor=10_000)
     folder = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(SourceError, match="standard input is a directory"):
-        StandardInput(None, said.append, descriptor=folder)
+        StandardInput(None, descriptor=folder)
     os.close(folder)
 
 
 def test_a_terminal_that_fails_ends_with_a_word(said: list[str]) -> None:
     master, slave = os.openpty()
-    source = StandardInput(None, said.append, descriptor=master)
+    source = StandardInput(None, descriptor=master)
     os.close(slave)  # reading the master now gives EIO
     assert source.read() is None and source.ended and source.losses == 1
     assert said == ["standard input cannot be read: Input/output error; it ends here"]
@@ -134,31 +129,31 @@ def test_a_terminal_that_fails_ends_with_a_word(said: list[str]) -> None:
 
 
 def test_the_count_goes_on_after_a_restart(pipe: tuple[int, int], said: list[str]) -> None:
-    first = StandardInput(None, said.append, descriptor=pipe[0])
+    first = StandardInput(None, descriptor=pipe[0])
     os.write(pipe[1], b"one\ntwo\n")
     lines_of(first)
-    second = StandardInput(first.mark, said.append, descriptor=pipe[0])
+    second = StandardInput(first.mark, descriptor=pipe[0])
     os.write(pipe[1], b"three\n")
     (block,) = blocks_of(second)
     assert (block.first, block.offsets.tolist()) == (3, [8])
     assert second.identity == first.identity
-    assert StandardInput(None, said.append, descriptor=pipe[0]).identity != first.identity
+    assert StandardInput(None, descriptor=pipe[0]).identity != first.identity
     assert said == []
 
 
-BAD_PLACES = [Place("a", -1, 1), Place("a", 0, 0)]
+BAD_PLACES = [StreamCheckpoint("a", -1, 1), StreamCheckpoint("a", 0, 0)]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xc1", b"\x81\xa1a\x01", *map(msgspec.msgpack.encode, BAD_PLACES)])
 def test_a_mark_that_is_damaged_is_told(pipe: tuple[int, int], said: list[str], mark: bytes) -> None:
-    source = StandardInput(mark, said.append, descriptor=pipe[0])
+    source = StandardInput(mark, descriptor=pipe[0])
     assert len(said) == 1 and said[0].startswith("-: the mark in the state cannot be understood (")
     os.write(pipe[1], b"one\n")
     assert blocks_of(source)[0].first == 1
 
 
 def test_one_call_takes_no_more_than_was_asked_for(pipe: tuple[int, int], said: list[str]) -> None:
-    source = StandardInput(None, said.append, Reading(10), descriptor=pipe[0])
+    source = StandardInput(None, Reading(10), descriptor=pipe[0])
     os.write(pipe[1], b"x" * 1000)
     assert source.read(100) is None and (source.bytes_taken, source.bytes_read) == (100, 0), (
         "an endless line is no reason to go on for ever"
@@ -174,7 +169,7 @@ def test_records_of_several_lines_and_other_encodings(said: list[str]) -> None:
     read, write = os.pipe()
     now = [0.0]
     reading = Reading(encoding="latin-1", multiline=Multiline(indentation=True, timeout=1.0))
-    source = StandardInput(None, said.append, reading, descriptor=read, clock=lambda: now[0])
+    source = StandardInput(None, reading, descriptor=read, clock=lambda: now[0])
     os.write(write, "fail\n at fü\nnext\n".encode("latin-1"))
     assert lines_of(source) == ["fail\r at fü".encode()]
     assert source.read() is None and source.bytes_taken == 17
@@ -189,7 +184,7 @@ def test_records_of_several_lines_and_other_encodings(said: list[str]) -> None:
 
 
 def test_what_is_left_of_a_line_is_told_at_the_close(pipe: tuple[int, int], said: list[str]) -> None:
-    source = StandardInput(None, said.append, descriptor=pipe[0])
+    source = StandardInput(None, descriptor=pipe[0])
     os.write(pipe[1], b"one\ntw")
     assert lines_of(source) == [b"one"]
     source.close()
@@ -202,7 +197,7 @@ def test_what_is_left_of_a_line_is_told_at_the_close(pipe: tuple[int, int], said
 @given(st.lists(st.binary(max_size=20), max_size=20), st.integers(1, 30))
 def test_lines_do_not_depend_on_how_they_came(pieces: list[bytes], most: int) -> None:
     read, write = os.pipe()
-    source, lines = StandardInput(None, [].append, Reading(encoding="utf-8"), descriptor=read), []
+    source, lines = StandardInput(None, Reading(encoding="utf-8"), descriptor=read), []
     for piece in pieces:
         os.write(write, piece)
         while source.descriptors and select.select([read], [], [], 0)[0]:
@@ -224,11 +219,11 @@ def fifo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_fifo(fifo: Path, said: list[str]) -> Iterator[Callable[..., Fifo]]:
+def open_fifo(fifo: Path) -> Iterator[Callable[..., Fifo]]:
     sources = []
 
     def make(*given: object) -> Fifo:
-        sources.append(Fifo(fifo, None, said.append, *given))
+        sources.append(Fifo(fifo, None, *given))
         return sources[-1]
 
     yield make
@@ -320,14 +315,14 @@ def test_a_pipe_that_may_only_be_read_and_has_no_name_any_more(fifo: Path, open_
 def test_a_path_that_is_no_pipe_is_refused(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match="file is no named pipe"):
-        Fifo(tmp_path / "file", None, said.append)
+        Fifo(tmp_path / "file", None)
     with pytest.raises(SourceError, match="does not exist"):
-        Fifo(tmp_path / "nothing", None, said.append)
+        Fifo(tmp_path / "nothing", None)
 
 
 def test_a_pipe_gives_its_descriptor_back(fifo: Path, said: list[str]) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    source = Fifo(fifo, None, said.append)
+    source = Fifo(fifo, None)
     write(fifo, b"\0\xff begun")
     assert source.read() is None
     source.close()
@@ -344,13 +339,3 @@ def test_a_fast_writer_loses_nothing(fifo: Path, open_fifo: Callable[..., Fifo])
             select.select(source.descriptors, [], [], 0.1)
             lines += lines_of(source)
     assert lines + lines_of(source) == [b"line %d" % number for number in range(100_000)]
-
-
-def test_what_happens_often_is_said_once_a_minute() -> None:
-    now, said = [0.0], []
-    seldom = Seldom(said.append, lambda: now[0])
-    for second in range(150):
-        now[0] = float(second)
-        seldom("kind", f"at {second}")
-    seldom("other", "else")
-    assert said == ["at 0", "at 60 (59 more like this meanwhile)", "at 120 (59 more like this meanwhile)", "else"]

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError, SourceError
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.journal.entries import fields_of, line_of
-from agent.sources.journal.follower import JournalPlace, JournalSource
+from agent.sources.journal.entry_splitter import EntrySplitter, Unreadable
+from agent.sources.journal.follower import JournalCheckpoint, JournalSource
 from agent.sources.journal.journalctl import parse_journal
 from agent.text.headers import parse_header
 
@@ -33,18 +34,13 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def open_journal(said: list[str]) -> Iterator[Callable[..., JournalSource]]:
+def open_journal() -> Iterator[Callable[..., JournalSource]]:
     sources = []
 
     def make(
         name: str, mark: bytes | None = None, start: str = "start", max_line: int = 65536, **more: object
     ) -> JournalSource:
-        sources.append(JournalSource(name, mark, start, said.append, Reading(max_line), **more))
+        sources.append(JournalSource(name, mark, start, Reading(max_line), **more))
         return sources[-1]
 
     yield make
@@ -260,12 +256,12 @@ def test_a_journalctl_that_is_killed_is_started_anew(
     for number in range(3):
         journald.send(f"before {number}")
         assert messages(lines_of(source, b"before %d" % number)) == [b"before %d" % number]
-        pid, descriptors = source._process.pid, source.descriptors
+        pid, descriptors = source.pid, source.descriptors
         os.kill(pid, signal.SIGKILL)
         journald.send(f"meanwhile {number}")
         until(lambda: source.read() or source.reopened == number + 1)  # noqa: B023
         assert not Path(f"/proc/{pid}").exists(), "no zombie"
-        assert source.read() is None and source._process is None, "there is a pause before it"
+        assert source.read() is None and source.pid is None, "there is a pause before it"
         now[0] += 100
         assert messages(lines_of(source, b"meanwhile")) == [b"meanwhile %d" % number]
         assert source.descriptors == descriptors
@@ -344,7 +340,7 @@ def test_what_was_vacuumed_while_journalctl_was_away_is_told(
     source = open_journal(journald.name, clock=lambda: now[0])
     journald.send("one")
     lines_of(source, b"one")
-    os.kill(source._process.pid, signal.SIGTERM)
+    os.kill(source.pid, signal.SIGTERM)
     until(lambda: source.read() or source.reopened)
     journald.rotate()
     journald.vacuum()
@@ -376,7 +372,7 @@ def test_another_journal_is_read_from_its_first_later_entry(
     until(lambda: journald.kept() == 1)
     ahead = int((time.time() + 1e7) * 1e6)
     cursor = f"s={'a' * 32};i=9;b={'b' * 32};m=9;t={ahead:x};x=9"
-    source = open_journal(journald.name, msgspec.msgpack.encode(JournalPlace("o", 10, 3, cursor)))
+    source = open_journal(journald.name, msgspec.msgpack.encode(JournalCheckpoint("o", 10, 3, cursor)))
     assert source.losses == 1 and len(said) == 1
     journald.send("two")
     assert messages(lines_of(source, b"two")) == [b"two"]
@@ -439,8 +435,8 @@ def test_a_long_message_is_cut_counted_and_said(
 def test_journalctl_ends_with_an_agent_that_was_killed(journald: Journald) -> None:
     program = (
         "import sys, time\nfrom agent.sources.journal.follower import JournalSource\n"
-        "source = JournalSource(sys.argv[1], None, 'start', print)\nsource.read()\n"
-        "print(source._process.pid, flush=True)\ntime.sleep(100)"
+        "source = JournalSource(sys.argv[1], None, 'start')\nsource.read()\n"
+        "print(source.pid, flush=True)\ntime.sleep(100)"
     )
     command = [sys.executable, "-c", program, journald.name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(None)) as process:
@@ -452,9 +448,9 @@ def test_journalctl_ends_with_an_agent_that_was_killed(journald: Journald) -> No
 
 def test_a_close_leaves_nothing(journald: Journald, said: list[str]) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    source = JournalSource(journald.name, None, "start", said.append)
+    source = JournalSource(journald.name, None, "start")
     source.read()
-    pid = source._process.pid
+    pid = source.pid
     assert os.getsid(pid) == pid, "Ctrl-C must not reach it"
     source.close()
     source.close()
@@ -483,13 +479,13 @@ def test_a_selector_is_woken_by_an_entry(journald: Journald, open_journal: Calla
 )
 def test_a_name_that_is_not_understood_is_refused(name: str, said: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"is not understood; write (KEY=VALUE of unit, user-unit, |journal: or)"):
-        JournalSource(name, None, "start", said.append)
+        JournalSource(name, None, "start")
 
 
 def test_another_encoding_is_refused(said: list[str]) -> None:
     require_program("journalctl")
     with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
-        JournalSource("journal:", None, "end", said.append, Reading(encoding="latin-1"))
+        JournalSource("journal:", None, "end", Reading(encoding="latin-1"))
 
 
 def test_a_name_is_options_of_journalctl() -> None:
@@ -507,14 +503,14 @@ def test_a_journal_that_cannot_be_read_is_refused(tmp_path: Path, said: list[str
     }
     for option, message in wrong.items():
         with pytest.raises(SourceError, match=f"cannot be read: journalctl says: .*{message}"):
-            JournalSource(f"journal:?{option}", None, "end", said.append)
+            JournalSource(f"journal:?{option}", None, "end")
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_host_without_journalctl_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: list[str]) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceError, match="journalctl is not installed; it comes with systemd"):
-        JournalSource("journal:", None, "end", said.append)
+        JournalSource("journal:", None, "end")
 
 
 @pytest.fixture
@@ -559,13 +555,23 @@ def test_an_entry_without_end_is_left_out(
     said: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.sources.journal.follower._MOST_ENTRY", 100_000)
+    monkeypatch.setattr("agent.sources.journal.entry_splitter._MOST_ENTRY", 100_000)
     huge = f"head -c 1000000 /dev/zero; echo; echo '{entry(1)}'; head -c 70000 /dev/zero; echo; exec sleep 100"
     stand_in(f'case "$*" in *--lines=1*) exit 0;; esac; {huge}')
     source = open_journal("journal:")
     assert messages(lines_of(source, b"number 1")) == [b"number 1"]
     assert (source.losses, source.bytes_lost) == (1, 1_000_000)
-    assert len(source._rest) <= 100_000 and "an entry of 1000000 bytes is too large; it is left out" in said[0]
+    assert "an entry of 1000000 bytes is too large; it is left out" in said[0]
+
+
+def test_a_bounded_part_of_an_entry_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.sources.journal.entry_splitter._MOST_ENTRY", 100)
+    splitter = EntrySplitter()
+    for _ in range(50):
+        assert splitter.feed(b"{" * 30) == [] and splitter.partial <= 100
+    too_large = Unreadable(1501, "an entry of 1501 bytes is too large")
+    assert splitter.feed(b"}\nno entry\n" + entry(1, CODE_FILE="x").encode()[:90]) == [too_large]
+    assert splitter.feed(entry(1, CODE_FILE="x").encode()[90:] + b"\n") == [json.loads(entry(1, CODE_FILE="x"))]
 
 
 def test_what_journalctl_says_is_told_once(
@@ -588,7 +594,7 @@ def test_a_journalctl_that_always_fails_is_tried_ever_more_seldom(
         before = source.reopened
         while source.reopened == before:
             source.read()
-            now[0] += 0.25 if source._process is None else 0.0
+            now[0] += 0.25 if source.pid is None else 0.0
         starts.append(now[0])
     waits = [round(later - former) for former, later in pairwise(starts)]
     assert waits == sorted(waits) and waits[0] <= 2 and waits[-1] in (60, 61)

@@ -30,16 +30,11 @@ STAMP = b"Mar  9 03:12:45"
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def listen(said: list[str]) -> Iterator[Callable[..., Receiver]]:
+def listen() -> Iterator[Callable[..., Receiver]]:
     sources = []
 
     def make(name: str, mark: bytes | None = None, max_line: int = 65536) -> Receiver:
-        sources.append(open_listener(name, mark, said.append, Reading(max_line)))
+        sources.append(open_listener(name, mark, Reading(max_line)))
         return sources[-1]
 
     yield make
@@ -288,13 +283,13 @@ def test_without_a_host_nobody_else_can_send() -> None:
 )
 def test_an_address_that_is_not_understood_is_refused(name: str, said: list[str]) -> None:
     with pytest.raises(ConfigError, match="is not understood; write listen:"):
-        open_listener(name, None, said.append)
+        open_listener(name, None)
 
 
 def test_a_message_is_a_line_of_its_own(udp_name: str, said: list[str]) -> None:
     for reading in (Reading(encoding="utf-16"), Reading(multiline=Multiline(indentation=True))):
         with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
-            open_listener(udp_name, None, said.append, reading)
+            open_listener(udp_name, None, reading)
 
 
 def test_what_looks_like_another_encoding_is_none(listen: Callable[..., Receiver], udp_name: str) -> None:
@@ -317,7 +312,7 @@ def test_an_address_that_cannot_be_had_is_refused(
     }
     for name, message in wrong.items():
         with pytest.raises(SourceError, match=message):
-            open_listener(name, None, said.append)
+            open_listener(name, None)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -327,7 +322,7 @@ def test_a_port_without_permission_is_told(monkeypatch: pytest.MonkeyPatch, said
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(SourceError, match="choose a port above 1023 or give the service CAP_NET_BIND_SERVICE"):
-        open_listener("listen:udp://:514", None, said.append)
+        open_listener("listen:udp://:514", None)
 
 
 def test_connections_keep_their_lines_in_order(listen: Callable[..., Receiver], tcp_name: str, said: list[str]) -> None:
@@ -344,7 +339,7 @@ def test_connections_keep_their_lines_in_order(listen: Callable[..., Receiver], 
     for index in range(20):
         mine = [line for line in lines if line.startswith(b"%02d" % index)]
         assert mine == [b"%02d %d" % (index, number) for number in range(50)]
-    until(lambda: some_lines(source) or not source._connections)
+    until(lambda: some_lines(source) or not source.connected)
     assert (said, source.losses, source.bytes_read > 0) == ([], 0, True)
 
 
@@ -378,7 +373,7 @@ def test_a_reset_connection_is_told(listen: Callable[..., Receiver], tcp_name: s
         assert lines_of(source, 1) == [b"one"]
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert lines_of(source, 1) == [b"two"]
-    assert "was broken off (Connection reset by peer) in the middle" in said[0] and not source._connections
+    assert "was broken off (Connection reset by peer) in the middle" in said[0] and not source.connected
 
 
 def test_an_endless_message_is_cut(listen: Callable[..., Receiver], tcp_name: str, said: list[str]) -> None:
@@ -410,7 +405,7 @@ def test_a_busy_sender_does_not_starve_the_others(listen: Callable[..., Receiver
 def test_one_call_takes_a_part_of_many_connections(listen: Callable[..., Receiver], tcp_name: str) -> None:
     source, lines = listen(tcp_name), []
     senders = [tcp(tcp_name) for _ in range(10)]
-    until(lambda: source.read() or len(source._connections) == 10)
+    until(lambda: source.read() or source.connected == 10)
     for index, sender in enumerate(senders):
         sender.sendall(b"%d\n" % index)
     while len(lines) < 10:
@@ -432,7 +427,7 @@ def test_too_many_connections_are_refused(
     until(lambda: some_lines(source) or source.losses == 2)
     assert senders[4].recv(10) == b"" and len(said) == 1 and "is refused: there are 3 already" in said[0]
     senders[0].close()
-    until(lambda: some_lines(source) or len(source._connections) == 2)
+    until(lambda: some_lines(source) or source.connected == 2)
     with tcp(tcp_name) as sender:
         sender.sendall(b"room\n")
         assert lines_of(source, 1) == [b"room"]
@@ -442,7 +437,7 @@ def test_too_many_connections_are_refused(
 
 def test_a_lack_of_descriptors_is_a_pause(tcp_name: str, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    source = open_listener(tcp_name, None, said.append)
+    source = open_listener(tcp_name, None)
     assert isinstance(source, Connections)
     source._clock = lambda: now[0]
     whole = socket.socket.accept
@@ -482,7 +477,7 @@ def test_a_run_that_does_not_wait_ends_when_nothing_is_there(
 
 def test_a_close_gives_everything_back_and_tells_what_is_lost(tcp_name: str, said: list[str]) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    source = open_listener(tcp_name, None, said.append)
+    source = open_listener(tcp_name, None)
     with tcp(tcp_name) as sender:
         sender.sendall(b"one\ntwo")
         assert lines_of(source, 1) == [b"one"]
@@ -528,14 +523,14 @@ def test_a_path_that_is_no_socket_is_kept(tmp_path: Path, said: list[str]) -> No
     (tmp_path / "log").write_bytes(b"precious")
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(SourceError, match="log exists and is no socket; choose another path"):
-        open_listener(f"listen:unix:{tmp_path}/log", None, said.append)
+        open_listener(f"listen:unix:{tmp_path}/log", None)
     with pytest.raises(SourceError, match="No such file or directory; check the folder"):
-        open_listener(f"listen:unix:{tmp_path}/none/log", None, said.append)
+        open_listener(f"listen:unix:{tmp_path}/none/log", None)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(f"{tmp_path}/stream")
         other.listen()
         with pytest.raises(SourceError, match="another program has the socket"):
-            open_listener(f"listen:unix:{tmp_path}/stream", None, said.append)
+            open_listener(f"listen:unix:{tmp_path}/stream", None)
     assert (tmp_path / "log").read_bytes() == b"precious"
     assert len(os.listdir("/proc/self/fd")) == before
 
