@@ -12,6 +12,7 @@ from agent.commands.run import run_app
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
+    from agent.host.log import Level
 
 app = typer.Typer(
     name="agent",
@@ -25,6 +26,8 @@ app = typer.Typer(
 BundleOption = Annotated[str, typer.Option("--bundle", "-b", help="Folder of a bundle; 'default' is the embedded one.")]
 ProviderOption = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more of what happens.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Tell only of what is lost, refused or broken.")]
 
 
 @app.command(epilog="Example: [bold]agent tail /var/log/syslog --sink udp://loghost:514[/]")
@@ -75,6 +78,8 @@ def tail(
             "--scores", metavar="F", help="Append the score of every line here too, as agent score writes it."
         ),
     ] = None,
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Follow log files and report their odd lines."""
     from agent.config import AgentConfig
@@ -86,6 +91,7 @@ def tail(
         "state": None if state is None else str(state),
         "provider": provider,
         "metrics": metrics,
+        "log_level": _level(verbose, quiet),
     }
     wanted = {"sources": paths} | {key: value for key, value in given.items() if value is not None}
 
@@ -104,6 +110,15 @@ def _merge(file: Path | None, wanted: dict[str, Any], sinks: list[str]) -> "Agen
     merged = msgspec.to_builtins(AgentConfig() if file is None else load_config(file)) | wanted
     merged["sinks"] = merged["sinks"] or sinks
     return check_config(convert(merged, AgentConfig, "command line"), "command line")
+
+
+def _level(verbose: bool, quiet: bool) -> "Level | None":
+    """The level of the log that the options ask for, or None where they do not."""
+    from agent.errors import ConfigError
+
+    if verbose and quiet:
+        raise ConfigError("--verbose and --quiet exclude each other; choose one")
+    return "debug" if verbose else "warning" if quiet else None
 
 
 def _default_sinks() -> list[str]:
@@ -128,12 +143,20 @@ def run(
     config: Annotated[Path, typer.Option("--config", metavar="F", help="The configuration file.")] = Path(
         "/etc/oddline/agent.yaml"
     ),
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Run the service: as `tail`, with everything from a configuration file."""
     from agent.app.service import run_service
-    from agent.config import load_config
+    from agent.config import AgentConfig, load_config
 
-    run_service(lambda: load_config(config))
+    level = _level(verbose, quiet)
+
+    def load() -> AgentConfig:
+        loaded = load_config(config)
+        return msgspec.structs.replace(loaded, log_level=level or loaded.log_level)
+
+    run_service(load)
 
 
 @app.command(epilog="Example: [bold]agent status --state /var/lib/oddline --json[/]")
@@ -170,10 +193,14 @@ def score(
     header: Annotated[
         str | None, typer.Option("--header", metavar="FORMAT", help="auto, rfc3164, iso8601, rfc5424, hdfs or none.")
     ] = None,
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Score whole logs, line by line or stream by stream, as JSON lines."""
     from agent.commands.score import score_files
+    from agent.host.log import setup_logging
 
+    setup_logging(_level(verbose, quiet) or "info")
     score_files(files, bundle, output, scope, stream, explain, provider, header)
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
+from agent.host.log import Level
 from agent.scoring.streams import StreamKey
 from agent.scoring.threshold import check_threshold
 from agent.sources.decoding.encoding import check_encoding
@@ -61,6 +62,7 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     metrics: str | None = None
     metrics_file: str | None = None
     cache: bool = True
+    log_level: Level = "info"
 
     def inputs(self) -> list[FileInput]:
         """The sources, each with its own `start`."""

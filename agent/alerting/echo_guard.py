@@ -11,20 +11,20 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.host.log import TAG
+from agent.host.token_bucket import TokenBucket
 from agent.text.headers import parse_header
 from agent.text.lines import Block
 
-TAG = "oddline"
 KEY_BYTES = 32
 _EPOCH = datetime.fromtimestamp(0, UTC)  # the time of such a line is not looked at
-_SEALED = re.compile(rb"\boddline\b[^\n]*? #([0-9a-f]{16}) ([^\r\n]*)")
+_SEALED = re.compile(rb"\b%s\b[^\n]*?(?: |<[0-7]>)#([0-9a-f]{16}) ([^\r\n]*)" % TAG.encode())
+_PRIORITY = re.compile(r"<[0-7]>")  # before what went to the journal, where the journal was told to leave it
 _CLAIMS = 10  # alerts a burst, and one a minute, about lines that look sealed but are not ours
 
 
@@ -62,7 +62,9 @@ class EchoGuard:
 
     def _is_own(self, line: bytes) -> bool:
         header = parse_header(line, "auto", _EPOCH)
-        mark, _, text = header.message.strip().removeprefix("#").partition(" ")
+        message = header.message.strip()
+        priority = _PRIORITY.match(message)
+        mark, _, text = message[priority.end() if priority else 0 :].removeprefix("#").partition(" ")
         return header.program == TAG and hmac.compare_digest(self._mark(text.encode()).encode(), mark.encode())
 
     def _mark(self, text: bytes) -> str:
@@ -71,21 +73,3 @@ class EchoGuard:
     def may_alert(self, line: bytes) -> bool:
         """Whether an alert about this line is allowed: always, unless it looks sealed and the bucket is empty."""
         return not _SEALED.search(line) or self._bucket.take()
-
-
-class TokenBucket:
-    """At most `burst` at once and `rate` a second in the long run."""
-
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._clock = rate, burst, clock
-        self._tokens, self._at = float(burst), clock()
-
-    def take(self) -> bool:
-        """Whether one more is allowed now."""
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

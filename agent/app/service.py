@@ -5,6 +5,7 @@ the Summary's; alerts are delivered by threads beside the loop.
 """
 
 import gc
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from agent.config import AgentConfig
 from agent.delivery.workers import Delivery
 from agent.errors import OddlineError, SinkError, StateUnavailable
 from agent.host.limits import raise_file_limit
-from agent.host.log import say, speaker
+from agent.host.log import setup_logging
 from agent.host.sd_notify import notify
 from agent.inputs.manager import each_descriptor
 from agent.scorefile.writer import JsonLines
@@ -31,6 +32,7 @@ from agent.telemetry.snapshot import take_snapshot
 from agent.telemetry.summary import Summary
 from agent.watching.watcher import Watcher, Woken
 
+_LOG = logging.getLogger(__name__)
 _SIGN = 1.0  # seconds between two signs of life in a round of many sources
 _DRAIN = 5.0  # seconds for delivery at the end
 _CLOSE = 2.0  # seconds for the sinks to end after that
@@ -53,32 +55,35 @@ class Service:
         self._load, self._scores, self._signals = load, scores, signals or Signals()
         self._config = config = load()
         self._once = once
+        setup_logging(config.log_level)
         self._reloads = {"done": 0, "refused": 0}
         self._schedule, self._next_sign = Schedule(), 0.0
         began, self._started = time.monotonic(), time.time()
         check_inputs(config, scores)
         raise_file_limit()
         with ExitStack() as stack:
-            self._state = State(None if config.state is None else Path(config.state), config.max_outbox, say=say)
+            self._state = State(
+                None if config.state is None else Path(config.state), config.max_outbox, say=_LOG.warning
+            )
             stack.callback(self._state.close)
             self._guard = EchoGuard(self._secret())
-            self._say = speaker(self._guard)
+            setup_logging(config.log_level, self._guard.seal)
             self._watcher = Watcher()
             stack.callback(self._watcher.stop)
             stack.callback(self._signals.sleep)
             self._signals.wake = self._watcher.wake
-            self._monitor = Monitor(config.metrics, config.metrics_file, self._say, watchdog_seconds())
+            self._monitor = Monitor(config.metrics, config.metrics_file, _LOG.warning, watchdog_seconds())
             stack.callback(lambda: self._monitor.close())
-            self._store = Patience(self._monitor, self._say, lambda: self._signals.stopped or self._once)
+            self._store = Patience(self._monitor, _LOG.warning, lambda: self._signals.stopped or self._once)
             self._kept = PatientState(self._state, self._store)
             setup = prepare(config, self._guard)
-            self._summary = Summary(setup.pipeline, self._say, began)
+            self._summary = Summary(setup.pipeline, _LOG.info, began)
             self._reader = Reader(
-                self._kept, setup.pipeline, self._summary, self._watcher.missed, self._say, scores, once
+                self._kept, setup.pipeline, self._summary, self._watcher.missed, _LOG.info, scores, once
             )
             stack.callback(self._reader.close)
             self._reader.begin(config)
-            self._delivery = Delivery(self._state, setup.sinks, self._say)
+            self._delivery = Delivery(self._state, setup.sinks, _LOG.warning)
             self._watch()
             self._close = stack.pop_all()
 
@@ -206,18 +211,18 @@ class Service:
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say
             self._reader.go_on()
             self._reloads["refused"] += 1
-            self._say(f"reload refused, going on as before: {error}")
+            _LOG.warning("reload refused, going on as before: %s", error)
         else:
             self._reloads["done"] += 1
-            self._say(
-                f"reloaded: bundle {self._reader.pipeline.bundle.manifest.name}, {len(self._reader.sources)} sources"
-            )
+            name, count = self._reader.pipeline.bundle.manifest.name, len(self._reader.sources)
+            _LOG.info("reloaded: bundle %s, %d sources", name, count)
         gc.collect()  # the pipeline before, with its models, refers to itself in places
         notify("READY=1\nSTATUS=" + self._status())
 
     def _use(self, setup: Setup) -> None:
         """Goes on with another configuration."""
         self._reader.use(setup)
+        setup_logging(setup.config.log_level, self._guard.seal)
         self._config, self._state.max_outbox = setup.config, setup.config.max_outbox
         self._store(lambda: self._delivery.replace(setup.sinks))
         self._watch()
@@ -250,7 +255,7 @@ class Service:
             kept = f"{lost}; they are kept in {self._config.state} and sent at the next start"
             if self._once:
                 raise SinkError(f"alerts not delivered: {kept}")
-            self._say(f"alerts not delivered yet: {kept}")
+            _LOG.warning("alerts not delivered yet: %s", kept)
 
 
 def run_service(load: Callable[[], AgentConfig], once: bool = False, scores: JsonLines | None = None) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from agent.delivery.sinks.stdout import drop_output
 from agent.errors import OddlineError, SinkError
+from agent.host.log import setup_logging
 
 _OF_TRAINING = (
     "torch",
@@ -26,6 +27,7 @@ _OF_TRAINING = (
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone."""
+    setup_logging()
     try:
         code = app(prog_name=name, standalone_mode=False) or 0
         _flush()

@@ -1,32 +1,117 @@
-"""What the agent tells its operator: one line each on standard error."""
+"""Where the agent's log goes: one line each on standard error, ready for the journal where that reads it."""
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 
-from agent.alerting.echo_guard import EchoGuard
+from agent.host.token_bucket import TokenBucket
 from agent.text.escape import escape
+
+TAG = "oddline"  # the name under which the agent is found in a log, also as the tag of syslog
+Level = Literal["debug", "info", "warning", "error"]
+BURST, RATE = 5000, 5.0  # messages of one place in the code: at once, and a second in the long run
+_PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (0, "<7>"))  # sd-daemon(3)
+
+
+def setup_logging(level: Level = "info", seal: Callable[[str], str] | None = None) -> None:
+    """Has what the logger `agent` and those below it get written to standard error from `level` on.
+
+    seal: marks what goes to the journal, which may be read by this very agent, so that it knows its own. A later call
+    changes the level and the seal.
+    """
+    logger = logging.getLogger("agent")
+    handler = next((one for one in logger.handlers if isinstance(one, StderrHandler)), None)
+    if handler is None:
+        handler = StderrHandler()
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    handler.seal = seal
+    handler.setLevel(level.upper())
+
+
+class StderrHandler(logging.Handler):
+    """Writes each message as one line with one write, so that lines of several threads do not run into each other.
+
+    A place in the code that says very much is silenced for a while; how many of its messages were left out is said as
+    soon as it may speak again, or at the end. Where standard error is closed, its disk full or its reader gone, there
+    is nobody to tell, and no reason to end.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.seal: Callable[[str], str] | None = None
+        self._clock = clock
+        self._buckets: dict[tuple[str, int], TokenBucket] = {}
+        self._left_out: dict[tuple[str, int], tuple[int, logging.LogRecord]] = {}  # how many, and the last one
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a message, after a word on those that were left out where there is something to say again."""
+        for place in list(self._left_out):
+            if self._buckets[place].take():
+                self._tell_left_out(place)
+        place = record.pathname, record.lineno
+        bucket = self._buckets.setdefault(place, TokenBucket(RATE, BURST, self._clock))
+        if bucket.take():
+            self._write(record.levelno, _text(record))
+        else:
+            self._left_out[place] = self._left_out.get(place, (0, record))[0] + 1, record
+
+    def close(self) -> None:
+        """Says what was left out and not told yet."""
+        self.acquire()
+        try:
+            for place in list(self._left_out):
+                self._tell_left_out(place)
+        finally:
+            self.release()
+        super().close()
+
+    def _tell_left_out(self, place: tuple[str, int]) -> None:
+        count, last = self._left_out.pop(place)
+        self._write(last.levelno, f"{count} more like it left out; the last: {_text(last)}")
+
+    def _write(self, level: int, text: str) -> None:
+        line = f"{self._prefix(level)}{self._marked(escape(text))}\n"
+        # the second where it is closed, the third where a signal handler speaks during a write
+        with suppress(OSError, ValueError, RuntimeError):
+            if sys.stderr is not None:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+    def _marked(self, text: str) -> str:
+        # set where any output of the service goes to the journal: rather sealed once too often than an echo
+        return self.seal(text) if self.seal and "JOURNAL_STREAM" in os.environ else f"{TAG}: {text}"
+
+    def _prefix(self, level: int) -> str:
+        """The priority that the journal takes off a line, where standard error goes straight to it."""
+        if not _is_journal():
+            return ""
+        return next(prefix for least, prefix in _PRIORITIES if level >= least)
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # a fault of ours in a message is no reason to lose it
+        return f"{record.msg} {record.args}"
+
+
+def _is_journal() -> bool:
+    """Whether standard error is the stream that systemd names: its device and inode, systemd.exec(5)."""
+    named = os.environ.get("JOURNAL_STREAM")
+    if not named or sys.stderr is None:
+        return False
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # it is closed or no file, as in tests
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 def say(message: str) -> None:
-    """Tells the operator something on standard error."""
-    _write(f"oddline: {escape(message)}")
-
-
-def speaker(guard: EchoGuard) -> Callable[[str], None]:
-    """`say` for a service whose standard error goes to the journal, and so perhaps to a log that is tailed: sealed."""
-    if "JOURNAL_STREAM" not in os.environ:
-        return say
-    return lambda message: _write(guard.seal(escape(message)))
-
-
-def _write(line: str) -> None:
-    """One write a line: `print` makes two, and lines of several threads would run into each other.
-
-    Where standard error is closed, its disk full or its reader gone there is nobody to tell, and no reason to end.
-    """
-    if sys.stderr is not None:
-        with suppress(OSError):
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+    """Logs something that the operator ought to know."""
+    logging.getLogger("agent").info("%s", message, stacklevel=2)

@@ -1,6 +1,7 @@
 """The agent in one thread of this process, on a state that is real, with faults that come when they are told to."""
 
 import errno
+import logging
 import os
 import shutil
 from collections import Counter
@@ -39,6 +40,7 @@ from agent.state.store import FILE, State, outbox
 from agent.telemetry.counters import Ledger
 from agent.text.lines import Block
 from agent.watching.watcher import Woken
+from helpers.logs import Collector
 
 SINK = "history:"
 NOW = datetime(2026, 3, 9, 3, 12, 45, tzinfo=UTC)
@@ -277,7 +279,8 @@ class World:
         self.config, self.now = AgentConfig(state=str(state)), 1000.0
         self.date: Callable[[], int] = before_now  # as files are dated, in nanoseconds since 1970
         self.faults, self.journal = Faults(), Journal()
-        self.said: list[str] = []
+        self._collector = Collector()
+        self.said = self._collector.messages
         self.told: list[Alert] = []
         self.size = 1 << 20  # bytes that are read at once
         self.agent: Agent | None = None
@@ -304,8 +307,10 @@ class World:
         patch.setattr(service, "prepare", self._prepare)
         patch.setattr(service, "raise_file_limit", lambda: None)
         patch.setattr(service, "gc", SimpleNamespace(collect=lambda: None))
-        patch.setattr(service, "say", self.said.append)
-        patch.setattr(service, "speaker", lambda guard: self.said.append)
+        patch.setattr(service, "setup_logging", lambda level, seal=None: None)
+        logger = logging.getLogger("agent")
+        logger.setLevel(logging.DEBUG)
+        patch.setattr(logger, "handlers", [self._collector])
         patch.setattr(ingest, "datetime", SimpleNamespace(now=lambda: NOW))
         clock = SimpleNamespace(
             monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep

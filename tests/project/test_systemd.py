@@ -12,6 +12,7 @@ from helpers.processes import require_program
 from agent.config import AgentConfig, load_config
 from agent.delivery.sinks import open_sink
 from agent.host.limits import raise_file_limit
+from agent.host.log import TAG
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "oddline.service"
@@ -49,6 +50,10 @@ def test_the_unit_starts_the_agent_with_the_configuration_that_it_names():
 def test_the_state_folder_is_the_one_that_systemd_makes():
     name = re.search(r"(?m)^StateDirectory=(.*)$", UNIT.read_text())[1]
     assert load_config(CONFIG).state == f"/var/lib/{name}"
+
+
+def test_the_journal_names_the_agent_as_it_names_itself():
+    assert re.search(r"(?m)^SyslogIdentifier=(.*)$", UNIT.read_text())[1] == TAG
 
 
 def test_a_stop_is_told_to_the_agent_alone():

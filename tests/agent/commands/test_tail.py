@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
 from helpers.waiting import rows_of, until
-
-from agent.host.log import say
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -389,12 +386,6 @@ def test_several_logs_each_have_their_own_windows(bundle, log, tmp_path):
     assert one == two and len(one) == 400
     alerts = rows_of(tmp_path / "alerts")
     assert len({row["id"] for row in alerts}) == len(alerts)
-
-
-def test_words_of_several_threads_do_not_run_into_each_other(capfd):
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(say, ["a word"] * 2000))
-    assert capfd.readouterr().err == "oddline: a word\n" * 2000
 
 
 def test_lines_that_the_model_read_in_part_are_told_at_the_end(char_bundle, log, tmp_path, call_agent):
