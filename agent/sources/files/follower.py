@@ -1,27 +1,29 @@
 """Following one log file as it grows, through rotation, truncation and removal.
 
 What is to be read is decided by stat and read alone; events of the file system only tell the caller when to look again.
+How the path and the open file stand to each other is one of the states in `states`.
 """
 
 import os
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from agent.errors import SourceError
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import PLAIN, LeftOut, Reading
 from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.files.clock import before_now
+from agent.sources.files.followed_file import FollowedFile
 from agent.sources.files.open_file import OpenFile
+from agent.sources.files.opener import LogOpener, Notice
 from agent.sources.files.position import Position
-from agent.sources.files.resume import resume
 from agent.sources.files.rotation_search import Rotations
+from agent.sources.files.states import FollowEvent, FollowState
+from agent.sources.files.truncation import copy_sentence, find_copy, lost_bytes, rewind_sentence
 from agent.text.lines import Block
 
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
@@ -31,7 +33,7 @@ RELEASE = 60.0  # seconds without growth after which a deleted file is closed, s
 RELEASE_MOVED = 3600.0  # the same of a file that was moved away, or cannot be seen any more
 
 
-class FileSource(Source):
+class FileSource(FollowedFile, Source):
     """The lines of one path, in blocks, each line once.
 
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
@@ -58,17 +60,21 @@ class FileSource(Source):
         take_up: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
-        self._say, self._told = say, ""
+        self._say, self._notice = say, Notice(say)
         self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations, self._taken, self._is_mine = Rotations(path, reading, say, taken), taken, take_up
+        self._rotations, self._begin_here = Rotations(path, reading, say, taken), take_up
+        self._opener = LogOpener(path, reading, self._rotations, take_up, say)
         self._closed = LeftOut()  # of files that were read before
         self._position, self._empty_since = position, since
         self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
-        self._left = self._interrupted = self._truncated = self._ended = False
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
+        self._state = FollowState.WAITING
         self._file: OpenFile | None = None
-        self._file = self._open_first(position, start, since)
+        if position is None:
+            self._begin(start)
+        else:
+            self._begin_at(position)
 
     def read(self, most: int = 1 << 20) -> Block | None:
         if self._is_idle():
@@ -80,27 +86,11 @@ class FileSource(Source):
     def settled(self) -> bool:
         return bool(self._idle)
 
-    def _is_idle(self) -> bool:
-        """Whether one stat tells that nothing changed since nothing was new: what a look at most files costs."""
-        try:
-            return bool(self._idle) and _stamp(os.stat(self.path)) == self._idle
-        except OSError:
-            return False
-
     def finish(self) -> Block | None:
         return self._count(self._file.finish() if self._file else None)
 
     def context(self, lines: int) -> Block | None:
         return self._file.context(lines) if self._file else None
-
-    @property
-    def position(self) -> Position | None:
-        """Where to go on after the blocks handed out so far; None while the path has never existed."""
-        if self._file is None:
-            return self._position
-        at = self._file.position
-        before = None if at.offset or self._position is None else self._position.reached
-        return msgspec.structs.replace(at, truncated=self._truncated, before=before, ended=self._ended)
 
     @property
     def mark(self) -> bytes | None:
@@ -110,94 +100,74 @@ class FileSource(Source):
     def is_open(self) -> bool:
         return self._file is not None
 
-    @property
-    def sought(self) -> Position | None:
-        """Where to go on in a file that is not found; None where one is open or the last one was read to its end."""
-        away = self._interrupted and self._file is None and not (self._position and self._position.ended)
-        return self._position if away else None
-
-    @property
-    def keys(self) -> set[tuple[int, int]]:
-        """Device and inode of the open file, which no other file has; while it is a copy, of the path's file too."""
-        if self._file is None:
-            return set()
-        keys = {self._file.key}
-        with suppress(OSError):
-            status = os.stat(self.path) if self._file.copied else None
-            keys |= {(status.st_dev, status.st_ino)} if status else set()
-        return keys
-
-    @property
-    def key(self) -> tuple[int, int] | None:
-        """Device and inode of the open file; None where none is open."""
-        return self._file.key if self._file else None
-
-    @property
-    def modified(self) -> int:
-        """When the open file was last written, in nanoseconds; 0 where none is open."""
-        return self._file.modified if self._file else 0
-
-    def is_at(self, position: Position, copied: bool = False) -> bool:
-        """Whether a position is in the open file, told by its content too: an inode may have been used again.
-
-        copied: also where the open file is a copy of the one that the position was in.
-        """
-        file = self._file
-        if file is None or (file.copied and not copied) or (file.device, file.inode) != position.key:
-            return False
-        return not file.misfit(position)
-
-    @property
-    def identity(self) -> str:
-        """Names the file of the last block: the same after a rename or a restart, another after a truncation."""
-        return self._file.identity if self._file else ""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes of the file, and of the one that took its path, that are not read yet, as they are now."""
-        behind = 0
-        with suppress(OSError):  # what is gone or cannot be looked at now is no backlog that could be read
-            behind = max(0, self._file.size - self._file.read_to) if self._file else 0
-            status = os.stat(self.path)
-            if self._file is None or (status.st_dev, status.st_ino) != (self._file.device, self._file.inode):
-                behind += status.st_size
-        return behind
-
     def hurry(self) -> None:
         self.grace = 0.0
 
     def close(self) -> None:
-        self._replace(None)
+        self._replace(None, FollowEvent.CLOSED)
+
+    def _begin(self, start: str) -> None:
+        """Opens the path for the first time, of which nothing is known."""
+        file = self._opener.open_path()
+        if file is None:
+            self._notice.say(self._missing())
+            self._empty_since = self._empty_since or before_now()
+            return
+        if self._empty_since:
+            file = self._opener.since(self._empty_since, file)
+        elif start == "end":
+            file.begin_at_end()
+        self._replace(file, FollowEvent.OPENED)
+
+    def _begin_at(self, position: Position) -> None:
+        """Opens the file of a stored position; where it is not found, what comes to the path is held against that."""
+        named = self._opener.open_path()
+        file = self._resume(named, position)
+        if file is None:
+            self._replace(None, FollowEvent.FAILED)
+        elif file is named and file.key != position.key:
+            self._install(self._take_up(file))
+        else:
+            is_copy = position.truncated and file.copied
+            self._replace(file, FollowEvent.COPY_OPENED if is_copy else FollowEvent.OPENED)
+
+    def _is_idle(self) -> bool:
+        """Whether one stat tells that nothing changed since nothing was new: what a look at most files costs."""
+        try:
+            return bool(self._idle) and _stamp(os.stat(self.path)) == self._idle
+        except OSError:
+            return False
 
     def _read(self, most: int) -> Block | None:
         try:
             if self._file is None:
                 self._reopen()
-            return self._file and self._read_file(self._file, most)
+            return self._read_file(self._file, most) if self._file else None
         except OSError as error:  # such as a file handle gone stale on a network file system
-            self._tell(f"{cannot_read(self.path, error)}; trying again")
-            self._replace(None)
-            self._interrupted = True
+            self._notice.say(f"{cannot_read(self.path, error)}; trying again")
+            self._replace(None, FollowEvent.FAILED)
             return None
 
     def _reopen(self) -> None:
-        file = named = self._open(self.path)
-        if file is not None and self._position is None:
-            file = self._first_since(self._empty_since, file)
-        elif file is not None and self._interrupted:
-            file = self._resume(file, self._position)
-            self._interrupted = False
-        elif file is not None and file.resume(self._position):  # what comes back, such as with its disk, fits
-            file = self._first_since(self._position.modified, file)
-        file = self._take_up(file) if file is named else file
+        file = named = self._opener.try_path(self._notice, self._missing())
+        if named is None:
+            return
+        if self._position is None:
+            file = self._opener.since(self._empty_since, named)
+        elif self._state is FollowState.INTERRUPTED:
+            file = self._resume(named, self._position)
+        elif named.resume(self._position):  # what comes back, such as with its disk, fits
+            file = self._opener.since(self._position.modified, named)
+        file = self._take_up(named) if file is named else file
         self.reopened += file is not None and self._position is not None
-        self._replace(file)
+        self._install(file)
 
     def _read_file(self, file: OpenFile, most: int) -> Block | None:
         before = file.read_to
         block = file.read(most)
         if file.read_to > before:
-            self._quiet_since, self._ended = self._clock(), False
+            self._quiet_since = self._clock()
+            self._become(FollowEvent.GREW)
             self.bytes_taken += file.read_to - before
         if block is not None:
             return block
@@ -205,7 +175,7 @@ class FileSource(Source):
 
     def _rewind(self, file: OpenFile, most: int) -> Block | None:
         """Goes on in the copy that was made of a truncated file, else, after its incomplete line, at its start."""
-        if found := self._rotations.find_copy(file) or self._find_renamed_copy(file):
+        if found := find_copy(file, self.path, self._rotations):
             return self._read_copy(file, *found, most)
         if block := file.finish():
             return block
@@ -213,32 +183,17 @@ class FileSource(Source):
         self.truncations += 1
         self.losses += 1
         self.bytes_lost += file.unread
-        lost = f"at least {file.unread} bytes are" if file.unread else "what was written just before may be"
-        self._say(
-            f"{self.path} was truncated or overwritten after {file.read_to} bytes were read; {lost} lost; "
-            "reading it from its start"
-        )
-        self._replace(rewound)
-        return self._file and self._file.read(most)
-
-    def _find_renamed_copy(self, file: OpenFile) -> tuple[OpenFile, Path] | None:
-        """The copy of a file that was renamed before it was truncated."""
-        renamed = file.link
-        if renamed is None or renamed == self.path.resolve():
-            return None
-        return Rotations(renamed, self._reading, self._say, self._taken).find_copy(file)
+        self._say(rewind_sentence(self.path, file))
+        self._replace(rewound, FollowEvent.OPENED)
+        return rewound.read(most)
 
     def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, most: int) -> Block | None:
+        lost = lost_bytes(file, copy)
         self.truncations += 1
-        lost = 0 if copy.packed else max(0, file.read_to + file.unread - copy.size)
-        self.bytes_lost += lost
         self.losses += lost > 0
-        self._say(
-            f"{self.path} was truncated or overwritten after {file.read_to} bytes were read; "
-            f"reading what follows them in {path} first" + (f"; at least {lost} bytes are lost" if lost else "")
-        )
-        self._replace(copy)
-        self._truncated = True
+        self.bytes_lost += lost
+        self._say(copy_sentence(self.path, file, path, lost))
+        self._replace(copy, FollowEvent.COPY_OPENED)
         return self._read_file(copy, most)
 
     def _look(self, file: OpenFile, most: int) -> Block | None:
@@ -248,32 +203,38 @@ class FileSource(Source):
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
-            self._leave()
-            self._tell_missing()
-            self._note_end(file)
-            if self._quiet_for(self.grace) and self._rotations.after(file):
-                return self._move_on(file, most)
-            return self._flush(file) or self._release(file)
+            return self._look_without_path(file, most)
         except OSError as error:
-            self._tell(f"{cannot_read(self.path, error)}; trying again")
+            self._notice.say(f"{cannot_read(self.path, error)}; trying again")
             return self._flush(file)
-        if (status.st_dev, status.st_ino) == (file.device, file.inode):
-            self._left, self._told = False, ""
-            settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
-            self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
-            return self._flush(file)
-        self._leave()
-        return self._move_on(file, most) if self._quiet_for(self.grace) else None
+        if (status.st_dev, status.st_ino) != (file.device, file.inode):
+            self._become(FollowEvent.PATH_LEFT)
+            return self._move_on(file, most) if self._quiet_for(self.grace) else None
+        self._become(FollowEvent.PATH_BACK)
+        self._notice.clear()
+        settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
+        self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
+        return self._flush(file)
 
-    def _note_end(self, file: OpenFile) -> None:
-        """Has it stored that a deleted file was read whole, so that a restart misses nothing of it."""
-        ended = file.is_deleted and not file.holds and file.read_to == file.position.offset
-        self.unstored |= ended and not self._ended
-        self._ended = ended
+    def _look_without_path(self, file: OpenFile, most: int) -> Block | None:
+        """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
+        self._become(FollowEvent.PATH_LEFT)
+        self._notice.say(self._missing())
+        if file.is_deleted and not file.holds and file.read_to == file.position.offset:
+            self._become(FollowEvent.READ_WHOLE)
+        if self._quiet_for(self.grace) and self._rotations.after(file):
+            return self._move_on(file, most)
+        return self._flush(file) or self._release(file)
 
-    def _leave(self) -> None:
-        if not self._left:
-            self._left, self._quiet_since = True, self._clock()
+    def _become(self, event: FollowEvent) -> None:
+        """Enters the state that an event leads to."""
+        before, self._state = self._state, self._state.after(event)
+        if self._state is before:
+            return
+        if event is FollowEvent.PATH_LEFT:
+            self._quiet_since = self._clock()  # the grace begins
+        if event is FollowEvent.READ_WHOLE:
+            self.unstored = True  # so that a restart misses nothing of it
 
     def _quiet_for(self, seconds: float) -> bool:
         return self._clock() - self._quiet_since >= seconds
@@ -290,126 +251,71 @@ class FileSource(Source):
             return None
         block = file.finish()
         if block is None:
-            self._replace(None)
+            self.close()
         return block
 
     def _move_on(self, file: OpenFile, most: int) -> Block | None:
         """From a file that was rotated away to the next one, after its incomplete last line."""
         if block := file.finish():
             return block
+        was_truncated = self._state is FollowState.READING_COPY
         self.losses += self._rotations.tell_damage(file)
-        opened, wait = self._rotations.next(file)
-        if opened is not None:
-            self._is_mine(opened)
-        elif not wait:
-            opened = self._take_up(self._open(self.path))
+        opened = self._open_next(file)
         if opened is None:
             return None
         try:
-            self.losses += self._rotations.tell_gone(file, self._truncated)
+            self.losses += self._rotations.tell_gone(file, was_truncated)
         except OSError:
             opened.close()
             raise
-        opened.truncated = self._truncated
-        self.rotations += not self._truncated
-        self._replace(opened)
+        opened.truncated = was_truncated
+        self.rotations += not was_truncated
+        self._replace(opened, FollowEvent.OPENED)
         return self._read_file(opened, most)
 
-    def _replace(self, file: OpenFile | None) -> None:
-        if self._file is not None:
-            self._position = self.position
-            self.left.append(self._position)
+    def _open_next(self, file: OpenFile) -> OpenFile | None:
+        """The file after one that was rotated away; None where it cannot be had yet."""
+        opened, wait = self._rotations.next(file)
+        if opened is not None:
+            self._begin_here(opened)
+        elif not wait and (named := self._opener.try_path(self._notice, self._missing())):
+            opened = self._take_up(named)
+        return opened
+
+    def _install(self, file: OpenFile | None) -> None:
+        """Goes on with what came to the path, or without a file where that is still read under another name."""
+        self._replace(file, FollowEvent.READ_ELSEWHERE if file is None else FollowEvent.OPENED)
+
+    def _replace(self, file: OpenFile | None, event: FollowEvent) -> None:
+        if self._file is not None and (position := self.position) is not None:
+            self._position = position
+            self.left.append(position)
             self._note()
             self._closed = self._left_out()
             self._file.close()
-        self._file, self._left, self._truncated, self._ended = file, False, False, False
+        self._file = file
+        self._become(event)
 
-    def _open(self, path: Path) -> OpenFile | None:
-        """An open file, or None where it cannot be had at present, which is told once."""
-        try:
-            file = OpenFile.open(path, self.name, self._reading)
-        except FileNotFoundError:
-            self._tell_missing()
-        except SourceError as error:
-            self._tell(f"{error}; trying again")
-        else:
-            self._told = ""
-            return file
-        return None
-
-    def _take_up(self, file: OpenFile | None) -> OpenFile | None:
+    def _take_up(self, file: OpenFile) -> OpenFile | None:
         """The file that the path names, from where it was read to under another name; None where it still is."""
-        if file is None:
-            return None
-        begun = file.read_to
-        if not self._is_mine(file):
-            file.close()
-            return None
-        if file.read_to != begun:
-            self.unstored = True  # before the other name is forgotten
-            self._say(f"{self.path} was read under another name: reading it on from byte {file.read_to}")
-        return file
-
-    def _open_first(self, position: Position | None, start: str, since: int) -> OpenFile | None:
-        try:
-            file = OpenFile.open(self.path, self.name, self._reading)
-        except FileNotFoundError:
-            file = None
-        if position is not None:
-            resumed = self._resume(file, position)
-            self._truncated = position.truncated and resumed is not None and resumed.copied
-            self._interrupted = resumed is None  # what the path names later is held against the position then
-            came = resumed is file and file is not None and file.key != position.key
-            return self._take_up(file) if came else resumed
-        if file is None:
-            self._tell_missing()
-            self._empty_since = since or before_now()
-            return None
-        if since:
-            return self._first_since(since, file)
-        if start == "end":
-            file.begin_at_end()
-        return file
-
-    def _first_since(self, since: int, named: OpenFile) -> OpenFile:
-        """The oldest rotation that was written after a time, before which the path was empty, else what it names."""
-        try:
-            newer = [rotated for rotated in self._rotations.newer(since) if rotated.key != named.key]
-            opened = next((file for rotated in newer if (file := self._rotations.open(rotated))), None)
-        except OSError:
-            named.close()
-            raise
-        if opened is None:
-            return named
-        self._say(f"{self.path} was rotated before it was first read: reading its rotations first")
-        named.close()
-        return opened
+        begun = self._opener.take_up(file)
+        self.unstored |= begun.moved  # before the other name is forgotten
+        return begun.file
 
     def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
-        """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
-        try:
-            resumed = resume(self.path, file, position, self._rotations, self._say)
-        except OSError:
-            if file is not None:
-                file.close()
-            raise
+        resumed = self._opener.resume(file, position)
         self.rotations += resumed.rotations
         self.truncations += resumed.truncations
         self.losses += resumed.losses
         if resumed.file is None:
-            self._tell_missing()
+            self._notice.say(self._missing())
         return resumed.file
 
-    def _tell(self, sentence: str) -> None:
-        """Says what goes on for a while once, not at every look."""
-        if sentence != self._told:
-            self._told = sentence
-            self._say(sentence)
-
-    def _tell_missing(self) -> None:
+    def _missing(self) -> str:
+        """What is said of a path that names nothing."""
         seen = self._file is not None or self._position is not None
         what = "is gone: waiting for it to come back" if seen else "does not exist yet: waiting for it"
-        self._tell(f"{self.path} {what}")
+        return f"{self.path} {what}"
 
     def _count(self, block: Block | None) -> Block | None:
         self._note()

@@ -30,6 +30,10 @@ class Rotations:
         self._refused: set[tuple[int, int]] = set()
         self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
 
+    def under(self, path: Path) -> "Rotations":
+        """The rotated files of the log under another name."""
+        return Rotations(path, self._reading, self._say, self._taken)
+
     def find(self, position: Position, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position, open there, and its path, told by its content.
 
