@@ -310,7 +310,7 @@ def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkey
             service._schedule._next_search = 0.0
         service._watch()
     assert not service._summary._told and not service._reader._idle
-    assert not service._watcher._coverage.suspicion._noted
+    assert not service._watcher._coverage.missed_events._noted
     service._close.close()
 
 
