@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ OPSET = 20
 _ANY_SIZE = 1 << 40
 
 
-_OPERATORS = {"lstm": op.LSTM, "gru": op.GRU, "rnn": op.RNN}
+_OPERATORS: dict[str, Callable[..., Any]] = {"lstm": op.LSTM, "gru": op.GRU, "rnn": op.RNN}
 _ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # of ONNX's gates, by their places in torch
 
 
@@ -41,7 +41,8 @@ def _recurrent(x: Any, lengths: Any, weight: Any, state_weight: Any, bias: Any, 
         direction="bidirectional" if directions == 2 else "forward",
         **more,
     )
-    outputs = op.Reshape(op.Transpose(sequences, perm=[2, 0, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
+    shape: Any = op.Constant(value_ints=[0, 0, -1])
+    outputs = op.Reshape(op.Transpose(sequences, perm=[2, 0, 1, 3]), shape)
     return outputs, op.Transpose(states, perm=[1, 0, 2])
 
 
@@ -54,7 +55,7 @@ def _reorder(gates: Any, order: tuple[int, ...], times: int) -> Any:
     return op.Concat(*(split[place] for place in places), axis=1)
 
 
-_TRANSLATIONS = {torch.ops.oddline.recurrent.default: _recurrent}
+_TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.oddline.recurrent.default: _recurrent}
 
 
 def export_graph(spec: GraphSpec, path: Path) -> None:

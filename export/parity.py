@@ -1,6 +1,7 @@
 """Whether a graph in onnxruntime does what the module in torch does: names, axes, shapes, values, in this order."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,29 @@ from training.models.base import GraphSpec
 BATCHES = (1, 2, 7, 64)
 _RECORDED = 2  # the batch size of the cases that go into the bundle
 _MOST_VALUES = 50_000  # of an output's row in a recorded case; more only where no shorter case is there
+
+
+class Argument(Protocol):
+    """An input or an output of a session, as onnxruntime tells it."""
+
+    name: str
+    shape: list[int | str | None]
+
+
+class Session(Protocol):
+    """What is asked of an onnxruntime.InferenceSession, which ships no types."""
+
+    def get_inputs(self) -> list[Argument]:
+        """The inputs, in order."""
+        ...
+
+    def get_outputs(self) -> list[Argument]:
+        """The outputs, in order."""
+        ...
+
+    def run(self, names: list[str] | None, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs of these names, or all, for inputs by name."""
+        ...
 
 
 class NamesError(BundleError):
@@ -32,7 +56,7 @@ class ValuesError(BundleError):
     """A graph gives other values than the module."""
 
 
-def check_signature(spec: GraphSpec, session: Any) -> None:
+def check_signature(spec: GraphSpec, session: Session) -> None:
     """Compares the names, then the axes, of an onnxruntime session with the specification."""
     sides = ((spec.inputs, session.get_inputs(), "inputs"), (spec.outputs, session.get_outputs(), "outputs"))
     for expected, found, what in sides:
@@ -45,11 +69,11 @@ def check_signature(spec: GraphSpec, session: Any) -> None:
                 raise AxesError(f"graph {spec.name}: {tensor.name} has the axes {actual.shape}, not {tensor.axes}")
 
 
-def _lengths(axes: list[int | str | None]) -> list[int | None]:
+def _lengths(axes: Sequence[int | str | None]) -> list[int | None]:
     return [axis if isinstance(axis, int) else None for axis in axes]
 
 
-def verify(spec: GraphSpec, session: Any) -> float:
+def verify(spec: GraphSpec, session: Session) -> float:
     """The largest difference between torch and onnxruntime over batches and lengths; an error above the tolerance."""
     check_signature(spec, session)
     draw, worst = np.random.default_rng(0), 0.0
@@ -61,9 +85,9 @@ def verify(spec: GraphSpec, session: Any) -> float:
     return max(worst, _verify_chain(spec, session, draw))
 
 
-def _verify_chain(spec: GraphSpec, session: Any, draw: np.random.Generator) -> float:
+def _verify_chain(spec: GraphSpec, session: Session, draw: np.random.Generator) -> float:
     """The same over calls in a row, in which either side goes on from its own state, from zeros on."""
-    states: dict[str, list[NDArray]] = {}
+    states: dict[str, list[NDArray[Any]]] = {}
     worst = 0.0
     places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
     names = [tensor.name for tensor in spec.inputs if f"next_{tensor.name}" in places]
@@ -80,13 +104,13 @@ def _verify_chain(spec: GraphSpec, session: Any, draw: np.random.Generator) -> f
 
 
 @torch.no_grad()
-def run_module(spec: GraphSpec, inputs: dict[str, NDArray]) -> list[NDArray]:
+def run_module(spec: GraphSpec, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """The outputs of the module in torch."""
     outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
     return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
-def _compare(case: str, tensors: list[Tensor], expected: list[NDArray], found: list[NDArray]) -> float:
+def _compare(case: str, tensors: list[Tensor], expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> float:
     worst = 0.0
     for tensor, wanted, given in zip(tensors, expected, found, strict=True):
         if wanted.shape != given.shape:
@@ -98,7 +122,7 @@ def _compare(case: str, tensors: list[Tensor], expected: list[NDArray], found: l
     return worst
 
 
-def difference(spec: GraphSpec, session: Any) -> float:
+def difference(spec: GraphSpec, session: Session) -> float:
     """The largest difference between torch and onnxruntime, whatever it is: for quantised graphs."""
     draw = np.random.default_rng(0)
     cases = [spec.sample(7, length, draw) for length in spec.lengths]
@@ -106,9 +130,10 @@ def difference(spec: GraphSpec, session: Any) -> float:
     return max(largest_difference(b, a) for expected, found in pairs for a, b in zip(expected, found, strict=True))
 
 
-def record(spec: GraphSpec, session: Any) -> dict[str, NDArray]:
+def record(spec: GraphSpec, session: Session) -> dict[str, NDArray[Any]]:
     """Inputs and outputs of a few small cases, named graph/case/tensor, for the host to replay."""
-    draw, cases = np.random.default_rng(1), {}
+    draw = np.random.default_rng(1)
+    cases: dict[str, NDArray[Any]] = {}
     for length in spec.lengths:
         if cases and length * _widest(spec) > _MOST_VALUES:
             continue

@@ -19,7 +19,7 @@ from agent.bundle.manifest import FORMAT_VERSION, MANIFEST, Graph, Manifest, Rel
 from agent.bundle.onnx import import_onnxruntime, open_session
 from agent.errors import BundleError, ConfigError
 from agent.scoring.relative import prior
-from agent.text import events
+from agent.text import templates
 from agent.text.tokenizers import pad
 from export.calibrate import held_out, read_logs, scale_of, score_lines
 from export.graphs import OPSET, export_graph
@@ -27,6 +27,7 @@ from export.parity import difference, record, verify
 from export.quantize import agreement, quantize
 from training.fitting.run_folder import Run, npz, write
 from training.models import FAMILIES
+from training.models.base import GraphSpec
 
 _MOST_HASHES, _MOST_SHOWN = 1_000_000, 4096
 _UNCALIBRATED = Scale(0, 0.0, 0.0, [0.0, 1.0], [0.0, 0.0])
@@ -67,7 +68,7 @@ def export_run(run: Run, out: Path, int8: bool, calibrate: list[Path], overwrite
     return report
 
 
-def _quantize(folder: Path, run: Run, specs: list[Any], report: dict[str, Any]) -> dict[str, Any]:
+def _quantize(folder: Path, run: Run, specs: list[GraphSpec], report: dict[str, Any]) -> dict[str, Any]:
     """Replaces the graphs by quantised ones; their largest differences from torch."""
     for spec in specs:
         quantize(folder / f"{spec.name}.onnx")
@@ -78,16 +79,16 @@ def _quantize(folder: Path, run: Run, specs: list[Any], report: dict[str, Any]) 
     }
 
 
-def _write_parts(folder: Path, run: Run, specs: list[Any]) -> None:
+def _write_parts(folder: Path, run: Run, specs: list[GraphSpec]) -> None:
     """tokenizer.json, known.npz, parity.npz and, of a model that looks at events, events.json."""
     write(folder / "tokenizer.json", msgspec.json.encode(run.tokenizer.to_json()))
     if run.events is not None:
-        write(folder / events.FILE, msgspec.json.encode(run.events.to_json()))
-    write(folder / "known.npz", npz(**_known(run)))
+        write(folder / templates.FILE, msgspec.json.encode(run.events.to_json()))
+    write(folder / "known.npz", npz(_known(run)))
     cases: dict[str, Any] = {}
     for spec in specs:
         cases |= record(spec, open_session(folder / f"{spec.name}.onnx"))
-    write(folder / "parity.npz", npz(**cases))
+    write(folder / "parity.npz", npz(cases))
 
 
 def _known(run: Run) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _write_manifest(
     folder: Path,
     name: str,
     run: Run,
-    specs: list[Any],
+    specs: list[GraphSpec],
     scale: Scale,
     report: dict[str, Any],
     int8: bool,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: NDArray) -> "Corpus":
+    def take(self, rows: NDArray[np.bool_ | np.integer]) -> "Corpus":
         """The corpus of some of the lines (a mask or indices); texts and keys stay."""
         numbers, times = (None if column is None else column[rows] for column in (self.numbers, self.times))
         ids, streams, labels = self.ids[rows], self.streams[rows], self.labels[rows]
@@ -82,7 +83,7 @@ class _CorpusBuilder:
         self.key = StreamKey(stream, normalizer.records)
         self.read, self.with_times = read, times
         self.streams: dict[bytes, int] = {}
-        self.columns: dict[str, list[NDArray]] = {"ids": [], "streams": [], "numbers": [], "times": []}
+        self.columns: dict[str, list[NDArray[Any]]] = {"ids": [], "streams": [], "numbers": [], "times": []}
         self.edges: list[datetime] = []
         self.remarks: list[str] = []
 
@@ -113,7 +114,7 @@ class _CorpusBuilder:
         """Takes note of what there is to say at the end of a file."""
         self.remarks += [f"{name}: {remark}" for remark in self.normalizer.report()]
 
-    def column(self, name: str) -> NDArray | None:
+    def column(self, name: str) -> NDArray[Any] | None:
         parts = self.columns[name]
         return np.concatenate(parts) if parts else None
 

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -52,7 +51,7 @@ class LogFile(io.RawIOBase):
         self.size = 0
         self._hash = hashlib.sha256()
         try:
-            self._file: BinaryIO = path.open("rb", buffering=0)
+            self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise SourceError(f"{what} {path} cannot be read: {error.strerror}") from None
 
@@ -62,7 +61,7 @@ class LogFile(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Reads into a buffer; the number of bytes."""
-        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        count: int = self._file.readinto(buffer)
         self._hash.update(buffer[:count])
         self.size += count
         return count

@@ -38,10 +38,9 @@ def select(corpus: Corpus, start: float | datetime | None, until: float | dateti
     a time.
     """
     keep = np.ones(len(corpus), bool)
-    position = _positions(corpus) if any(isinstance(bound, float) for bound in (start, until)) else None
     for bound, later in ((start, True), (until, False)):
         if isinstance(bound, float):
-            keep &= (position >= bound) == later
+            keep &= (_positions(corpus) >= bound) == later
         elif bound is not None:
             if corpus.times is None or np.isnan(corpus.times).all():
                 raise ConfigError(f"no line shows a time, so {bound} selects nothing; use a fraction from 0 to 1")

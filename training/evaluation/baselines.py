@@ -73,7 +73,7 @@ class Items:
         return self.owners()[at], _pair(self.ids[at - 1], self.ids[at])
 
 
-def _pair(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int64]:
+def _pair(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
     return first.astype(np.int64) << 32 | second
 
 

@@ -84,7 +84,8 @@ def evaluate(request: Request) -> dict[str, Any]:
     train = _training_part(corpus, start, request) if request.baselines else None
     rule = msgspec.to_builtins(subject.threshold)
     model = {"name": subject.name, "rule": rule, **msgspec.to_builtins(judge_model(subject, chosen))}
-    data, found = _describe(chosen, stream is not None), {}
+    data = _describe(chosen, stream is not None)
+    found: dict[str, Metrics] = {}
     if train is not None:
         found, data["training_items"] = judge_baselines(subject, chosen, train)
     return {"model": model, "baselines": msgspec.to_builtins(found), "data": data}

@@ -69,7 +69,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def ranked(scores: NDArray[np.floating]) -> NDArray[np.int64]:
     """int64 [items]: scores as ranks, those that are NaN below all others."""
-    ranks = np.unique(scores, return_inverse=True)[1].astype(np.int64)
+    ranks: NDArray[np.int64] = np.unique(scores, return_inverse=True)[1].astype(np.int64)
     ranks[np.isnan(scores)] = -1
     return ranks
 

@@ -111,8 +111,9 @@ def _train(fabric: Fabric, config: RunConfig, data: TrainingData, vocabulary: in
             train_stage(fabric, stage, (config.seed, number), progress, resumed, keep)
         number += 1
     if fabric.is_global_zero:
-        folder.write(run / folder.WEIGHTS, folder.safetensors.torch.save(copy_state(model.state_dict())))
-    return progress["epochs"]
+        folder.write_weights(run, copy_state(model.state_dict()))
+    epochs: list[dict[str, Any]] = progress["epochs"]
+    return epochs
 
 
 def _keep(run: Path, model: nn.Module, progress: dict[str, Any], groups: Groups) -> None:
@@ -154,7 +155,9 @@ def finish(run: Path, texts: list[str], counts: list[int], held_out: Corpus, met
     """
     folder.write(run / folder.TEXTS, msgspec.json.encode({"texts": texts, "counts": counts}))
     numbers = np.zeros(0) if held_out.numbers is None else held_out.numbers
-    folder.write(run / folder.HELDOUT, folder.npz(ids=held_out.ids, streams=held_out.streams, numbers=numbers))
+    folder.write(
+        run / folder.HELDOUT, folder.npz({"ids": held_out.ids, "streams": held_out.streams, "numbers": numbers})
+    )
     folder.write(run / folder.METRICS, msgspec.json.format(msgspec.json.encode(metrics)))
     for name in (folder.CHECKPOINT, folder.PROGRESS):
         (run / name).unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def train_stage(
 
 def _is_done(settings: StageConfig, progress: dict[str, Any]) -> bool:
     over = progress["epoch"] >= settings.epochs or progress["bad"] >= settings.patience
-    return over or progress["best"] <= settings.goal
+    return over or bool(progress["best"] <= settings.goal)
 
 
 def _count_bad(progress: dict[str, Any], loss: float, improvement: float) -> None:
@@ -175,12 +175,14 @@ def _set_rate(optimizer: torch.optim.Optimizer, settings: StageConfig, step: int
 def _batch(fabric: Fabric, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
     """This process's share of a batch; where there are more processes than examples, an example serves twice."""
     share = rows[fabric.global_rank % len(rows) :: fabric.world_size]
-    return fabric.to_device(examples.batch(share))
+    on_device: tuple[Tensor, ...] = fabric.to_device(examples.batch(share))
+    return on_device
 
 
 def _mean(fabric: Fabric, totals: Tensor) -> float:
-    loss, weight = fabric.all_reduce(totals, reduce_op="sum").tolist()
-    return loss / weight
+    summed = fabric.all_reduce(totals, reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return float(summed[0]) / float(summed[1])
 
 
 @torch.no_grad()
@@ -196,7 +198,7 @@ def _validate(fabric: Fabric, stage: Stage, module: nn.Module) -> float:
 
 
 @contextmanager
-def _bar(shown: bool, title: str, steps: int) -> Iterator[Any]:
+def _bar(shown: bool, title: str, steps: int) -> Iterator[Callable[[], None]]:
     """A progress bar, on a terminal; gives the function that moves it one step."""
     console = Console(stderr=True)
     shown = shown and console.is_terminal

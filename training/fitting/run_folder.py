@@ -15,6 +15,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,15 @@ from torch import Tensor, nn
 
 from agent.config import convert
 from agent.errors import BundleError, ConfigError
-from agent.text.events import FILE as EVENTS
 from agent.text.events import Events
+from agent.text.templates import FILE
 from agent.text.tokenizers import Tokenizer, load_tokenizer
 from training.config import RunConfig
 from training.models import CONFIGS, FAMILIES
 
 CONFIG, TOKENIZER, PROGRESS, CHECKPOINT = "config.yaml", "tokenizer.json", "progress.json", "checkpoint.safetensors"
 WEIGHTS, TEXTS, HELDOUT, METRICS = "weights.safetensors", "texts.json", "heldout.npz", "metrics.json"
-SCORES = "scores.csv.gz"
+SCORES, EVENTS = "scores.csv.gz", FILE
 _FILES = (
     METRICS,
     CHECKPOINT,
@@ -124,6 +125,11 @@ def _problem(run: Path, identity: dict[str, str]) -> str:
     return ""
 
 
+def write_weights(run: Path, state: dict[str, Tensor]) -> None:
+    """Writes the tensors of a trained model."""
+    write(run / WEIGHTS, safetensors.torch.save(state))
+
+
 def write_checkpoint(run: Path, groups: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
     """Writes groups of tensors and how far the training is."""
     tensors = {
@@ -150,10 +156,10 @@ def read_checkpoint(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, 
     return groups, progress
 
 
-def npz(**arrays: NDArray) -> bytes:
-    """Arrays as the bytes of an npz file."""
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays by name as the bytes of an npz file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -173,7 +179,7 @@ class Run:
     tokenizer: Tokenizer
     texts: list[str]
     counts: NDArray[np.int64]
-    heldout: dict[str, NDArray]
+    heldout: dict[str, NDArray[Any]]
     metrics: dict[str, Any]
     events: Events | None = None
 

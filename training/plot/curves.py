@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -108,22 +109,23 @@ def draw_curves(found: Sequence[Curves], scored: Scored) -> Figure:
     return figure
 
 
-def _draw(roc: Any, pr: Any, one: Curves, look: tuple[str, str]) -> None:
-    line = {"color": look[0], "linestyle": look[1], "linewidth": 1.8, "clip_on": False}
-    dot = {"color": look[0], "marker": "o", "markersize": 7, "markeredgecolor": "white", "clip_on": False, "zorder": 5}
+def _draw(roc: Axes, pr: Axes, one: Curves, look: tuple[str, str]) -> None:
+    line: dict[str, Any] = {"color": look[0], "linestyle": look[1], "linewidth": 1.8, "clip_on": False}
+    dot: dict[str, Any] = {"marker": "o", "markersize": 7, "markeredgecolor": "white", "clip_on": False, "zorder": 5}
     roc.plot(one.false_positives, one.true_positives, label=f"{one.name}: {_areas(one.metrics)}", **line)
     pr.plot(one.recall, one.precision, drawstyle="steps-post", **line)
     metrics = one.metrics
-    roc.plot([metrics.false_positive_rate], [metrics.recall], **dot)
+    assert metrics.false_positive_rate is not None and metrics.recall is not None  # there are rows of both classes
+    roc.plot([metrics.false_positive_rate], [metrics.recall], color=look[0], **dot)
     if metrics.precision is not None:
-        pr.plot([metrics.recall], [metrics.precision], **dot)
+        pr.plot([metrics.recall], [metrics.precision], color=look[0], **dot)
 
 
 def _areas(metrics: Metrics) -> str:
     return f"AUC {metrics.auc:.4f}, average precision {metrics.average_precision:.4f}"
 
 
-def _finish(axes: Any, title: str, below: str, beside: str) -> None:
+def _finish(axes: Axes, title: str, below: str, beside: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=below, ylabel=beside)
     axes.set_title(title)
     axes.grid(color="0.92", linewidth=0.8)

@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -45,7 +46,9 @@ def predicted(token: dict[str, Any], kind: str) -> str:
     return expected(token | {"expected": [own if own["p"] >= likely["p"] else likely]}, kind)
 
 
-def draw_matrix(weights: NDArray, rows: list[str], columns: list[str], likely: list[str], title: str) -> Figure:
+def draw_matrix(
+    weights: NDArray[np.floating], rows: list[str], columns: list[str], likely: list[str], title: str
+) -> Figure:
     """A lower-triangular heat map of weights [places, places]: a row for each token (or end), a column for each that
     comes before it, the beginning first. Where no place looks at itself, the first row and the last column hold nothing
     and are left out. likely: what the model took for likeliest in each row, or nothing.
@@ -76,7 +79,7 @@ def _cell(size: int) -> float:
     return 0.46 if size <= 16 else 0.26 if size <= 40 else 0.13
 
 
-def _label(axes: Any, columns: list[str], rows: list[str], points: float) -> None:
+def _label(axes: Axes, columns: list[str], rows: list[str], points: float) -> None:
     axes.set_xticks(range(len(columns)), columns, fontsize=points)
     for label in axes.get_xticklabels():
         label.set_rotation(90 if len(label.get_text()) > 1 else 0)
@@ -88,7 +91,7 @@ def _label(axes: Any, columns: list[str], rows: list[str], points: float) -> Non
         axes.spines[side].set_visible(False)
 
 
-def _write_numbers(axes: Any, weights: Any) -> None:
+def _write_numbers(axes: Axes, weights: np.ma.MaskedArray[Any, np.dtype[np.floating]]) -> None:
     half = weights.max() / 2
     for row, column in zip(*np.nonzero(~weights.mask), strict=True):
         value = weights[row, column]
@@ -96,7 +99,7 @@ def _write_numbers(axes: Any, weights: Any) -> None:
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def _write_likely(axes: Any, likely: list[str], points: float) -> float:
+def _write_likely(axes: Axes, likely: list[str], points: float) -> float:
     """Writes what was likeliest beside each row; inches that this takes."""
     place = axes.get_yaxis_transform()
     axes.text(1.01, -0.7, _LIKELY, transform=place, fontsize=points, va="bottom", color="0.35")
@@ -105,7 +108,7 @@ def _write_likely(axes: Any, likely: list[str], points: float) -> float:
     return max(map(len, [_LIKELY, *likely])) * points * _LETTER
 
 
-def draw_bars(weights: NDArray, labels: list[str], title: str) -> Figure:
+def draw_bars(weights: NDArray[np.floating], labels: list[str], title: str) -> Figure:
     """A bar for the weight of each token."""
     with matplotlib.rc_context(FIXED_WIDTH):
         cell = _cell(len(labels))
@@ -130,9 +133,10 @@ def draw_line(tokens: list[dict[str, Any]], kind: str, title: str) -> Figure:
         figure = Figure(figsize=(_WIDTH * _CELL, height * _ROW))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
-        shades = ScalarMappable(Normalize(0, max(_FULL, *(token["bits"] for token in tokens))), _COLOURS)
+        darkest = max(_FULL, *(token["bits"] for token in tokens))
+        shades = ScalarMappable(Normalize(0, darkest), _COLOURS)
         for token, text, place in zip(tokens, texts, places, strict=True):
-            _draw_token(axes, text, place, shades.norm(token["bits"]), shades.to_rgba(token["bits"]))
+            _draw_token(axes, text, place, token["bits"] / darkest, shades.to_rgba(token["bits"]))
         axes.set_title(clean(title, 120), loc="left", fontsize=10)
         bar = figure.add_axes((0, -0.25 / (height * _ROW), 0.25, 0.12 / (height * _ROW)))
         figure.colorbar(shades, cax=bar, orientation="horizontal")
@@ -158,7 +162,7 @@ def _fold(widths: list[float], height: float) -> tuple[list[tuple[float, float, 
 
 
 def _draw_token(
-    axes: Any, text: tuple[str, str, str], place: tuple[float, float, float], depth: float, colour: Any
+    axes: Axes, text: tuple[str, str, str], place: tuple[float, float, float], depth: float, colour: Any
 ) -> None:
     (field, word, other), (left, top, width) = text, place
     middle = left + width / 2

@@ -1,11 +1,13 @@
 """The latent space of a model in two dimensions: where it puts windows, or the lines themselves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -150,7 +152,8 @@ def tsne(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     perplexity = min(30.0, (len(unique) - 1) / 3)
     start = pca(unique)[0]
     found = TSNE(init=1e-4 * start / start[:, 0].std(), perplexity=perplexity, random_state=0).fit_transform(unique)
-    return found[places.ravel()].astype(np.float64)
+    flat: NDArray[np.float64] = found[places.ravel()].astype(np.float64)
+    return flat
 
 
 def draw_points(points: Points, title: str) -> Figure:
@@ -166,24 +169,25 @@ def draw_points(points: Points, title: str) -> Figure:
     return figure
 
 
-def _draw_labels(axes: Any, points: Points) -> list[str]:
+def _draw_labels(axes: Axes, points: Points) -> list[str]:
     """A mark for each place of a kind, the larger the more points lie there, so that no kind hides another."""
     size, together = _size(len(points.places)), False
-    for mark, name, look in (
-        (LEFT_OUT, "left out", {"color": "0.7", "marker": "o"}),
-        (NORMAL, "labelled normal", {"color": BLUE, "marker": "o"}),
-        (ANOMALOUS, "labelled anomalous", {"color": RED, "marker": "^"}),
+    for mark, name, colour, marker in (
+        (LEFT_OUT, "left out", "0.7", "o"),
+        (NORMAL, "labelled normal", BLUE, "o"),
+        (ANOMALOUS, "labelled anomalous", RED, "^"),
     ):
         rows = points.values == mark
         if rows.any():
             places, counts = np.unique(points.places[rows], axis=0, return_counts=True)
             areas = size * (1 + 2 * np.log2(counts)) * (1.5 if mark == ANOMALOUS else 1)
-            axes.scatter(*places.T, s=areas, label=f"{name} ({rows.sum():,})", alpha=0.7, linewidths=0, **look)
+            label, (x, y) = f"{name} ({rows.sum():,})", places.T
+            axes.scatter(x, y, s=areas, label=label, alpha=0.7, linewidths=0, color=colour, marker=marker)
             together = together or bool(counts.max() > 1)
     return ["marks are larger where several lie at one place"] if together else []
 
 
-def _draw_scores(figure: Figure, axes: Any, points: Points) -> list[str]:
+def _draw_scores(figure: Figure, axes: Axes, points: Points) -> list[str]:
     known = np.isfinite(points.values)
     if not known.any():
         raise ConfigError("none of these lines has a score; give longer logs, or --labels to colour by")
@@ -191,9 +195,15 @@ def _draw_scores(figure: Figure, axes: Any, points: Points) -> list[str]:
     scale, order = choose_scale(scores), np.argsort(scores)
     values = scale.values(scores)[order]
     low, high = float(values[0]), float(max(values[-1], values[0] + 1e-6 * abs(values[0]), 1e-30))
-    norms = {"log": LogNorm, "linear": Normalize, "symlog": lambda low, high: SymLogNorm(scale.linear, 1, low, high)}
+    norms: dict[str, Callable[[float, float], Normalize]] = {
+        "log": LogNorm,
+        "linear": Normalize,
+        "symlog": lambda least, most: SymLogNorm(scale.linear, 1, least, most),
+    }
+    x, y = places[order].T
     dots = axes.scatter(
-        *places[order].T,
+        x,
+        y,
         c=values,
         cmap="viridis_r",
         norm=norms[scale.kind](low, high),

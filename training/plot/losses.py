@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import msgspec
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -47,13 +48,21 @@ def read_epochs(run: Path) -> tuple[list[Epoch], str]:
             "after its first epoch"
         )
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if finished else read_checkpoint(run)[1]
+        content = _content(run, finished)
         epochs = msgspec.convert(content["epochs"], list[Epoch])
     except (OSError, msgspec.MsgspecError, KeyError) as error:
         raise BundleError(f"{path if finished else run / CHECKPOINT} is damaged: {error}") from None
     if not epochs:
         raise ConfigError(f"{path} tells of no epoch; there is no loss to draw")
     return epochs, ", not finished" if not finished else ", its last window" if "walk" in content else ""
+
+
+def _content(run: Path, finished: bool) -> dict[str, Any]:
+    """The metrics of a finished run, of another the progress in its checkpoint."""
+    if finished:
+        return msgspec.json.decode((run / METRICS).read_bytes(), type=dict[str, Any])
+    checkpoint = read_checkpoint(run)
+    return {} if checkpoint is None else checkpoint[1]
 
 
 def stages(epochs: list[Epoch]) -> list[list[Epoch]]:
@@ -85,7 +94,7 @@ def draw_losses(epochs: list[Epoch], title: str) -> Figure:
     return figure
 
 
-def _draw(axes: Any, stage: list[Epoch]) -> None:
+def _draw(axes: Axes, stage: list[Epoch]) -> None:
     numbers = [epoch.epoch for epoch in stage]
     losses, validation = [epoch.loss for epoch in stage], [epoch.validation for epoch in stage]
     low, high = min(losses + validation), max(losses + validation)
@@ -95,12 +104,12 @@ def _draw(axes: Any, stage: list[Epoch]) -> None:
         scale.set(axes, "y", scale.least / room, high * room)
     else:
         scale.set(axes, "y", min(low * 1.1, 0.0), max(high * 1.1, 0.0) or 1.0)
-    line = {"linewidth": 1.6, "markersize": 4, "clip_on": False}
+    line: dict[str, Any] = {"linewidth": 1.6, "markersize": 4, "clip_on": False}
     axes.plot(numbers, scale.values(losses), "o-", color=BLUE, label="training", **line)
     axes.plot(numbers, scale.values(validation), "s--", color=RED, label="validation", **line)
     top = best(stage)
-    ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5, "linestyle": "none"}
-    axes.plot([top.epoch], scale.values([top.validation]), color="black", label="best epoch", **ring)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5}
+    axes.plot([top.epoch], scale.values([top.validation]), color="black", linestyle="none", label="best epoch", **ring)
     axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     axes.set(xlabel="epoch", ylabel="loss")

@@ -103,4 +103,5 @@ def _read_labels(path: Path, table: ScoreTable) -> NDArray[np.int8]:
     places = (np.cumsum(sizes) - sizes)[table.source] + table.line - 1
     streams = np.zeros(int(sizes.sum()), np.int32)
     streams[places] = table.stream
-    return read_labels(path, streams, keys, pattern)[places]
+    labels: NDArray[np.int8] = read_labels(path, streams, keys, pattern)[places]
+    return labels

@@ -1,11 +1,12 @@
 """The skyscraper plot: a tower for the score of each line over time, the anomalies coloured."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.dates
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -94,12 +95,12 @@ def _thinned(towers: Towers) -> str:
     )
 
 
-def _set_scores(axes: Any, scale: Scale, towers: Towers, limits: NDArray) -> float:
+def _set_scores(axes: Axes, scale: Scale, towers: Towers, limits: NDArray[np.float32]) -> float:
     """Sets the axis of scores; where the towers stand."""
     shown = np.concatenate([towers.low, towers.high, limits[limits > 0] if scale.kind == "log" else limits])
     low, high = float(shown.min()), float(shown.max())
     if scale.kind == "log":
-        room = max((high / low) ** 0.06, 1.05)
+        room = max(float((high / low) ** 0.06), 1.05)
         scale.set(axes, "y", low / room, high * room)
         return low / room
     room = 1.5 if scale.kind == "symlog" else 1.05
@@ -107,7 +108,7 @@ def _set_scores(axes: Any, scale: Scale, towers: Towers, limits: NDArray) -> flo
     return 0.0
 
 
-def _draw_towers(axes: Any, towers: Towers, base: float) -> None:
+def _draw_towers(axes: Axes, towers: Towers, base: float) -> None:
     width = float(np.clip(_WIDTH * 72 / len(towers.x), 1, 6))
     if len(towers.x) < towers.rows:
         axes.vlines(towers.x, base, towers.high, SKY, linewidth=width, label="up to the largest score")
@@ -116,7 +117,7 @@ def _draw_towers(axes: Any, towers: Towers, base: float) -> None:
         axes.vlines(towers.x, base, towers.high, BLUE, linewidth=width, label="score")
 
 
-def _draw_odd(axes: Any, scored: Scored, x: NDArray[np.float64], scale: Scale, base: float) -> str:
+def _draw_odd(axes: Axes, scored: Scored, x: NDArray[np.float64], scale: Scale, base: float) -> str:
     """Draws the anomalies from their thresholds up: each up to `MOST`, of more the largest at each place. What is to
     be told of that.
     """
@@ -134,7 +135,7 @@ def _draw_odd(axes: Any, scored: Scored, x: NDArray[np.float64], scale: Scale, b
     return f"of {odd.rows:,} anomalies the largest at each of {len(odd.x):,} places"
 
 
-def _draw_threshold(axes: Any, scored: Scored, x: NDArray[np.float64]) -> None:
+def _draw_threshold(axes: Axes, scored: Scored, x: NDArray[np.float64]) -> None:
     limit, limits = scored.threshold, scored.table.threshold
     if limit is not None:
         axes.axhline(limit, color="black", linewidth=1, linestyle="--", zorder=5, label=f"threshold {limit:.4g}")
@@ -165,23 +166,25 @@ def spans(x: NDArray[np.float64], marked: NDArray[np.bool_]) -> NDArray[np.float
     return np.stack([first[starts], np.maximum.reduceat(last, starts) - first[starts]], axis=1)
 
 
-def _draw_labels(axes: Any, scored: Scored, x: NDArray[np.float64]) -> None:
+def _draw_labels(axes: Axes, scored: Scored, x: NDArray[np.float64]) -> None:
     found = spans(x, scored.positive)
     if len(found):
         place = axes.get_xaxis_transform()
+        ranges = [(left, width) for left, width in found.tolist()]
         axes.broken_barh(
-            found, (0, 1), transform=place, color=YELLOW, linewidth=0, zorder=0, label="labelled anomalous"
+            ranges, (0, 1), transform=place, color=YELLOW, linewidth=0, zorder=0, label="labelled anomalous"
         )
 
 
-def _finish(axes: Any, scored: Scored, x: NDArray[np.float64], timed: bool) -> None:
+def _finish(axes: Axes, scored: Scored, x: NDArray[np.float64], timed: bool) -> None:
     room = np.ptp(x) * 0.01 or 0.5
     axes.set_xlim(x.min() - room, x.max() + room)
     axes.set_ylabel("score")
     if timed:
-        locator = matplotlib.dates.AutoDateLocator(tz="UTC")
+        locator = matplotlib.dates.AutoDateLocator(tz="UTC")  # type: ignore[no-untyped-call]  # matplotlib's
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(locator, tz="UTC"))
+        formatter = matplotlib.dates.ConciseDateFormatter(locator, tz="UTC")  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_formatter(formatter)
         axes.set_xlabel("time (UTC)")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 2, 5, 10], integer=True))

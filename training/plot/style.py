@@ -7,20 +7,25 @@ from textwrap import wrap
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.typing import RcKeyType
 
 from agent.errors import ConfigError
 from agent.scorefile.writer import writing
 
+Style = dict[RcKeyType, Any]
+"""Settings of matplotlib, whose values are of any type."""
+
 SUFFIXES = (".png", ".svg", ".pdf")
 STRANGE = "\ufffd"
 _FONT = "DejaVu Sans Mono"  # comes with matplotlib
-_PLAIN = {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "oddline"}
-FIXED_WIDTH = _PLAIN | {"font.family": _FONT}
-CHART = _PLAIN | {
+_PLAIN: Style = {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "oddline"}
+FIXED_WIDTH: Style = _PLAIN | {"font.family": _FONT}
+CHART: Style = _PLAIN | {
     "font.family": "DejaVu Sans",
     "svg.fonttype": "none",  # text that can be searched
     "axes.formatter.use_mathtext": False,
@@ -56,7 +61,7 @@ def check_out(out: Path) -> None:
         raise ConfigError(f"--out {out}: the name of a picture ends in {', '.join(SUFFIXES)}")
 
 
-def place_legend(axes: Any, columns: int = 6) -> None:
+def place_legend(axes: Axes, columns: int = 6) -> None:
     """A legend between a chart and its title, which needs a `pad` of 24 for a row."""
     if not axes.get_legend_handles_labels()[0]:
         return
@@ -72,14 +77,15 @@ def place_legend(axes: Any, columns: int = 6) -> None:
             handle.set_sizes([30.0])
 
 
-def write_notes(axes: Any, notes: list[str]) -> None:
+def write_notes(axes: Axes, notes: list[str]) -> None:
     """Writes in small type below a chart what is to be known of it; empty notes are left out."""
-    text = "\n".join(line for note in notes if note for line in wrap(note, int(axes.figure.get_figwidth() * 14)))
     figure = axes.figure
+    assert isinstance(figure, Figure)
+    text = "\n".join(line for note in notes if note for line in wrap(note, int(figure.get_figwidth() * 14)))
     figure.text(0, -0.62 / figure.get_figheight(), text, va="top", fontsize=8.5, color="0.3", linespacing=1.35)
 
 
-def save(figure: Figure, out: Path, style: dict[str, object] | None = None) -> None:
+def save(figure: Figure, out: Path, style: Style | None = None) -> None:
     """Writes a picture of the kind that its name's end says, 150 dots an inch; a SinkError where that is impossible.
 
     The same picture is the same file whenever it is written. `style` is that of the drawing, by default FIXED_WIDTH.

@@ -78,7 +78,7 @@ def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: P
     return f"{title} among the first {min(most, len(corpus)):,}"
 
 
-def _plot_weights(weights: NDArray, tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
+def _plot_weights(weights: NDArray[np.floating], tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
     from training.plot.drawing import draw_bars, draw_matrix, predicted, shown
 
     title = f"attention in {title}"
@@ -105,7 +105,7 @@ def _name(logs: list[Path]) -> str:
     return logs[0].name if len(logs) == 1 else f"{logs[0].name} and {len(logs) - 1} more"
 
 
-def look_at(subject: Subject, corpus: Corpus, line: int) -> tuple[list[dict[str, Any]], str, list[NDArray]]:
+def look_at(subject: Subject, corpus: Corpus, line: int) -> tuple[list[dict[str, Any]], str, list[NDArray[np.float32]]]:
     """Of the line with this number, from 1: its tokens as a reason tells them, its text, what was carried before it."""
     if not 1 <= line <= len(corpus):
         raise ConfigError(f"--line {line}: there are the lines 1 to {len(corpus)}")
@@ -115,7 +115,7 @@ def look_at(subject: Subject, corpus: Corpus, line: int) -> tuple[list[dict[str,
     return explainer.tokens(text, before), text, before
 
 
-def carried(subject: Subject, corpus: Corpus, rows: range) -> list[NDArray]:
+def carried(subject: Subject, corpus: Corpus, rows: range) -> list[NDArray[np.float32]]:
     """What the streams carried before each of these lines when all before them were scored, an array [lines, ...] for
     each state tensor; none where the model carries none.
     """
@@ -148,10 +148,14 @@ def average_weights(subject: Subject, corpus: Corpus, name: str, most: int) -> A
 
 
 def _weighted(
-    subject: Subject, name: str, texts: list[str], before: Sequence[NDArray], times: NDArray
+    subject: Subject,
+    name: str,
+    texts: list[str],
+    before: Sequence[NDArray[np.float32]],
+    times: NDArray[np.integer | np.floating],
 ) -> NDArray[np.float64]:
     """The sum of an output over texts, each as often as `times` says."""
-    total: Any = 0.0
+    total: NDArray[np.float64] = np.zeros(())
     for start in range(0, len(texts), _BATCH):
         part = slice(start, start + _BATCH)
         found = subject.scorer.output(name, texts[part], [one[part] for one in before])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from agent.errors import ConfigError
 from training.synth.host import Line
@@ -75,7 +75,7 @@ def _kind(line: Line) -> str:
     return line.kind or "-"
 
 
-def _open_all(stack: ExitStack, names: list[str], mode: str) -> list[TextIO]:
+def _open_all(stack: ExitStack, names: list[str], mode: Literal["x", "a"]) -> list[TextIO]:
     """All of the files, or none: those made are removed where a later one cannot be."""
     if len(set(names)) < len(names) or "-" in names[1:]:
         raise ConfigError("the log, the labels and the kinds are files of their own; name each differently")
@@ -93,7 +93,7 @@ def _open_all(stack: ExitStack, names: list[str], mode: str) -> list[TextIO]:
     return files
 
 
-def _open(name: str, mode: str) -> TextIO:
+def _open(name: str, mode: Literal["x", "a"]) -> TextIO:
     try:
         return Path(name).open(mode, encoding="utf-8")
     except FileExistsError:

@@ -47,7 +47,8 @@ class MovingModel:
         self.tokenizer = tokenizer
         self._config, self._fabric, self._normalizer = config, fabric, normalizer
         torch.manual_seed(seed_of(config.seed))
-        self._model = fabric.to_device(language_model.build(config, len(tokenizer)))
+        self._model = language_model.build(config, len(tokenizer))
+        fabric.to_device(self._model)
         self._bundle = torch_bundle(config, self._model, tokenizer)
         relative = None if config.relative == "none" else Relative(config.relative, 0.0, 0.0)
         self._lines = self._stream_scorer(relative)

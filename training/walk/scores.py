@@ -66,7 +66,8 @@ class Facts:
 def _field(header: Header, name: str) -> str:
     if name == "time":
         return "" if header.time is None else header.time.isoformat()
-    return getattr(header, name)
+    value: str = getattr(header, name)
+    return value
 
 
 class ScoreFile:

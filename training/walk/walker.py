@@ -248,7 +248,7 @@ class Walker:
         self.at.scored += self.scores.count
         for remark in self._remarks():
             self._tell(remark)
-        folder.write(self.plan.out / folder.WEIGHTS, folder.safetensors.torch.save(model.weights()))
+        folder.write_weights(self.plan.out, model.weights())
         held_out, counts = self.known.with_lines(compact(self.sample.corpus(self.normalizer.texts)))
         metrics = self._metrics(model, held_out)
         finish(self.plan.out, held_out.texts, counts, held_out, metrics)

@@ -89,8 +89,9 @@ class Cutter:
     def _windows(self, count: int, times: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """float64 [count]: the window of each line, as its time or number says."""
         if not self.every.timed or times is None:
-            return (self.lines + np.arange(count)) // self.every.size * 1.0
-        return np.floor(times / self.every.size)
+            return ((self.lines + np.arange(count)) // self.every.size).astype(np.float64)
+        windows: NDArray[np.float64] = np.floor(times / self.every.size)
+        return windows
 
 
 def part(block: Block, piece: slice) -> Block:
