@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle.bundle import Bundle
-from agent.scoring.features import features_of
-from agent.scoring.scorers import SCORERS
-from agent.scoring.stream_scorer import StreamScorer
+from agent.scoring.stream_scorer import build_stream_scorer
+from agent.text.text_table import TextTable
 from training.data.corpus import Corpus, read_corpus
 from training.evaluation.calibration import held_out, normal_scores, scale_of
 from training.evaluation.model import score_in_order
@@ -25,9 +24,6 @@ def read_logs(run: Run, logs: list[Path]) -> Corpus:
 
 def score_lines(bundle: Bundle, corpus: Corpus) -> NDArray[np.float32]:
     """float32: the scores of the lines that the scale is made of, with the agent's streams and scorer."""
-    manifest = bundle.manifest
-    scorer = SCORERS[manifest.scorer](bundle, corpus.texts.__getitem__, True)
-    features = features_of(bundle, corpus.texts.__getitem__)
-    width, most = features.width if features else 0, int(corpus.streams.max(initial=0)) + 1
-    lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, most)
-    return normal_scores(score_in_order(lines, corpus, features), corpus, features)
+    streams = int(corpus.streams.max(initial=0)) + 1
+    lines = build_stream_scorer(bundle, TextTable(corpus.texts), most=streams)
+    return normal_scores(score_in_order(lines, corpus, lines.features), corpus, lines.features)

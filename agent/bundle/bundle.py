@@ -11,7 +11,9 @@ parity.npz     inputs and outputs of each graph, to replay on the host
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,8 @@ from agent.bundle.manifest import MANIFEST, Manifest, decode_json, read_manifest
 from agent.bundle.onnx import first_line, open_session
 from agent.bundle.signature import check_signature
 from agent.errors import BundleError
-from agent.text.events import FILE, Events
+from agent.text.events import Events
+from agent.text.templates import FILE
 from agent.text.tokenizers import Tokenizer, load_tokenizer
 
 TOLERANCE = 1e-4  # the largest difference from the trained model that a host may show (`largest_difference`)
@@ -66,12 +69,15 @@ class Bundle:
             raise BundleError(f"bundle {path}: the manifest lists no hash of {sorted(unlisted)[0]}; export it again")
         return cls(path, manifest, provider)
 
-    def run(self, graph: str, wanted: list[str] | None = None, **inputs: NDArray) -> list[NDArray]:
+    def run(
+        self, graph: str, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+    ) -> list[NDArray[Any]]:
         """The outputs of a graph that are wanted, or all in the order of its signature."""
         try:
-            return self.sessions[graph].run(wanted, inputs)
+            outputs: list[NDArray[Any]] = self.sessions[graph].run(wanted, dict(inputs))
         except Exception as error:  # its exceptions share no base class
             raise BundleError(f"bundle {self.path}: the graph {graph} failed: {first_line(error)}") from None
+        return outputs
 
     def parity(self) -> dict[str, float]:
         """The largest difference between this host's outputs and the recorded ones, for each graph."""
@@ -85,12 +91,12 @@ class Bundle:
         }
         return {graph: float(np.max(differences)) for graph, differences in worst.items()}  # NaN where one is NaN
 
-    def _difference(self, graph: str, case: str, recorded: dict[str, NDArray]) -> float:
+    def _difference(self, graph: str, case: str, recorded: dict[str, NDArray[Any]]) -> float:
         signature = self.manifest.graphs[graph]
         missing = {f"{case}/{tensor.name}" for tensor in signature.inputs + signature.outputs} - recorded.keys()
         if missing:
             raise BundleError(f"bundle {self.path}: parity.npz lacks {min(missing)}; export it again")
-        found = self.run(graph, **{tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs})
+        found = self.run(graph, {tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs})
         expected = [recorded[f"{case}/{tensor.name}"] for tensor in signature.outputs]
         if [(one.shape, one.dtype) for one in found] != [(one.shape, one.dtype) for one in expected]:
             raise BundleError(f"bundle {self.path}: {case} has outputs of another shape or type than parity.npz says")
@@ -117,13 +123,13 @@ class Bundle:
             raise BundleError(f"bundle {self.path}: known.npz lacks {min(missing)}; export it again")
         hashes, tokens = content["hashes"], content["tokens"]
         kinds = (hashes.dtype, hashes.ndim, tokens.dtype, tokens.ndim)
-        if kinds != (np.uint64, 1, np.int64, 2) or tokens.min(initial=0) < 0:
+        if kinds != (np.dtype(np.uint64), 1, np.dtype(np.int64), 2) or tokens.min(initial=0) < 0:
             raise BundleError(f"bundle {self.path}: known.npz is damaged: wrong shapes or types")
         if tokens.max(initial=0) >= len(self.tokenizer):
             raise BundleError(f"bundle {self.path}: known.npz has words that tokenizer.json lacks; export it again")
         return Known(hashes, tokens)
 
-    def _load_npz(self, name: str) -> dict[str, NDArray]:
+    def _load_npz(self, name: str) -> dict[str, NDArray[Any]]:
         try:
             with (self.path / name).open("rb") as file, np.load(file, allow_pickle=False) as content:
                 return dict(content)
@@ -131,6 +137,6 @@ class Bundle:
             raise BundleError(f"bundle {self.path}: {name} cannot be read: {error}") from None
 
 
-def largest_difference(found: NDArray, expected: NDArray) -> float:
+def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Of numbers that ought to be equal: absolute up to 1, relative to the expected one above; NaN where one is NaN."""
     return float((np.abs(found - expected) / np.maximum(np.abs(expected), 1)).max(initial=0.0))

@@ -17,8 +17,8 @@ class Known:
         self.hashes = hashes
         self.tokens = tokens
 
-    def __contains__(self, text: str) -> bool:
-        wanted = text_hash(text)
+    def __contains__(self, text: object) -> bool:
+        wanted = text_hash(str(text))
         index = int(np.searchsorted(self.hashes, wanted))
         return index < len(self.hashes) and bool(self.hashes[index] == wanted)
 

@@ -31,7 +31,8 @@ def import_onnxruntime() -> ModuleType:
     except ImportError as error:
         raise ProviderError(f"{installed[0]} is installed but cannot be imported: {error}") from None
     onnxruntime.set_default_logger_severity(3)
-    return onnxruntime
+    runtime: ModuleType = onnxruntime
+    return runtime
 
 
 def _is_installed(name: str) -> bool:

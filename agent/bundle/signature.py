@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent.bundle.manifest import Graph
+from agent.bundle.manifest import Graph, Manifest, Tensor
 from agent.errors import BundleError
 
 
@@ -27,3 +27,22 @@ def check_signature(file: str, graph: Graph, session: Any) -> None:
                 raise BundleError(
                     f"{file}: {what} {tensor.name} has the shape {found.shape}, the manifest says {tensor.axes}"
                 )
+
+
+def graph_of(manifest: Manifest, name: str) -> Graph:
+    """A graph by its name; a BundleError where the manifest lacks it."""
+    if name not in manifest.graphs:
+        raise BundleError(f"the manifest lacks the graph {name!r}; export it again")
+    return manifest.graphs[name]
+
+
+def check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:
+    """Whether the fixed lengths of tensors, the batch left out, are the wanted ones, else a BundleError."""
+    found = [_lengths(tensor) for tensor in tensors]
+    if found != wanted:
+        raise BundleError(f"its {what} the lengths {found}; with its window and settings they must be {wanted}")
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """The lengths of all axes but the first, the batch; -1 where one is not fixed."""
+    return [axis if isinstance(axis, int) else -1 for axis in tensor.axes[1:]]

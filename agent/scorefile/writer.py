@@ -16,9 +16,9 @@ from agent.alerting.context import Contexts
 from agent.errors import SinkError
 from agent.scoring.engine import CONTEXT, Pipeline, Scored
 from agent.scoring.threshold import severity
-from agent.text.canonical import PADDING
 from agent.text.escape import escape
 from agent.text.headers import Format, line_times, parse_header
+from agent.text.text_table import PADDING
 
 _MAX_CONTEXTS = 1 << 16
 

@@ -20,17 +20,17 @@ from agent.alerting.repeats import RepeatFolder
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
-from agent.scoring.features import features_of
-from agent.scoring.scorers import EXPLAINERS, SCORERS
-from agent.scoring.stream_scorer import Piece, StreamScorer
+from agent.scoring.scorers import EXPLAINERS
+from agent.scoring.stream_scorer import Piece, build_stream_scorer
 from agent.scoring.streams import StreamKey
 from agent.scoring.threshold import Limits, p_value, severity
-from agent.scoring.validation import check_bundle
-from agent.text.canonical import PADDING, Normalizer
+from agent.scoring.validation import validate_bundle
+from agent.text.canonical import Normalizer
 from agent.text.escape import escape
 from agent.text.headers import Format, Header, parse_header
 from agent.text.lines import Block
 from agent.text.records import Records
+from agent.text.text_table import PADDING
 
 T = TypeVar("T")
 CONTEXT = 9  # lines told before an odd one where the model looks at single lines
@@ -125,7 +125,7 @@ class Pipeline:
         guard: EchoGuard | None = None,
         cache: bool = True,
     ) -> None:
-        check_bundle(bundle)
+        validate_bundle(bundle)
         manifest = bundle.manifest
         if header is not None and isinstance(manifest.header, Records):
             raise ConfigError(f"header {header}: bundle {bundle.path} reads delimited records; leave the header out")
@@ -133,11 +133,8 @@ class Pipeline:
         self.header = header or manifest.header
         self.limits = Limits(threshold or manifest.threshold, manifest.scale)
         self.normalizer = Normalizer(self.header, manifest.masks, cache=cache)
-        self.scorer = SCORERS[manifest.scorer](bundle, self._text, cache)
-        self._features = features_of(bundle, self._text)
-        width = self._features.width if self._features else 0
-        self._lines = StreamScorer(self.scorer, manifest.window, manifest.state, manifest.relative, width, max_streams)
-        self.streams = self._lines.streams
+        self._lines = build_stream_scorer(bundle, self.normalizer.table, most=max_streams, cache=cache)
+        self.scorer, self.streams, self._features = self._lines.scorer, self._lines.streams, self._lines.features
         self.folder = RepeatFolder(fold_lines)
         self.breaker = Breaker(max_alert_share, max_alert_burst)
         share = manifest.settings.get("slow_walk_share", 0.0) if slow_walk_share is None else slow_walk_share
@@ -153,7 +150,7 @@ class Pipeline:
         self._host = socket.gethostname()
 
     def _text(self, text_id: int) -> str:
-        return self.normalizer.texts[text_id]
+        return self.normalizer.table[text_id]
 
     def score(self, block: Block) -> Scored:
         """The scores of a block; the windows of its streams move on."""
@@ -202,12 +199,8 @@ class Pipeline:
         return keys if len(rows) == len(keys) else [keys[row] for row in rows.tolist()], ids, features
 
     def _bound_texts(self) -> None:
-        if len(self.normalizer.texts) > MAX_TEXTS:
-            moved = self.normalizer.compact(self.streams.held())
-            self.streams.renumber(moved)
-            self.scorer.renumber(moved)
-            if self._features is not None:
-                self._features.renumber()
+        if len(self.normalizer.table) > MAX_TEXTS:
+            self.normalizer.table.compact(self.streams.held())
 
     def reason(self, scored: Scored, index: int) -> dict[str, Any]:
         """Why an odd line is odd, as JSON data."""
@@ -337,7 +330,9 @@ class Pipeline:
         if self._features is not None and self._features.fitted and state.bundle != self.bundle.id:
             state = StreamState([], [], 0, state.context)
         size, width = self.bundle.manifest.window.size - 1, self.streams.width
-        ids = [PADDING if text is None else self.normalizer.intern(text) for text in _last(state.texts, size, None)]
+        ids = [
+            PADDING if text is None else self.normalizer.table.intern(text) for text in _last(state.texts, size, None)
+        ]
         features = _last([row for row in state.features if len(row) == width], size, [0.0] * width)
         load = state.load if state.bundle == self.bundle.id else []
         self.streams.restore(source, key, ids, features, state.count, load)

@@ -4,16 +4,17 @@ The numbers depend on the line alone, so a training set keeps them; the features
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.text.canonical import PADDING
+from agent.scoring.model import ScoringModel
 from agent.text.events import NOTHING, STRANGE, TURNS, Events, EventsOfTexts, read_numbers
 from agent.text.headers import read_clocks
 from agent.text.lines import Block
 from agent.text.records import RecordReader
+from agent.text.text_table import PADDING, TextTable
 
 Read = Callable[[Block, RecordReader | None], NDArray[np.float64]]
 """A block, and what reads its lines where they are records -> numbers float64 [lines, columns], NaN for none."""
@@ -37,10 +38,6 @@ class Features(Protocol):
 
     def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool [...]: whether training saw nothing of this kind, of numbers [..., columns] and text ids [...]."""
-        ...
-
-    def renumber(self) -> None:
-        """Follows `Normalizer.compact`."""
         ...
 
 
@@ -88,9 +85,6 @@ class TimeOfDay:
         """bool [...]: no time of day is unseen."""
         return np.zeros(ids.shape, bool)
 
-    def renumber(self) -> None:
-        """Nothing here depends on text ids."""
-
 
 class TimeAndEvent:
     """Cyclic times and the event: its id scaled, or, with `places`, its place among those that training saw.
@@ -101,7 +95,7 @@ class TimeAndEvent:
     width, fitted = CYCLIC + 1, True
     read = staticmethod(read_events)
 
-    def __init__(self, events: Events, places: bool, texts: Callable[[int], str]) -> None:
+    def __init__(self, events: Events, places: bool, texts: TextTable) -> None:
         self._events, self._places = events, places
         self._of_texts = EventsOfTexts(events, texts)
         self._seen = np.repeat([np.float32(part in events.turns) for part in TURNS], 2)
@@ -121,14 +115,11 @@ class TimeAndEvent:
     def _of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float64]:
         return self._events.ids(numbers[..., 2], self._of_texts(ids))
 
-    def renumber(self) -> None:
-        """Texts have other ids from now on."""
-        self._of_texts.renumber()
 
-
-def features_of(bundle: Any, texts: Callable[[int], str]) -> Features | None:
-    """What the model of a bundle sees beside the texts, or None. `texts` is the table that text ids point into."""
-    settings = bundle.manifest.settings
-    if bundle.manifest.scorer == "reconstruction":
-        return TimeAndEvent(bundle.events, settings["event"] == "embedding", texts)
+def features_of(model: ScoringModel, texts: TextTable) -> Features | None:
+    """What a model sees beside the texts, or None."""
+    settings = model.manifest.settings
+    if model.manifest.scorer == "reconstruction":
+        assert model.events is not None
+        return TimeAndEvent(model.events, settings["event"] == "embedding", texts)
     return TimeOfDay() if settings.get("time_of_day", False) else None

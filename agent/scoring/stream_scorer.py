@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle.manifest import Relative, Tensor, Window
+from agent.scoring.features import Features, features_of
+from agent.scoring.model import ScoringModel
 from agent.scoring.relative import apply, memory
-from agent.scoring.scorers import Scorer
+from agent.scoring.scorers import SCORERS, CarryingScorer, Scorer
 from agent.scoring.streams import Streams, Windowed
+from agent.text.text_table import TextTable
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Piece:
     windowed: Windowed
     scores: NDArray[np.float32]
     raw: NDArray[np.float32]
-    before: list[NDArray]
+    before: list[NDArray[Any]]
 
 
 class StreamScorer:
@@ -41,13 +45,15 @@ class StreamScorer:
         window: Window,
         state: Sequence[Tensor] = (),
         relative: Relative | None = None,
-        width: int = 0,
+        features: Features | None = None,
         most: int = 65536,
     ) -> None:
-        """`width` is that of the lines' features, `most` the largest number of streams."""
-        self.scorer, self._window, self._state, self.relative = scorer, window, len(state), relative
+        """`features` are what the scorer wants of lines, `most` is the largest number of streams."""
+        self.scorer, self.features, self.relative = scorer, features, relative
+        self._window, self._state = window, len(state)
         shapes = [np.zeros((1, *tensor.axes[1:]), tensor.dtype) for tensor in state]
-        self.streams = Streams(window.size, width, most, shapes + ([] if relative is None else [memory(relative)]))
+        carried = shapes if relative is None else [*shapes, memory(relative)]
+        self.streams = Streams(window.size, features.width if features else 0, most, carried)
 
     def push(
         self, source: str, keys: Sequence[bytes], ids: NDArray[np.int32], features: NDArray[np.float32] | None = None
@@ -60,8 +66,9 @@ class StreamScorer:
                 scores = apply(self.relative, raw, windowed.slots, self.streams.carried[-1])
             yield Piece(rows, windowed, scores, raw, before)
 
-    def _score(self, windowed: Windowed) -> tuple[NDArray[np.float32], list[NDArray]]:
+    def _score(self, windowed: Windowed) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         if self._state:
+            assert isinstance(self.scorer, CarryingScorer)
             return self.scorer.advance(windowed.ids[:, -1], windowed.slots, self.streams.carried[: self._state])
         if self._window.pad or self._window.size == 1:
             return self.scorer.score(windowed.ids, windowed.features), []
@@ -70,3 +77,15 @@ class StreamScorer:
         scores = np.full(len(full), np.nan, np.float32)
         scores[full] = self.scorer.score(windowed.ids[full], features)
         return scores, []
+
+
+def build_stream_scorer(
+    model: ScoringModel, texts: TextTable, *, most: int = 65536, cache: bool = True
+) -> StreamScorer:
+    """The scorer of a model with the streams that its lines come in, at most so many; all of them follow `texts`."""
+    manifest = model.manifest
+    scorer = SCORERS[manifest.scorer](model, texts, cache)
+    features = features_of(model, texts)
+    lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, features, most)
+    texts.subscribe(lines.streams)
+    return lines

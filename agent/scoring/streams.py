@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from agent.text.canonical import PADDING
 from agent.text.lines import Block
 from agent.text.records import RecordReader
+from agent.text.text_table import PADDING
+
+T = TypeVar("T", bound=np.generic)
 
 
 class StreamKey:
@@ -63,7 +66,7 @@ class Streams:
     the same.
     """
 
-    def __init__(self, size: int, width: int = 0, most: int = 65536, carried: Sequence[NDArray] = ()) -> None:
+    def __init__(self, size: int, width: int = 0, most: int = 65536, carried: Sequence[NDArray[Any]] = ()) -> None:
         """`carried` holds arrays whose types, and shapes without their first axis, are those of what is carried."""
         self.size, self.width, self.most = size, width, most
         self.carried = [np.zeros((0, *one.shape[1:]), one.dtype) for one in carried]
@@ -179,7 +182,7 @@ class Streams:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
 
-        def lay(kept: NDArray, new: NDArray) -> NDArray:
+        def lay(kept: NDArray[T], new: NDArray[T]) -> NDArray[T]:
             row = np.empty((len(order) + tail * len(present), *new.shape[1:]), new.dtype)
             row[at] = new[order]
             row[(ends - counts)[:, None] + np.arange(-tail, 0)] = kept[present]
@@ -226,5 +229,5 @@ class Streams:
         return np.unique(self._ids)
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`."""
+        """Follows `TextTable.compact`."""
         self._ids = moved[self._ids]

@@ -16,8 +16,8 @@ from agent.errors import BundleError
 from agent.text.headers import Format, strip_header
 from agent.text.lines import Block
 from agent.text.records import RecordReader, Records
+from agent.text.text_table import PADDING, TextTable
 
-PADDING = 0  # the id that stands for "no line"
 MAX_TEXT = 1024  # characters of a canonical text; the rest is cut
 _MAX_CACHED_KEY = 2048  # bytes; a longer key is computed anew each time, so that long lines cannot fill the memory
 
@@ -128,11 +128,11 @@ def printable(text: str) -> str:
 
 
 class Normalizer:
-    """Gives every line the id of its canonical text: 1 and up in the order of first sight; 0 (PADDING) is no line.
+    """Gives every line the id of its canonical text in `table`.
 
-    The table of keys is a cache of at most `max_keys`; when it is full, its older half goes. Ids stay valid until
-    `compact`. `shortened` counts the lines whose text was cut at MAX_TEXT characters. `records` is what reads delimited
-    records, None for other formats; no mask applies to them.
+    Keys are cached, at most `max_keys`; when there are so many, the older half goes. `shortened` counts the lines whose
+    text was cut at MAX_TEXT characters. `records` is what reads delimited records, None for other formats; no mask
+    applies to them.
     """
 
     def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 16384, cache: bool = True) -> None:
@@ -142,10 +142,15 @@ class Normalizer:
         self._max_keys = max_keys if cache else 0
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._ids: dict[str, int] = {}
-        self.texts: list[str] = [""]
+        self.table = TextTable()
+        self.table.subscribe(self)
         self._shortened: set[int] = set()  # texts that stand for longer ones
         self.shortened = 0
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of `table`, by their ids."""
+        return self.table.texts
 
     def canonical(self, key: bytes) -> str:
         """The canonical text of a folded line, or of a row."""
@@ -199,7 +204,7 @@ class Normalizer:
 
     def _new(self, key: bytes) -> int:
         whole = self._whole(key)
-        text_id = self.intern(self._bounded(whole))
+        text_id = self.table.intern(self._bounded(whole))
         if len(whole) > MAX_TEXT:
             self._shortened.add(text_id)
         return text_id
@@ -213,21 +218,7 @@ class Normalizer:
         self.shortened = 0
         return said
 
-    def intern(self, text: str) -> int:
-        """The id of a canonical text."""
-        text_id = self._ids.get(text)
-        if text_id is None:
-            text_id = self._ids[text] = len(self.texts)
-            self.texts.append(text)
-        return text_id
-
-    def compact(self, keep: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Forgets all texts but those of the ids in `keep`; int32 [old ids]: the new id of each, 0 where forgotten."""
-        kept = [int(text_id) for text_id in np.unique(keep) if text_id != PADDING]
-        moved = np.zeros(len(self.texts), np.int32)
-        moved[kept] = np.arange(1, len(kept) + 1)
-        self.texts = [""] + [self.texts[text_id] for text_id in kept]
-        self._ids = {text: text_id for text_id, text in enumerate(self.texts) if text_id != PADDING}
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follows the table: lines are looked up anew."""
         self._young, self._old = {}, {}
         self._shortened = {int(moved[text_id]) for text_id in self._shortened if moved[text_id] != PADDING}
-        return moved

@@ -1,16 +1,15 @@
 """Which event a line is: the number that it carries itself (E17), else that of its template."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
-from agent.text.canonical import PADDING
 from agent.text.lines import Block
 from agent.text.templates import FILE, UNSEEN, Templates
+from agent.text.text_table import PADDING, TextTable
 
 TURNS = {"hour": 24, "minute": 60, "second": 60, "day": 31}  # and their lengths
 VERSION = 1
@@ -116,11 +115,12 @@ class Events:
 
 
 class EventsOfTexts:
-    """The ids of the events of canonical texts, each matched once. `texts` is the table that text ids point into."""
+    """The ids of the events of canonical texts, each matched once."""
 
-    def __init__(self, events: Events, texts: Callable[[int], str]) -> None:
+    def __init__(self, events: Events, texts: TextTable) -> None:
         self._events, self._texts = events, texts
         self._ids = np.zeros(0)
+        texts.subscribe(self)
 
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.float64]:
         """float64, of the shape of `ids`: the event of each text."""
@@ -130,9 +130,9 @@ class EventsOfTexts:
             self._ids = np.concatenate([self._ids, np.full(max(most, 2 * missing) - missing, np.nan)])
         new = np.unique(ids)
         for text_id in new[np.isnan(self._ids[new])].tolist():
-            self._ids[text_id] = self._events.of_template(self._events.templates.match(self._texts(text_id)))
+            self._ids[text_id] = self._events.of_template(self._events.templates.match(self._texts[text_id]))
         return self._ids[ids]
 
-    def renumber(self) -> None:
-        """Follows `Normalizer.compact`: texts are matched anew when they come again."""
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follows the table: texts are matched anew when they come again."""
         self._ids = np.zeros(0)

@@ -29,7 +29,7 @@ from agent.config import AgentConfig
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable
 from agent.inputs import open_sources as opened
-from agent.scoring import engine
+from agent.scoring import engine, scorers
 from agent.sources.base import Source
 from agent.sources.files import follower as file
 from agent.sources.files.clock import before_now
@@ -39,6 +39,7 @@ from agent.sources.files.rotation_names import PACKED
 from agent.state.store import FILE, State, outbox
 from agent.telemetry.counters import Ledger
 from agent.text.lines import Block
+from agent.text.text_table import TextTable
 from agent.watching.watcher import Woken
 from helpers.logs import Collector
 
@@ -154,19 +155,17 @@ class Checksum:
 
     cut_lines = 0
 
-    def __init__(self, bundle: Any, texts: Callable[[int], str], cache: bool) -> None:
+    def __init__(self, model: Any, texts: TextTable, cache: bool) -> None:
         self._texts = texts
 
     def told(self, window: NDArray[np.int32]) -> list[str]:
-        return [self._texts(one) if one else "" for one in window.tolist()]
+        return [self._texts[one] if one else "" for one in window.tolist()]
 
     def score(self, windows: NDArray[np.int32], features: object = None) -> NDArray[np.float32]:
         return np.array([crc32("\0".join(self.told(window)).encode()) / (1 << 32) for window in windows], np.float32)
 
     def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         return np.zeros(len(ids), bool)
-
-    def renumber(self, moved: NDArray[np.int32]) -> None: ...
 
 
 class Explainer:
@@ -360,9 +359,9 @@ class World:
 
         patch.setattr(engine.Pipeline, "changes", reaching_changes)
         patch.setattr(outbox, "queue", reaching_queue)
-        patch.setattr(engine, "check_bundle", lambda bundle: None)
-        patch.setitem(engine.SCORERS, "vectors", Checksum)
-        patch.setitem(engine.EXPLAINERS, "vectors", Explainer)
+        patch.setattr(engine, "validate_bundle", lambda bundle: None)
+        patch.setitem(scorers.SCORERS, "vectors", Checksum)
+        patch.setitem(scorers.EXPLAINERS, "vectors", Explainer)
 
     def _prepare(self, config: AgentConfig, guard: EchoGuard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])

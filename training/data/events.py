@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from agent.errors import ConfigError
 from agent.scoring.features import TimeAndEvent, time_parts
 from agent.text.events import TURNS, Events
+from agent.text.text_table import TextTable
 from training.data.corpus import Corpus
 from training.data.templates import learn_templates
 
@@ -33,7 +34,7 @@ def learn_events(corpus: Corpus) -> Events:
 def check_events(events: Events, corpus: Corpus) -> int:
     """How many held-out lines are events that training did not see; a ConfigError where most are."""
     assert corpus.numbers is not None
-    features = TimeAndEvent(events, True, corpus.texts.__getitem__)
+    features = TimeAndEvent(events, True, TextTable(corpus.texts))
     unseen = int(features.unseen(corpus.numbers, corpus.ids).sum())
     if 2 * unseen > len(corpus):
         raise ConfigError(

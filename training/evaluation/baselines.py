@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
-from agent.text.canonical import PADDING
+from agent.text.text_table import PADDING
 from training.data.corpus import Corpus
 from training.data.windows import Windows
 

@@ -1,26 +1,33 @@
 """What an evaluation is about: the model of a bundle, or of a run whose graphs torch computes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.manifest import MANIFEST, Relative, Scale, Threshold, Window
+from agent.bundle.manifest import MANIFEST, Relative, Scale, Tensor, Threshold, Window
 from agent.errors import ConfigError
 from agent.scoring.features import Features, features_of
+from agent.scoring.model import ScoringModel
 from agent.scoring.relative import prior
 from agent.scoring.scorers import SCORERS
-from agent.scoring.stream_scorer import StreamScorer
+from agent.scoring.stream_scorer import StreamScorer, build_stream_scorer
 from agent.text.canonical import Normalizer
 from agent.text.events import Events
 from agent.text.headers import Format
+from agent.text.text_table import TextTable
 from agent.text.tokenizers import Tokenizer
 from training.data.corpus import Corpus
 from training.data.windows import Windows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from training.fitting.run_folder import Run
+    from training.models.base import GraphSpec
 
 Score = Callable[[NDArray[np.int32], NDArray[np.float32] | None], NDArray[np.float32]]
 """Windows int32 [lines, size] of text ids, features float32 [lines, size, width] or None -> scores float32 [lines]."""
@@ -65,13 +72,13 @@ def open_subject(path: Path) -> Subject:
 
 def _open_bundle(path: Path) -> Subject:
     from agent.bundle.bundle import Bundle
-    from agent.scoring.validation import check_bundle
+    from agent.scoring.validation import validate_bundle
 
     bundle = Bundle.load(path)
-    check_bundle(bundle)
+    validate_bundle(bundle)
     manifest = bundle.manifest
     normalizer = Normalizer(manifest.header, manifest.masks)
-    return _subject(bundle, normalizer, manifest.name, manifest.stream, manifest.threshold, manifest.scale)
+    return _subject(bundle, normalizer, manifest, manifest.threshold, manifest.scale, manifest.name)
 
 
 def _open_run(path: Path) -> Subject:
@@ -79,95 +86,108 @@ def _open_run(path: Path) -> Subject:
 
     run = load_run(path)
     config = run.config
-    graphs = torch_bundle(config, run.model, run.tokenizer, run.events)
+    model = TorchModel.of(config, run.model, run.tokenizer, run.events)
     normalizer = Normalizer(config.header, config.masks)
     for text in run.texts[1:]:
-        normalizer.intern(text)
-    relative, scale = _scale(graphs, normalizer, run)
-    graphs.manifest.relative = relative
-    return _subject(graphs, normalizer, path.name, config.stream, config.threshold.threshold(), scale)
+        normalizer.table.intern(text)
+    relative, scale = _scale(model, normalizer.table, run)
+    model = model.relative_to(relative)
+    return _subject(model, normalizer, config, config.threshold.threshold(), scale, path.name)
 
 
-def _scale(graphs: Any, normalizer: Normalizer, run: Any) -> tuple[Relative | None, Scale]:
+def _scale(model: "TorchModel", texts: TextTable, run: "Run") -> tuple[Relative | None, Scale]:
     """The scale of the held-out lines, and what they tell of a stream without lines where scores are relative."""
     from training.evaluation.calibration import held_out, normal_scores, scale_of
 
     corpus, kind = held_out(run), run.config.relative
-    features = features_of(graphs, lambda text_id: normalizer.texts[text_id])
+    streams = int(corpus.streams.max(initial=0)) + 1
 
     def scores(relative: Relative | None) -> NDArray[np.float32]:
-        graphs.manifest.relative = relative
-        lines = _stream_scorer(graphs, normalizer)(int(corpus.streams.max(initial=0)) + 1)
-        return normal_scores(score_in_order(lines, corpus, features), corpus, features)
+        lines = build_stream_scorer(model.relative_to(relative), texts, most=streams)
+        return normal_scores(score_in_order(lines, corpus, lines.features), corpus, lines.features)
 
     relative = prior(kind, scores(None)) if kind != "none" and len(corpus) else None
     return relative, scale_of(scores(relative))
 
 
+class _LineSettings(Protocol):
+    """How lines are read: of a manifest, or of a run's configuration."""
+
+    header: Format
+    masks: list[str]
+    stream: str | None
+
+
 def _subject(
-    bundle: Any, normalizer: Normalizer, name: str, stream: str | None, threshold: Threshold, scale: Scale
+    model: ScoringModel, normalizer: Normalizer, lines: _LineSettings, threshold: Threshold, scale: Scale, name: str
 ) -> Subject:
-    manifest = bundle.manifest
-    scorer = SCORERS[manifest.scorer](bundle, lambda text_id: normalizer.texts[text_id], True)
+    manifest, texts = model.manifest, normalizer.table
     ordered = manifest.state or manifest.relative is not None
+    scorer = SCORERS[manifest.scorer](model, texts, True)
     return Subject(
         name,
-        manifest.header,
-        manifest.masks,
-        stream,
+        lines.header,
+        lines.masks,
+        lines.stream,
         manifest.window,
-        features_of(bundle, lambda text_id: normalizer.texts[text_id]),
+        features_of(model, texts),
         threshold,
         scale,
-        bundle.tokenizer,
+        model.tokenizer,
         normalizer,
         scorer.score,
-        _stream_scorer(bundle, normalizer) if ordered else None,
+        (lambda streams: build_stream_scorer(model, texts, most=streams)) if ordered else None,
         scorer,
     )
 
 
-def _stream_scorer(bundle: Any, normalizer: Normalizer) -> Callable[[int], StreamScorer]:
-    manifest = bundle.manifest
-    features = features_of(bundle, lambda text_id: normalizer.texts[text_id])
-    width = features.width if features else 0
+@dataclass(frozen=True)
+class TorchManifest:
+    """What scores depend on beside the weights, as the manifest of a bundle has it."""
 
-    def make(streams: int) -> StreamScorer:
-        scorer = SCORERS[manifest.scorer](bundle, lambda text_id: normalizer.texts[text_id], True)
-        return StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, width, streams)
+    scorer: str
+    window: Window
+    settings: dict[str, Any]
+    state: list[Tensor]
+    graphs: "dict[str, GraphSpec]"
+    relative: Relative | None = None
 
-    return make
 
+@dataclass(frozen=True)
+class TorchModel:
+    """A model as scoring takes it, over the modules of a family's model themselves."""
 
-def torch_bundle(config: Any, model: Any, tokenizer: Tokenizer, events: Events | None = None) -> Any:
-    """What a scorer takes of a Bundle, over the modules of a family's model themselves."""
-    import torch
+    manifest: TorchManifest
+    tokenizer: Tokenizer
+    events: Events | None
 
-    from training.models import FAMILIES
+    @classmethod
+    def of(cls, config: Any, model: "nn.Module", tokenizer: Tokenizer, events: Events | None = None) -> "TorchModel":
+        """The model of a run with this configuration, which is of one of the families."""
+        from training.models import FAMILIES
 
-    family = FAMILIES[config.family]
-    specs = {spec.name: spec for spec in family.graphs(config, model)}
+        family = FAMILIES[config.family]
+        graphs = {spec.name: spec for spec in family.graphs(config, model)}
+        settings, state = family.settings(config), family.state(config)
+        return cls(TorchManifest(family.scorer(config), config.lines(), settings, state, graphs), tokenizer, events)
 
-    @torch.no_grad()
-    def run(graph: str, wanted: list[str] | None = None, **inputs: NDArray) -> list[NDArray]:
-        spec = specs[graph]
+    def relative_to(self, relative: Relative | None) -> "TorchModel":
+        """The same model with scores relative to their stream's, or not."""
+        return replace(self, manifest=replace(self.manifest, relative=relative))
+
+    def run(
+        self, graph: str, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+    ) -> list[NDArray[Any]]:
+        """The outputs of a graph that are wanted, or all in the order of its signature."""
+        import torch
+
+        spec = self.manifest.graphs[graph]
         device = next(spec.module.parameters()).device
-        outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]).to(device) for tensor in spec.inputs))
+        with torch.no_grad():
+            outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]).to(device) for tensor in spec.inputs))
         named = zip(spec.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)
         found = {tensor.name: output for tensor, output in named}
         return [found[name].cpu().numpy() for name in wanted or found]
-
-    manifest = SimpleNamespace(
-        scorer=family.scorer(config),
-        header=config.header,
-        masks=config.masks,
-        window=config.lines(),
-        settings=family.settings(config),
-        state=family.state(config),
-        relative=None,
-        graphs=specs,
-    )
-    return SimpleNamespace(run=run, tokenizer=tokenizer, manifest=manifest, events=events)
 
 
 def score_in_order(

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from agent.bundle.manifest import Relative
 from agent.scoring.relative import prior
-from agent.scoring.scorers import SCORERS
-from agent.scoring.stream_scorer import StreamScorer
-from agent.text.canonical import Normalizer
+from agent.scoring.stream_scorer import StreamScorer, build_stream_scorer
+from agent.text.text_table import TextTable
 from agent.text.tokenizers import Tokenizer
 from training.data.corpus import Corpus
 from training.data.selection import compact, split
-from training.evaluation.model import score_in_order, torch_bundle
+from training.evaluation.model import TorchModel, score_in_order
 from training.fitting.fit import tokenize
 from training.fitting.loop import Groups, copy_state, first_progress, seed_of, train_stage
 from training.models import language_model
@@ -41,22 +40,18 @@ class MovingModel:
     relative to them, begins empty with the first line that is scored and goes on over the trainings.
     """
 
-    def __init__(
-        self, config: LanguageModelRunConfig, fabric: Fabric, normalizer: Normalizer, tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, config: LanguageModelRunConfig, fabric: Fabric, texts: TextTable, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._config, self._fabric, self._normalizer = config, fabric, normalizer
+        self._config, self._fabric, self._texts = config, fabric, texts
         torch.manual_seed(seed_of(config.seed))
         self._model = language_model.build(config, len(tokenizer))
         fabric.to_device(self._model)
-        self._bundle = torch_bundle(config, self._model, tokenizer)
+        self._graphs = TorchModel.of(config, self._model, tokenizer)
         relative = None if config.relative == "none" else Relative(config.relative, 0.0, 0.0)
         self._lines = self._stream_scorer(relative)
 
     def _stream_scorer(self, relative: Relative | None, most: int = 65536) -> StreamScorer:
-        scorer = SCORERS["surprise"](self._bundle, lambda text_id: self._normalizer.texts[text_id], True)
-        manifest = self._bundle.manifest
-        return StreamScorer(scorer, manifest.window, manifest.state, relative, most=most)
+        return build_stream_scorer(self._graphs.relative_to(relative), self._texts, most=most)
 
     def score(self, keys: list[bytes], ids: NDArray[np.int32]) -> Scored:
         """Scores lines, each by its stream's key and text id; the streams go on."""
@@ -93,11 +88,6 @@ class MovingModel:
         if self._config.relative != "none":
             lines = self._stream_scorer(None, max(1, len(corpus.keys)))
             self.expect(score_in_order(lines, corpus))
-
-    def forget(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`; what is remembered of any text's score is forgotten."""
-        self._lines.scorer.renumber(moved)
-        self._lines.streams.renumber(moved)
 
     def weights(self) -> dict[str, Tensor]:
         """The model's tensors."""

@@ -37,7 +37,7 @@ class Sample:
             self._keys = [self._keys[index] for index in keep.tolist()]
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`."""
+        """Follows `TextTable.compact`."""
         self.ids = moved[self.ids]
 
     def corpus(self, texts: list[str]) -> Corpus:

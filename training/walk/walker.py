@@ -110,6 +110,7 @@ class Walker:
     def _begin(self) -> None:
         """Begins a window."""
         self.sample = Sample(self.plan.most, (self.config.seed, self.at.windows))
+        self.normalizer.table.subscribe(self.sample)
         self.scores = Scores()
 
     def go(self) -> dict[str, Any]:
@@ -171,14 +172,8 @@ class Walker:
             self.scores.add(scored.scores)
             raw = scored.raw
         self.sample.add(keys, ids, raw)
-        if len(self.normalizer.texts) > 2 * self.plan.most + _SPARE_TEXTS:
-            moved = self.normalizer.compact(self.sample.ids)
-            self.sample.renumber(moved)
-            self._forget(moved)
-
-    def _forget(self, moved: NDArray[np.int32]) -> None:
-        if self.model is not None:
-            self.model.forget(moved)
+        if len(self.normalizer.table) > 2 * self.plan.most + _SPARE_TEXTS:
+            self.normalizer.table.compact(self.sample.ids)
 
     @property
     def label(self) -> str:
@@ -200,7 +195,7 @@ class Walker:
         self._count(learnt)
         of = f"on {len(corpus):,} of them " if len(corpus) < self.sample.lines else ""
         self._tell_window(f"trained {of}to {learnt['best']:.3g} in {_many(len(learnt['epochs']), 'epoch')}")
-        self._forget(self.normalizer.compact(np.zeros(0, np.int32)))
+        self.normalizer.table.compact(np.zeros(0, np.int32))
         self._begin()
         self._keep()
         self.output.begin()
@@ -211,7 +206,7 @@ class Walker:
         return self._model(tokenizer)
 
     def _model(self, tokenizer: Tokenizer) -> MovingModel:
-        return MovingModel(self.config, self.fabric, self.normalizer, tokenizer)
+        return MovingModel(self.config, self.fabric, self.normalizer.table, tokenizer)
 
     def _count(self, learnt: dict[str, Any]) -> None:
         at, cutter, records = self.at, self.cutter, self.normalizer.records

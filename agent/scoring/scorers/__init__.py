@@ -1,84 +1,41 @@
 """Scorers: from windows of text ids to scores, one module for each kind of model."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agent.bundle.bundle import Bundle
+from agent.bundle.known_texts import Known
+from agent.bundle.manifest import Manifest
+from agent.scoring.model import ScoringModel
+from agent.scoring.scorers.base import CarryingScorer, Explainer, Scorer
 from agent.scoring.scorers.explain_reconstruction import ReconstructionExplainer
 from agent.scoring.scorers.explain_surprise import SurpriseExplainer
-from agent.scoring.scorers.explain_vectors import Explainer
-from agent.scoring.scorers.reconstruction import ReconstructionScorer
-from agent.scoring.scorers.surprise import SurpriseScorer
-from agent.scoring.scorers.vectors import Judge, VectorScorer, by_distance
+from agent.scoring.scorers.explain_vectors import VectorExplainer
+from agent.scoring.scorers.reconstruction import ReconstructionScorer, check_reconstruction
+from agent.scoring.scorers.surprise import SurpriseScorer, check_surprise
+from agent.scoring.scorers.vectors import check_vectors, codebook_scorer, distance_scorer
+from agent.text.text_table import TextTable
+from agent.text.tokenizers import Tokenizer
 
+__all__ = ["CHECKS", "EXPLAINERS", "SCORERS", "CarryingScorer", "Explainer", "Scorer"]
 
-def _vectors(bundle: Bundle, texts: Callable[[int], str], cache: bool) -> VectorScorer:
-    """The distance from one predicted vector."""
-    judge = by_distance(
-        lambda windows: bundle.run("detector", windows=windows)[0], bundle.manifest.settings["distance"]
-    )
-    return _scorer(bundle, judge, texts, cache)
-
-
-def _codebook(bundle: Bundle, texts: Callable[[int], str], cache: bool) -> VectorScorer:
-    """The surprise at a vector among predicted ones; the graph itself computes it, of vectors without features."""
-    width = bundle.manifest.settings["width"]
-
-    def judge(
-        windows: NDArray[np.float32], actual: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        scores, expected = bundle.run("detector", windows=windows, actual=np.ascontiguousarray(actual[:, :width]))
-        return scores, expected
-
-    return _scorer(bundle, judge, texts, cache)
-
-
-def _scorer(bundle: Bundle, judge: Judge, texts: Callable[[int], str], cache: bool) -> VectorScorer:
-    return VectorScorer(
-        lambda ids, lengths: bundle.run("encoder", ids=ids, lengths=lengths)[0], judge, bundle.tokenizer, texts, cache
-    )
-
-
-class Scorer(Protocol):
-    """Scores windows of text ids; `cut_lines` counts the lines of which the model saw the head alone."""
-
-    cut_lines: int
-
-    def score(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """float32 [lines]: windows int32 [lines, size] of text ids, features float32 [lines, size, width] or None."""
-        ...
-
-    def advance(
-        self, ids: NDArray[np.int32], slots: NDArray[np.int64], carried: Sequence[NDArray]
-    ) -> tuple[NDArray[np.float32], list[NDArray]]:
-        """The same of a model that carries a state along each stream: of lines in order, int32 [lines], whose states
-        are the rows `slots` of `carried`, which go on. Gives what was carried before each line too.
-        """
-        ...
-
-    def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """bool [ids]: of which of the texts of lines that were just scored the model saw the head alone."""
-        ...
-
-    def renumber(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`."""
-        ...
-
-
-# By the name in the manifest: a function of the bundle, of the text of an id, and of whether caches are on.
-SCORERS: dict[str, Callable[[Bundle, Callable[[int], str], bool], Scorer]] = {
-    "vectors": _vectors,
-    "codebook": _codebook,
+# By the name in the manifest: makes a scorer of a model, of the texts that ids are of, and of whether caches are on.
+SCORERS: dict[str, Callable[[ScoringModel, TextTable, bool], Scorer]] = {
+    "vectors": distance_scorer,
+    "codebook": codebook_scorer,
     "surprise": SurpriseScorer,
     "reconstruction": ReconstructionScorer,
 }
-# What explains their scores: of the scorer, the tokenizer and the known texts.
-EXPLAINERS: dict[str, Any] = {
-    "vectors": Explainer,
-    "codebook": Explainer,
+# Makes what explains the scores of a scorer, which is one of the kind that SCORERS makes.
+EXPLAINERS: dict[str, Callable[[Any, Tokenizer, Known], Explainer]] = {
+    "vectors": VectorExplainer,
+    "codebook": VectorExplainer,
     "surprise": SurpriseExplainer,
     "reconstruction": ReconstructionExplainer,
+}
+# Refuses, by a BundleError, a manifest that the scorer cannot use.
+CHECKS: dict[str, Callable[[Manifest], None]] = {
+    "vectors": check_vectors,
+    "codebook": check_vectors,
+    "surprise": check_surprise,
+    "reconstruction": check_reconstruction,
 }

@@ -25,8 +25,8 @@ class ReconstructionExplainer:
         self,
         text: str,
         window: NDArray[np.int32],
-        features: NDArray[np.float32],
-        before: Sequence[NDArray],
+        features: NDArray[np.float32] | None,
+        before: Sequence[NDArray[Any]],
         score: float,
         limit: float,
     ) -> dict[str, Any]:
@@ -34,6 +34,7 @@ class ReconstructionExplainer:
 
         errors: of each line of the window, the odd one last. time: the share of the line's error that its time has.
         """
+        assert features is not None
         errors = self._scorer.errors(features[None])[0]
         expected = self._scorer.reconstruction(features[None])[0, -1]
         event, likely = self._event(float(features[-1, CYCLIC])), self._event(float(expected[CYCLIC]), nearest=True)

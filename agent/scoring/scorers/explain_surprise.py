@@ -29,7 +29,7 @@ class SurpriseExplainer:
         text: str,
         window: NDArray[np.int32],
         features: NDArray[np.float32] | None,
-        before: Sequence[NDArray],
+        before: Sequence[NDArray[Any]],
         score: float,
         limit: float,
     ) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class SurpriseExplainer:
             "tokens_left_out": left_out,
         }
 
-    def tokens(self, text: str, before: Sequence[NDArray]) -> list[dict[str, Any]]:
+    def tokens(self, text: str, before: Sequence[NDArray[Any]]) -> list[dict[str, Any]]:
         """Each token of a line, and its end where that is predicted: text, field, whether the model does not know it,
         bits, what was likelier with its probability, and the earlier tokens that the model looked at, by position (0 is
         the line's beginning).
@@ -67,7 +67,7 @@ class SurpriseExplainer:
         rows = enumerate(zip(pieces, ids, strict=True))
         return [self._row(found, place, piece, token, piece in strange) for place, (piece, token) in rows]
 
-    def _row(self, found: dict[str, NDArray], place: int, piece: str, token: int, strange: bool) -> dict[str, Any]:
+    def _row(self, found: dict[str, NDArray[Any]], place: int, piece: str, token: int, strange: bool) -> dict[str, Any]:
         row: dict[str, Any] = {"text": piece}
         if token == END:
             row["end"] = True

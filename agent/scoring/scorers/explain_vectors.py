@@ -14,7 +14,7 @@ from agent.text.tokenizers import PAD, Tokenizer
 _TIGHT = re.compile(r" ([,.:;)\]}?!%'/@=])|([(\[{'/@=]) |(?<=\w) (\()(?=\w)")
 
 
-class Explainer:
+class VectorExplainer:
     """Explains distances by the known texts, whose vectors are computed at the first call."""
 
     def __init__(self, scorer: VectorScorer, tokenizer: Tokenizer, known: Known) -> None:
@@ -26,7 +26,7 @@ class Explainer:
         text: str,
         window: NDArray[np.int32],
         features: NDArray[np.float32] | None,
-        before: Sequence[NDArray],
+        before: Sequence[NDArray[Any]],
         score: float,
         limit: float,
     ) -> dict[str, Any]:
@@ -61,5 +61,6 @@ class Explainer:
 
     def _text(self, tokens: NDArray[np.int64]) -> str:
         text = self._tokenizer.decode(tokens[tokens != PAD].tolist())
-        words = self._tokenizer.kind == "word"
-        return _TIGHT.sub(lambda match: match[1] or match[2] or match[3], text) if words else text
+        if self._tokenizer.kind != "word":
+            return text
+        return _TIGHT.sub(lambda match: match[1] or match[2] or match[3], text)

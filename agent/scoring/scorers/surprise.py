@@ -1,11 +1,16 @@
 """The scorer of the language models: how surprising a line's tokens are, each after those before it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle.bundle import Bundle
+from agent.bundle.manifest import Manifest
+from agent.bundle.signature import graph_of
+from agent.errors import BundleError
+from agent.scoring.model import ScoringModel
+from agent.text.text_table import TextTable
 from agent.text.tokenizers import is_cut, pad
 
 REDUCTIONS = ("mean", "max", "sum")
@@ -20,16 +25,17 @@ class SurpriseScorer:
     A model that carries no state gives a text the same score wherever it stands, so scores are remembered by text id.
     """
 
-    def __init__(self, bundle: Bundle, texts: Callable[[int], str], cache: bool = True) -> None:
-        graph = bundle.manifest.graphs["model"]
-        self._run, self._tokenizer, self._texts, self._cache = bundle.run, bundle.tokenizer, texts, cache
-        self._reduce = bundle.manifest.settings["reduce"]
-        self._state = [tensor.name for tensor in bundle.manifest.state]
+    def __init__(self, model: ScoringModel, texts: TextTable, cache: bool = True) -> None:
+        graph = model.manifest.graphs["model"]
+        self._run, self._tokenizer, self._texts, self._cache = model.run, model.tokenizer, texts, cache
+        self._reduce = model.manifest.settings["reduce"]
+        self._state = [tensor.name for tensor in model.manifest.state]
         self.outputs = [tensor.name for tensor in graph.outputs]
         self._tokens: dict[int, tuple[NDArray[np.int32], bool]] = {}
         self._scores = np.zeros(0, np.float32)
         self._cut = np.zeros(0, bool)
         self.cut_lines = 0
+        texts.subscribe(self)
 
     def score(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """float32 [lines]: the scores of the last line of each window, int32 [lines, size], text ids."""
@@ -47,8 +53,8 @@ class SurpriseScorer:
         return self._scores[ids]
 
     def advance(
-        self, ids: NDArray[np.int32], slots: NDArray[np.int64], carried: Sequence[NDArray]
-    ) -> tuple[NDArray[np.float32], list[NDArray]]:
+        self, ids: NDArray[np.int32], slots: NDArray[np.int64], carried: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         """Scores lines in order, of streams whose states are the rows `slots` of `carried`, which go on.
 
         float32 [lines], and what each line's stream carried before it.
@@ -68,27 +74,27 @@ class SurpriseScorer:
                 one[places] = state
         return scores, before
 
-    def look(self, text: str, before: Sequence[NDArray]) -> dict[str, NDArray]:
+    def look(self, text: str, before: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output of the model for one line, by name; before: what its stream carried, one row each."""
         ids, lengths = pad([self._tokenizer.encode(text)])
         states = dict(zip(self._state, (one[None] for one in before), strict=True))
-        found = dict(zip(self.outputs, self._run("model", ids=ids, lengths=lengths, **states), strict=True))
+        found = dict(zip(self.outputs, self._run("model", {"ids": ids, "lengths": lengths} | states), strict=True))
         return {name: values[0] for name, values in found.items()}
 
-    def output(self, name: str, texts: Sequence[str], before: Sequence[NDArray]) -> NDArray:
+    def output(self, name: str, texts: Sequence[str], before: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """One output of the model for lines that have as many tokens each; before: what their streams carried, a row
         each.
         """
         ids, lengths = pad([self._tokenizer.encode(text) for text in texts])
         states = dict(zip(self._state, before, strict=True))
-        return self._run("model", [name], ids=ids, lengths=lengths, **states)[0]
+        return self._run("model", {"ids": ids, "lengths": lengths} | states, [name])[0]
 
     def is_cut(self, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool [ids]: which of the texts of lines that were just scored have more tokens than the model reads."""
         return self._cut[ids]
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`: what is remembered by text id is computed anew when needed."""
+        """Follows the table: what is remembered by text id is computed anew when needed."""
         self._tokens, self._scores, self._cut = {}, np.zeros(0, np.float32), np.zeros(0, bool)
 
     def _reserve(self, size: int) -> None:
@@ -107,14 +113,14 @@ class SurpriseScorer:
 
     def _encode(self, text_id: int) -> tuple[NDArray[np.int32], bool]:
         """The tokens of a text, and whether it has more than the model reads."""
-        text = self._texts(text_id)
+        text = self._texts[text_id]
         tokens = self._tokenizer.encode(text)
         cut = len(tokens) == self._tokenizer.max_tokens and is_cut(self._tokenizer, text)
         return np.array(tokens, np.int32), cut
 
     def _compute(
-        self, sequences: list[NDArray[np.int32]], states: Sequence[NDArray]
-    ) -> tuple[NDArray[np.float32], list[NDArray]]:
+        self, sequences: list[NDArray[np.int32]], states: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         """The scores of token sequences and the states after them; those of one padded length are run together."""
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         padded = np.minimum(-(-lengths // _STEP) * _STEP, self._tokenizer.max_tokens)
@@ -134,8 +140,8 @@ class SurpriseScorer:
         self,
         ids: NDArray[np.int64],
         lengths: NDArray[np.int64],
-        states: Sequence[NDArray],
-        after: Sequence[NDArray],
+        states: Sequence[NDArray[Any]],
+        after: Sequence[NDArray[Any]],
         part: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """The scores of one run of the graph; the new states go into `after`.
@@ -144,10 +150,10 @@ class SurpriseScorer:
         bits would depend on whether other lines came with it.
         """
         wanted = ["losses", *(f"next_{name}" for name in self._state)]
-        inputs = {"ids": ids, "lengths": lengths, **dict(zip(self._state, states, strict=True))}
+        inputs = {"ids": ids, "lengths": lengths} | dict(zip(self._state, states, strict=True))
         if len(ids) == 1:
             inputs = {name: np.repeat(value, 2, axis=0) for name, value in inputs.items()}
-        losses, *new = (output[: len(ids)] for output in self._run("model", wanted, **inputs))
+        losses, *new = (output[: len(ids)] for output in self._run("model", inputs, wanted))
         for one, state in zip(after, new, strict=True):
             one[part] = state
         return reduce(losses, lengths + (losses.shape[1] - ids.shape[1]), self._reduce)
@@ -173,3 +179,25 @@ def _rounds(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     rank[order] = np.arange(len(slots)) - np.repeat(first, counts)
     by_rank = np.argsort(rank, kind="stable")
     return np.split(by_rank, np.cumsum(np.bincount(rank))[:-1]) if len(slots) else []
+
+
+def check_surprise(manifest: Manifest) -> None:
+    """Whether the settings, the graph and the carried state are those of a language model."""
+    if manifest.window.size != 1:
+        raise BundleError(f"window.size: {manifest.window.size} does not go with the scorer surprise, which takes 1")
+    if manifest.settings.get("reduce") not in REDUCTIONS:
+        raise BundleError(f"the setting 'reduce' must be one of {', '.join(REDUCTIONS)}; export it again")
+    graph = graph_of(manifest, "model")
+    carried = [(tensor.name, tensor.dtype, tensor.axes) for tensor in manifest.state]
+    inputs = [(tensor.name, tensor.dtype, tensor.axes) for tensor in graph.inputs]
+    if inputs != [("ids", "int64", ["batch", "tokens"]), ("lengths", "int64", ["batch"]), *carried]:
+        raise BundleError(f"the graph model takes {[name for name, _, _ in inputs]}; with its state that cannot be")
+    outputs = {tensor.name: (tensor.dtype, len(tensor.axes)) for tensor in graph.outputs}
+    needed = {"losses": ("float32", 2), "log_probabilities": ("float32", 3)}
+    needed |= {f"next_{name}": (dtype, len(axes)) for name, dtype, axes in carried}
+    for name, wanted in needed.items():
+        if outputs.get(name) != wanted:
+            raise BundleError(f"the graph model needs an output {name} of the type and rank {wanted}; export it again")
+    for tensor in manifest.state:
+        if tensor.axes[:1] != ["batch"] or not all(isinstance(axis, int) for axis in tensor.axes[1:]):
+            raise BundleError(f"state: {tensor.name} has the axes {tensor.axes}; all but the first must be fixed")

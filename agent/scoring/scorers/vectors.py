@@ -1,60 +1,30 @@
-"""The scorer of the two-stage family: how far a line's vector is from what the lines before it predict."""
+"""The scorers of the two-stage family: how far a line's vector is from what the lines before it predict."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.bundle.manifest import Manifest
+from agent.bundle.signature import check_lengths, graph_of
 from agent.errors import BundleError
-from agent.text.canonical import PADDING
+from agent.scoring.model import ScoringModel
+from agent.scoring.scorers.judges import Judge, by_codebook, by_distance
+from agent.text.text_table import PADDING, TextTable
 from agent.text.tokenizers import Tokenizer, is_cut, pad
 
 Encode = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids int64 [batch, tokens] and lengths int64 [batch] -> vectors float32 [batch, width]."""
-Judge = Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Windows float32 [batch, lines, width + features] and the vectors that follow, float32 [batch, width + features] ->
-scores float32 [batch] and the vectors that were expected, float32 [batch, width or more]."""
-
 _BATCH = 256
-
-
-def euclidean(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [batch]: the root of the sum of squares."""
-    return np.sqrt(np.square(predicted - actual).sum(axis=1))
-
-
-def manhattan(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [batch]: the sum of absolute differences."""
-    return np.abs(predicted - actual).sum(axis=1)
-
-
-def cosine(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [batch]: 1 - p.a / (|p| |a|); a vector of zeros is at distance 1 from all."""
-    norms = np.sqrt(np.square(predicted).sum(axis=1) * np.square(actual).sum(axis=1))
-    products = (predicted * actual).sum(axis=1)
-    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
-
-
-DISTANCES = {"euclidean": euclidean, "manhattan": manhattan, "cosine": cosine}
-
-
-def by_distance(predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], distance: str) -> Judge:
-    """Scores by the distance from one predicted vector; a BundleError where the distance is unknown."""
-    if distance not in DISTANCES:
-        raise BundleError(f"unknown distance {distance!r}; this version knows {', '.join(DISTANCES)}")
-    measure = DISTANCES[distance]
-
-    def judge(
-        windows: NDArray[np.float32], actual: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        predicted = predict(windows)
-        return measure(predicted, actual), predicted
-
-    return judge
+_ENCODER = ([("ids", "int64"), ("lengths", "int64")], ["float32"])
+_DETECTORS = {  # of each scorer: inputs by name and type, outputs by type
+    "vectors": ([("windows", "float32")], ["float32"]),
+    "codebook": ([("windows", "float32"), ("actual", "float32")], ["float32", "float32"]),
+}
 
 
 class VectorScorer:
-    """Scores windows of text ids. `texts` is the table of canonical texts that the ids point into (Normalizer.texts).
+    """Scores windows of text ids.
 
     Vectors of texts and scores of windows are remembered: a score depends on its window alone, whatever else is scored
     with it.
@@ -65,7 +35,7 @@ class VectorScorer:
         encode: Encode,
         judge: Judge,
         tokenizer: Tokenizer,
-        texts: Callable[[int], str],
+        texts: TextTable,
         cache: bool = True,
         max_windows: int = 16384,
     ) -> None:
@@ -78,6 +48,7 @@ class VectorScorer:
         self._cut = np.zeros(0, bool)
         self._young: dict[bytes, float] = {}
         self._old: dict[bytes, float] = {}
+        texts.subscribe(self)
 
     def score(self, windows: NDArray[np.int32], features: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """float32 [lines]: the distance of the last line of each window from its prediction.
@@ -144,7 +115,7 @@ class VectorScorer:
         self._reserve(int(ids.max(initial=0)) + 1)
         missing = unique[~self._have[unique]]
         if len(missing):
-            texts = [self._texts(text_id) for text_id in missing.tolist()]
+            texts = [self._texts[text_id] for text_id in missing.tolist()]
             encoded = self._encode_texts(texts)
             self._cut[missing] = [is_cut(self._tokenizer, text) for text in texts]
             self._widen(encoded.shape[1])
@@ -182,7 +153,7 @@ class VectorScorer:
         return self._cut[ids]
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
-        """Follows `Normalizer.compact`: vectors and scores of the texts that stay are computed anew when needed."""
+        """Follows the table: vectors and scores of the texts that stay are computed anew when needed."""
         self._have, self._cut = np.zeros(0, bool), np.zeros(0, bool)
         self._vectors = np.zeros((0, self._vectors.shape[1]), np.float32)
         self._young, self._old = {}, {}
@@ -191,3 +162,47 @@ class VectorScorer:
 def _apart(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Windows [batch, lines, width] as those without their last lines, and the last lines."""
     return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, -1])
+
+
+def distance_scorer(model: ScoringModel, texts: TextTable, cache: bool) -> VectorScorer:
+    """The distance from one predicted vector."""
+    judge = by_distance(
+        lambda windows: model.run("detector", {"windows": windows})[0], model.manifest.settings["distance"]
+    )
+    return VectorScorer(_encoder(model), judge, model.tokenizer, texts, cache)
+
+
+def codebook_scorer(model: ScoringModel, texts: TextTable, cache: bool) -> VectorScorer:
+    """The surprise at a vector among predicted ones."""
+    judge = by_codebook(
+        lambda windows, actual: model.run("detector", {"windows": windows, "actual": actual}),
+        model.manifest.settings["width"],
+    )
+    return VectorScorer(_encoder(model), judge, model.tokenizer, texts, cache)
+
+
+def _encoder(model: ScoringModel) -> Encode:
+    return lambda ids, lengths: model.run("encoder", {"ids": ids, "lengths": lengths})[0]
+
+
+def check_vectors(manifest: Manifest) -> None:
+    """Whether the settings and graphs are those of the scorer, and fit each other and the window."""
+    settings = manifest.settings
+    if manifest.window.size < 2:
+        raise BundleError(f"window.size: {manifest.window.size} is too small; the least is 2")
+    if manifest.state:
+        raise BundleError(f"the scorer {manifest.scorer} carries no state, the manifest has one; export it again")
+    for name, kind in (("distance", str), ("time_of_day", bool), ("width", int)):
+        if not isinstance(settings.get(name), kind):
+            raise BundleError(f"the manifest lacks the setting {name!r} or its value is wrong; export it again")
+    for name, expected in (("encoder", _ENCODER), ("detector", _DETECTORS[manifest.scorer])):
+        graph = graph_of(manifest, name)
+        found = [(tensor.name, tensor.dtype) for tensor in graph.inputs], [tensor.dtype for tensor in graph.outputs]
+        if found != expected:
+            raise BundleError(f"the graph {name} has the tensors {found}, it needs {expected}; export it again")
+    detector, vector = manifest.graphs["detector"], settings["width"]
+    seen = vector + 2 * settings["time_of_day"]
+    windows, scored = [manifest.window.size - 1, seen], manifest.scorer == "vectors"
+    check_lengths(manifest.graphs["encoder"].outputs, [[vector]], "encoder gives")
+    check_lengths(detector.inputs, [windows] if scored else [windows, [vector]], "detector takes")
+    check_lengths(detector.outputs, [[seen]] if scored else [[], [vector]], "detector gives")

@@ -283,4 +283,4 @@ def test_words_that_the_graph_does_not_know_are_no_fault_of_ours(copy):
     edit_json(copy / "tokenizer.json", lambda content: content["vocabulary"].extend(f"moon{n}" for n in range(99)))
     correct_hash(copy, "tokenizer.json")
     with pytest.raises(BundleError, match=r"the graph encoder failed: .*out of data bounds"):
-        Bundle.load(copy).run("encoder", ids=np.full((1, 1), 99), lengths=np.ones(1, np.int64))
+        Bundle.load(copy).run("encoder", {"ids": np.full((1, 1), 99), "lengths": np.ones(1, np.int64)})

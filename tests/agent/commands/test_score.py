@@ -133,7 +133,7 @@ def by_hand(folder: Path, data: bytes) -> list[tuple[str, list[float], float]]:
     opened = Bundle.load(folder)
     manifest = opened.manifest
     normalizer = Normalizer(manifest.header, manifest.masks)
-    scorer = SCORERS[manifest.scorer](opened, normalizer.texts.__getitem__, False)
+    scorer = SCORERS[manifest.scorer](opened, normalizer.table, False)
     block = LineSplitter("").feed(data)
     ids = normalizer.ids(block)
     features = TimeOfDay().of(read_time(block, None), ids)

@@ -13,6 +13,7 @@ from agent.scoring.features import TimeAndEvent, TimeOfDay, cyclic_time, read_ev
 from agent.text.events import FIRST, NOTHING, STRANGE, Events, EventsOfTexts, read_numbers
 from agent.text.lines import LineSplitter
 from agent.text.templates import Templates
+from agent.text.text_table import TextTable
 
 TEMPLATES = Templates([["sshd:", "session", "<*>"], ["cron:", "ran"]])
 TEXTS = ["", "cron: ran", "sshd: session <num>", "kernel: never seen"]
@@ -103,19 +104,18 @@ def test_a_single_event_has_a_range():
 
 
 def test_texts_are_matched_by_their_templates_and_an_unseen_one_is_out_of_range():
-    texts = list(TEXTS)
-    of_texts = EventsOfTexts(events(), lambda number: texts[number])
+    texts = TextTable(TEXTS)
+    of_texts = EventsOfTexts(events(), texts)
     found = of_texts(np.array([[1, 2], [3, 1]], np.int32))
     assert found.tolist() == [[2, 1], [11, 2]]
     assert events().scaled(found[1, :1]) == 10
-    texts[1], texts[2] = texts[2], texts[1]
-    of_texts.renumber()
-    assert of_texts(np.array([1, 2], np.int32)).tolist() == [1, 2]
+    texts.compact(np.array([2, 3], np.int32))
+    assert of_texts(np.array([1, 2], np.int32)).tolist() == [1, 11]
 
 
 @pytest.mark.parametrize("places", [False, True])
 def test_features_of_windows(places):
-    features = TimeAndEvent(events(), places, TEXTS.__getitem__)
+    features = TimeAndEvent(events(), places, TextTable(TEXTS))
     numbers = np.array([[np.nan, np.nan, np.nan], [0, 31, 5], [np.nan, np.nan, np.nan]])
     found = features.of(numbers, np.array([0, 1, 3], np.int32))
     assert found.dtype == np.float32 and found.shape == (3, features.width)
@@ -128,8 +128,8 @@ def test_features_of_windows(places):
 
 def test_a_part_of_the_time_that_training_did_not_see_whole_is_left_out():
     some = Events(TEMPLATES, False, 0, np.array([1.0, 2.0]), ("minute", "second"))
-    found = TimeAndEvent(some, False, TEXTS.__getitem__).of(np.array([[45296.0, 17, np.nan]]), np.array([1], np.int32))
-    whole = TimeAndEvent(events(), False, TEXTS.__getitem__).of(np.array([[45296.0, 17, 0]]), np.array([1], np.int32))
+    found = TimeAndEvent(some, False, TextTable(TEXTS)).of(np.array([[45296.0, 17, np.nan]]), np.array([1], np.int32))
+    whole = TimeAndEvent(events(), False, TextTable(TEXTS)).of(np.array([[45296.0, 17, 0]]), np.array([1], np.int32))
     assert found[0, [0, 1, 6, 7]].tolist() == [0] * 4 and found[0, 2:6].tolist() == whole[0, 2:6].tolist()
     assert Events.from_json(some.to_json()).turns == ("minute", "second")
 

@@ -13,6 +13,7 @@ from agent.errors import BundleError
 from agent.scoring.relative import apply, check_relative, memory, prior
 from agent.scoring.scorers.surprise import SurpriseScorer, reduce
 from agent.scoring.stream_scorer import StreamScorer
+from agent.text.text_table import TextTable
 from agent.text.tokenizers.char import CharTokenizer
 
 STATE = [Tensor("hidden", "float32", ["batch", 2])]
@@ -24,7 +25,7 @@ def graphs(how="mean", carried=False, most=12):
     """
     calls = []
 
-    def run(graph, wanted=None, **inputs):
+    def run(graph, inputs, wanted=None):
         ids, lengths = inputs["ids"], inputs["lengths"]
         calls.append(ids.shape)
         losses = np.zeros((len(ids), ids.shape[1] + 1), np.float32)
@@ -58,7 +59,7 @@ def expected(text, how="mean", before=0, most=12):
 @pytest.mark.parametrize("how", ["mean", "max", "sum"])
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_score_is_the_mean_the_largest_or_the_sum_of_the_surprise(how, cache):
-    scorer = SurpriseScorer(graphs(how), TEXTS.__getitem__, cache)
+    scorer = SurpriseScorer(graphs(how), TextTable(TEXTS), cache)
     wanted = [expected(text, how) for text in TEXTS[1:]]
     for _ in range(2):
         np.testing.assert_allclose(scorer.score(IDS[:, None]), wanted, rtol=1e-6)
@@ -66,18 +67,19 @@ def test_a_score_is_the_mean_the_largest_or_the_sum_of_the_surprise(how, cache):
 
 def test_a_text_is_computed_once_and_anew_after_renumbering():
     bundle = graphs()
-    scorer = SurpriseScorer(bundle, TEXTS.__getitem__)
+    texts = TextTable(TEXTS)
+    scorer = SurpriseScorer(bundle, texts)
     first = scorer.score(IDS[:, None])
     count = len(bundle.calls)
     assert np.array_equal(scorer.score(np.repeat(IDS, 3)[:, None]), np.repeat(first, 3)) and len(bundle.calls) == count
-    scorer.renumber(np.zeros(len(TEXTS), np.int32))
+    texts.compact(IDS)
     assert np.array_equal(scorer.score(IDS[:, None]), first) and len(bundle.calls) > count
 
 
 def test_lines_beyond_the_limit_are_counted_each_time():
     for carried in (False, True):
         bundle = graphs(carried=carried)
-        scorer = SurpriseScorer(bundle, TEXTS.__getitem__)
+        scorer = SurpriseScorer(bundle, TextTable(TEXTS))
         lines = StreamScorer(scorer, Window(1), bundle.manifest.state)
         for count in (1, 2):
             list(lines.push("log", [b""] * len(IDS), IDS))
@@ -88,7 +90,7 @@ def test_lines_beyond_the_limit_are_counted_each_time():
 def test_batches_are_bounded_and_of_lines_of_like_length():
     bundle = graphs(most=4000)
     texts = ["", *("x" * length for length in (1, 7, 8, 9, 3999, 4000, 3995))] + ["y" * 3990] * 20
-    scorer = SurpriseScorer(bundle, texts.__getitem__)
+    scorer = SurpriseScorer(bundle, TextTable(texts))
     scorer.score(np.arange(1, len(texts), dtype=np.int32)[:, None])
     assert {width for _, width in bundle.calls} == {8, 16, 3992, 4000}
     assert max(rows * (width + 1) * 99 for rows, width in bundle.calls) <= 1 << 20
@@ -102,7 +104,7 @@ def test_batches_are_bounded_and_of_lines_of_like_length():
 @settings(deadline=None, max_examples=60)
 def test_states_follow_their_streams_however_lines_are_cut(lines, cuts):
     bundle = graphs(carried=True)
-    scorer = StreamScorer(SurpriseScorer(bundle, TEXTS.__getitem__), Window(1), STATE)
+    scorer = StreamScorer(SurpriseScorer(bundle, TextTable(TEXTS)), Window(1), STATE)
     bounds = sorted({0, len(lines), *(min(cut, len(lines)) for cut in cuts)})
     found, before = [], []
     for start, stop in itertools.pairwise(bounds):
@@ -118,7 +120,7 @@ def test_states_follow_their_streams_however_lines_are_cut(lines, cuts):
 
 def test_a_stream_that_left_starts_anew():
     bundle = graphs(carried=True)
-    scorer = StreamScorer(SurpriseScorer(bundle, TEXTS.__getitem__), Window(1), STATE, most=1)
+    scorer = StreamScorer(SurpriseScorer(bundle, TextTable(TEXTS)), Window(1), STATE, most=1)
     keys, before = [b"a", b"a", b"b", b"a"], []
     for piece in scorer.push("log", keys, np.array([1, 1, 1, 1], np.int32)):
         before += piece.before[0][:, 0].tolist()
@@ -127,7 +129,7 @@ def test_a_stream_that_left_starts_anew():
 
 def test_what_a_stream_carries_is_restored_to_the_bit():
     bundle = graphs(carried=True)
-    one, other = (StreamScorer(SurpriseScorer(bundle, TEXTS.__getitem__), Window(1), STATE) for _ in range(2))
+    one, other = (StreamScorer(SurpriseScorer(bundle, TextTable(TEXTS)), Window(1), STATE) for _ in range(2))
     list(one.push("log", [b"a", b"b", b"a"], np.array([1, 2, 3], np.int32)))
     for key in (b"a", b"b"):
         slot = one.streams.slot("log", key)

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.scoring.scorers.vectors import DISTANCES, VectorScorer, by_distance
+from agent.scoring.scorers.judges import DISTANCES, by_distance
+from agent.scoring.scorers.vectors import VectorScorer
+from agent.text.text_table import TextTable
 from agent.text.tokenizers import SPECIAL
 from agent.text.tokenizers.word import WordTokenizer
 
@@ -24,7 +26,7 @@ def predict(windows):
 
 
 def make(distance: str = "euclidean", **options) -> VectorScorer:
-    return VectorScorer(encode, by_distance(predict, distance), TOKENIZER, TEXTS.__getitem__, **options)
+    return VectorScorer(encode, by_distance(predict, distance), TOKENIZER, TextTable(TEXTS), **options)
 
 
 @pytest.mark.parametrize(("name", "value"), [("euclidean", 5.0), ("manhattan", 7.0), ("cosine", 1.0)])
@@ -76,7 +78,7 @@ def test_features_are_appended_where_there_is_a_line():
         seen.append(windows)
         return windows[:, -1]
 
-    scorer = VectorScorer(encode, by_distance(spy, "euclidean"), TOKENIZER, TEXTS.__getitem__)
+    scorer = VectorScorer(encode, by_distance(spy, "euclidean"), TOKENIZER, TextTable(TEXTS))
     features = np.full((1, 3, 2), 0.5, np.float32)
     scorer.score(np.array([[0, 1, 2]], np.int32), features)
     assert seen[0].shape == (1, 2, 5)
@@ -90,23 +92,23 @@ def test_windows_of_nothing_but_padding_are_scored():
 
 
 def test_renumbering_forgets_what_ids_meant():
-    texts = list(TEXTS)
-    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, lambda text_id: texts[text_id])
-    before = scorer.score(np.array([[1, 2, 3]], np.int32))
-    texts[1:4] = texts[3:0:-1]
-    scorer.renumber(np.array([0, 3, 2, 1], np.int32))
-    assert scorer.score(np.array([[3, 2, 1]], np.int32)) == before
+    texts = TextTable(TEXTS)
+    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, texts)
+    scorer.score(np.array([[1, 2, 3]], np.int32))
+    before = scorer.score(np.array([[2, 4, 5]], np.int32))
+    texts.compact(np.array([2, 4, 5], np.int32))
+    assert scorer.score(np.array([[1, 2, 3]], np.int32)) == before
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_lines_with_more_tokens_than_are_read_are_counted_each_time(cache):
-    texts = ["", "one", "word " * 16, "word " * 17]
-    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, texts.__getitem__, cache)
+    texts = TextTable(["", "one", "word " * 16, "word " * 17])
+    scorer = VectorScorer(encode, by_distance(predict, "euclidean"), TOKENIZER, texts, cache)
     windows = np.array([[1, 3, 2], [3, 2, 3], [1, 1, 3], [0, 0, 1]], np.int32)
     for count in (2, 4):
         scorer.score(windows)
         assert scorer.cut_lines == count
         assert scorer.is_cut(windows[:, -1]).tolist() == [False, True, True, False]
-    scorer.renumber(np.arange(4, dtype=np.int32))
+    texts.compact(np.arange(4, dtype=np.int32))
     scorer.score(windows[2:])
     assert scorer.cut_lines == 5

@@ -2,13 +2,12 @@
 
 import re
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from agent.text.canonical import MASKS, MAX_TEXT, PADDING, Normalizer, fold, select_masks
+from agent.text.canonical import MASKS, MAX_TEXT, Normalizer, fold, select_masks
 from agent.text.lines import LineSplitter
 
 
@@ -127,11 +126,10 @@ def test_long_and_broken_lines_are_bounded_and_kept_apart():
     assert all(len(key) < 5000 for key in normalizer._young)
 
 
-def test_compact_keeps_what_is_held():
+def test_lines_are_looked_up_anew_when_texts_have_other_ids():
     normalizer = Normalizer("none", MASKS)
     ids = normalizer.ids(block("alpha", "beta", "gamma"))
-    moved = normalizer.compact(np.array([PADDING, ids[0], ids[2]], np.int32))
-    assert moved[ids].tolist() == [1, PADDING, 2]
+    normalizer.table.compact(ids[[0, 2]])
     assert normalizer.ids(block("gamma", "alpha", "beta")).tolist() == [2, 1, 3]
     assert normalizer.texts[1:] == ["alpha", "gamma", "beta"]
 

@@ -7,6 +7,7 @@ pytest.importorskip("torch")
 
 from agent.errors import ConfigError
 from agent.scoring.features import TimeAndEvent, read_events
+from agent.text.text_table import TextTable
 from training.data.corpus import read_corpus
 from training.data.events import check_events, learn_events, whole_turns
 from training.evaluation.calibration import normal_scores
@@ -70,6 +71,6 @@ def test_the_scale_leaves_lines_out_whose_event_training_did_not_see(tmp_path):
     (tmp_path / "held").write_text("".join(f"Mar  9 10:00:00 h app: E{number} done\n" for number in (7, 99, 3, 3)))
     corpus = read_corpus([tmp_path / "held"], "auto", ["num"], None, read=read_events)
     scores = np.array([np.nan, 50.0, 1.0, 2.0], np.float32)
-    features = TimeAndEvent(some, False, corpus.texts.__getitem__)
+    features = TimeAndEvent(some, False, TextTable(corpus.texts))
     assert normal_scores(scores, corpus, features).tolist() == [1, 2]
     assert normal_scores(scores, corpus, None).tolist() == [50, 1, 2]

@@ -9,7 +9,7 @@ from helpers.made_up import made_up_lines
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.scoring.engine import Pipeline
 from agent.scoring.features import time_of_day
-from agent.scoring.scorers.vectors import DISTANCES
+from agent.scoring.scorers.judges import DISTANCES
 from agent.text.lines import LineSplitter
 from agent.text.tokenizers import PAD
 

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError
+from agent.text.text_table import TextTable
 
 torch = pytest.importorskip("torch")
 
@@ -432,13 +433,13 @@ def test_texts_do_not_gather_within_a_window(tmp_path, monkeypatch, walk):
     monkeypatch.setattr(logs, "CHUNK", 200)
     walk(log, tmp_path / "run", 200, *more)
     seen = []
-    compact = walker.Normalizer.compact
+    compact = TextTable.compact
 
     def watch(self, keep):
-        seen.append((len(self.texts), len(keep)))
+        seen.append((len(self), len(keep)))
         return compact(self, keep)
 
-    monkeypatch.setattr(walker.Normalizer, "compact", watch)
+    monkeypatch.setattr(TextTable, "compact", watch)
     monkeypatch.setattr(walker, "_SPARE_TEXTS", 20)
     walk(log, tmp_path / "bounded", 200, *more)
     assert max(texts for texts, _ in seen) < 120 and sum(keep == 30 for _, keep in seen) > 3

@@ -11,6 +11,7 @@ from torch import Tensor
 from agent.bundle import manifest
 from agent.errors import ConfigError
 from agent.scoring.features import CYCLIC, TimeAndEvent
+from agent.text.text_table import TextTable
 from training.data.corpus import Corpus
 from training.data.windows import Windows
 from training.models.base import GraphSpec, Stage, TrainingData
@@ -50,7 +51,7 @@ def stages(config: SequenceAutoencoderRunConfig, model: SequenceAutoencoder, dat
         raise ConfigError(
             f"the training lines have {count} events, model.max_events is {most}: set it to {count} or more"
         )
-    features = TimeAndEvent(data.events, model.embedded, data.train.texts.__getitem__)
+    features = TimeAndEvent(data.events, model.embedded, TextTable(data.train.texts))
     train, validation = (FeatureWindows(corpus, config, features) for corpus in (data.train, data.validation))
     yield Stage("model", ReconstructionLoss(model), config.model, train, validation)
 

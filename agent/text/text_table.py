@@ -1,0 +1,62 @@
+"""The canonical texts in use, each with an id, and who follows when ids change."""
+
+from collections.abc import Iterable
+from typing import Protocol
+from weakref import WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING = 0  # the id that stands for "no line"
+
+
+class IdHolder(Protocol):
+    """Who keeps text ids, or something by text id."""
+
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follows `TextTable.compact`: `moved` is int32 [old ids], the new id of each, PADDING where it is gone."""
+        ...
+
+
+class TextTable:
+    """Gives every canonical text an id: 1 and up in the order of first sight; 0 (PADDING) is no line.
+
+    Ids stay valid until `compact`, which tells every subscriber. `texts` is the list that the ids point into.
+    """
+
+    def __init__(self, texts: Iterable[str] = ("",)) -> None:
+        """`texts` are there from the start, as the list of a corpus: the first of them stands for PADDING."""
+        self.texts = list(texts)
+        self._index()
+        self._holders: WeakSet[IdHolder] = WeakSet()
+
+    def _index(self) -> None:
+        self._ids = {text: text_id for text_id, text in enumerate(self.texts) if text_id != PADDING}
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, text_id: int) -> str:
+        return self.texts[text_id]
+
+    def intern(self, text: str) -> int:
+        """The id of a text."""
+        text_id = self._ids.get(text)
+        if text_id is None:
+            text_id = self._ids[text] = len(self.texts)
+            self.texts.append(text)
+        return text_id
+
+    def subscribe(self, holder: IdHolder) -> None:
+        """Lets `holder` follow every `compact` for as long as anyone else knows it."""
+        self._holders.add(holder)
+
+    def compact(self, keep: NDArray[np.int32]) -> None:
+        """Forgets all texts but those of the ids in `keep`, and has the subscribers follow."""
+        kept = [int(text_id) for text_id in np.unique(keep) if text_id != PADDING]
+        moved = np.zeros(len(self.texts), np.int32)
+        moved[kept] = np.arange(1, len(kept) + 1)
+        self.texts = [self.texts[PADDING], *(self.texts[text_id] for text_id in kept)]
+        self._index()
+        for holder in list(self._holders):
+            holder.renumber(moved)
