@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from helpers.logs import Collector
+from helpers.logs import Collector, drop_collectors
 from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
 from agent.alerting.alert import Alert
@@ -144,6 +144,12 @@ def said() -> Iterator[list[str]]:
     yield collector.messages
     logger.removeHandler(collector)
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _no_collector_left() -> Iterator[None]:
+    yield
+    drop_collectors()
 
 
 @pytest.fixture

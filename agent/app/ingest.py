@@ -33,7 +33,6 @@ class Reader:
         pipeline: Pipeline,
         summary: Summary,
         missed: Callable[[Path], None],
-        say: Callable[[str], None],
         scores: JsonLines | None = None,
         hurried: bool = False,
     ) -> None:
@@ -42,7 +41,7 @@ class Reader:
         self._pace = Pace()
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
-        self.inputs = Inputs(state, self._forget, say, self._leave)
+        self.inputs = Inputs(state, self._forget, self._leave)
 
     @property
     def sources(self) -> dict[str, Source]:

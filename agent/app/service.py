@@ -78,9 +78,7 @@ class Service:
             self._kept = PatientState(self._state, self._store)
             setup = prepare(config, self._guard)
             self._summary = Summary(setup.pipeline, _LOG.info, began)
-            self._reader = Reader(
-                self._kept, setup.pipeline, self._summary, self._watcher.missed, _LOG.info, scores, once
-            )
+            self._reader = Reader(self._kept, setup.pipeline, self._summary, self._watcher.missed, scores, once)
             stack.callback(self._reader.close)
             self._reader.begin(config)
             self._delivery = Delivery(self._state, setup.sinks, _LOG.warning)

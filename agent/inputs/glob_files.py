@@ -1,5 +1,6 @@
 """The files that patterns name: found, opened where they were read to, by whatever name, and forgotten."""
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from agent.sources.files.rotation_names import logs_of, rotation_of
 from agent.state.retrying import PatientState
 from agent.state.store import State
 
+_LOG = logging.getLogger(__name__)
 _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state and the metrics
 
 
@@ -57,12 +59,11 @@ class PatternFiles:
         opened: OpenSources,
         state: State | PatientState,
         forget: Callable[[str, int], None],
-        say: Callable[[str], None],
     ) -> None:
         self.wanted: list[Wanted] = []
         self.folders: set[Path] = set()  # in which a file may come
         self.are_missing = False  # whether files that were gone at the start are still to be looked for
-        self._opened, self._state, self._forget, self._say = opened, state, forget, say
+        self._opened, self._state, self._forget = opened, state, forget
         self._refused: dict[str, str] = {}
         self._unopened: dict[Key, str] = {}  # files that the last look found and that are not open yet
         self._is_blind = False  # whether the last look could not open something that may hold what is sought
@@ -205,7 +206,9 @@ class PatternFiles:
         """Whether no more files can be opened without taking the descriptors that delivery and rotations need."""
         self._spare -= 1
         if self._spare < 0 and not self._full:
-            self._say(f"more files than may be open (ulimit -n, LimitNOFILE) match {wanted[0].path}: the others wait")
+            _LOG.warning(
+                "more files than may be open (ulimit -n, LimitNOFILE) match %s: the others wait", wanted[0].path
+            )
         self._full = self._full or self._spare < 0
         return self._spare < 0
 
@@ -217,7 +220,7 @@ class PatternFiles:
             self._is_blind |= getattr(error, "errno", 0) in PASSING
             reason = str(cannot_read(name, error) if isinstance(error, OSError) else error)
             if self._refused.get(name) != reason:
-                self._say(f"{reason}; trying again")
+                _LOG.warning("%s; trying again", reason)
             self._refused[name] = reason
             return None
         self._refused.pop(name, None)
@@ -302,9 +305,9 @@ class PatternFiles:
         others = [one for one in self._opened.files() if one is not source]
         if at is None or self._opened.holder(at) or any(key_of(one.sought) == key_of(at) for one in others):
             return 0
-        self._say(
-            f"{source.name} is gone since it was last read: what was written to it after byte {at.offset}, "
-            "if anything, is lost"
+        _LOG.warning(
+            "%s is gone since it was last read: what was written to it after byte %d, if anything, is lost",
+            *(source.name, at.offset),
         )
         return 1
 

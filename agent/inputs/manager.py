@@ -1,5 +1,6 @@
 """The sources of a running agent: which are open, which files a pattern names now, and which names share a file."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from agent.sources.files.globs import is_pattern
 from agent.state.retrying import PatientState
 from agent.state.store import State
 
+_LOG = logging.getLogger(__name__)
+
 
 class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
@@ -29,12 +32,11 @@ class Inputs:
         self,
         state: State | PatientState,
         forget: Callable[[str, int], None],
-        say: Callable[[str], None],
         leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
     ) -> None:
-        self._state, self._say = state, say
-        self._opened = OpenSources(state, say, leave)
-        self._patterns = PatternFiles(self._opened, state, forget, say)
+        self._state = state
+        self._opened = OpenSources(state, leave)
+        self._patterns = PatternFiles(self._opened, state, forget)
         self._reopened: list[str] = []
 
     @property
@@ -114,12 +116,12 @@ class Inputs:
         """Says of patterns that name nothing, and of a file that is configured under two names."""
         for wanted in self._patterns.wanted:
             if wanted not in self._opened.wanted.values():
-                self._say(f"{wanted[0].path} names no file yet: waiting for one")
+                _LOG.warning("%s names no file yet: waiting for one", wanted[0].path)
         first: dict[Key, str] = {}
         for name in sorted(single):
             for key in keys_of(self.sources[name]):
                 if first.setdefault(key, name) != name:
-                    self._say(f"{first[key]} and {name} are one file, which is read once for each: name it once")
+                    _LOG.warning("%s and %s are one file, which is read once for each: name it once", first[key], name)
 
     def _open_all(self, wanted: dict[str, Wanted]) -> list[Source]:
         opened: list[Source] = []
@@ -145,7 +147,7 @@ class Inputs:
             try:
                 source = self._opened.open(name, self._opened.mark(name), "start", wanted[1])
             except (OddlineError, OSError) as error:
-                self._say(f"{error}; nothing more is read of it until a reload can open it")
+                _LOG.error("%s; nothing more is read of it until a reload can open it", error)
             else:
                 self._opened.keep(source, wanted)
                 self._reopened.append(name)

@@ -31,27 +31,25 @@ class OpenSources:
     named    the paths and patterns of the configuration, and of one that was refused
     """
 
-    def __init__(
-        self, state: State | PatientState, say: Callable[[str], None], leave: Callable[[Source, bool], None]
-    ) -> None:
+    def __init__(self, state: State | PatientState, leave: Callable[[Source, bool], None]) -> None:
         self.by_name: dict[str, Source] = {}
         self.wanted: dict[str, Wanted] = {}
         self.aliases: dict[str, str] = {}
         self.strays: dict[Key, list[Position]] = {}
         self.named: set[str] = set()
-        self._state, self._say, self._leave = state, say, leave
+        self._state, self._leave = state, leave
 
     def open(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int = 0) -> Source:
         """A source of a name of the configuration, which is not kept yet; see open_source."""
-        return open_source(name, mark, start, reading, self._say, self.is_input, since)
+        return open_source(name, mark, start, reading, self.is_input, since)
 
     def open_matched(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int) -> Source:
         """The same of a name that a pattern has, whose files may have been read under other names."""
-        return open_source(name, mark, start, reading, self._say, self.is_input, since, self._take_up)
+        return open_source(name, mark, start, reading, self.is_input, since, self._take_up)
 
     def rotations(self, name: str, reading: Reading) -> Rotations:
         """The rotated files of a log that need not be open."""
-        return Rotations(Path(name), reading, lambda sentence: None, self.is_input)
+        return Rotations(Path(name), reading, self.is_input, quiet=True)
 
     def keep(self, source: Source, wanted: Wanted) -> None:
         """Takes a source in, in the place of one that was closed."""

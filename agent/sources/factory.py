@@ -1,9 +1,11 @@
 """Opening the source that a path or URL of the configuration stands for."""
 
+import logging
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,9 +17,7 @@ from agent.sources.files.globs import is_url
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
 
-
-def _silent(sentence: str) -> None:
-    pass
+_LOG = logging.getLogger(__name__)
 
 
 def source_name(path: str) -> str:
@@ -28,9 +28,8 @@ def source_name(path: str) -> str:
 def open_source(
     name: str,
     mark: bytes | None,
-    start: str,
+    start: Literal["start", "end"],
     reading: Reading,
-    say: Callable[[str], None],
     taken: Callable[[Path], bool] = lambda path: False,
     since: int = 0,
     take_up: Callable[[OpenFile], bool] = lambda file: True,
@@ -57,8 +56,8 @@ def open_source(
 
         return Fifo(Path(name), mark, reading)
     try:
-        position = read_position(mark, name, say)
-        return FileSource(Path(name), position, start, say, reading, taken=taken, since=since, take_up=take_up)
+        position = read_position(mark, name)
+        return FileSource(Path(name), position, start, reading, taken=taken, since=since, take_up=take_up)
     except OSError as error:
         raise cannot_read(name, error) from None
 
@@ -71,12 +70,16 @@ def is_fifo(path: str) -> bool:
         return False
 
 
-def read_position(mark: bytes | None, name: str = "", say: Callable[[str], None] = _silent) -> Position | None:
-    """The position in the mark of a file; None where there is none, or where it cannot be understood, which is said."""
+def read_position(mark: bytes | None, name: str = "") -> Position | None:
+    """The position in the mark of a file; None where there is none, or where it cannot be understood.
+
+    name: of the source, to be logged with what cannot be understood; empty: nothing is logged.
+    """
     if mark is None:
         return None
     try:
         return msgspec.msgpack.decode(mark, type=Position)
     except msgspec.DecodeError as error:
-        say(f"where {name} was read to cannot be understood ({error}): reading it as if it were new")
+        if name:
+            _LOG.warning("where %s was read to cannot be understood (%s): reading it as if it were new", name, error)
         return None

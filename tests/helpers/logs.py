@@ -12,3 +12,18 @@ class Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
+
+
+def collect_messages() -> list[str]:
+    """The list to which every message of the agent is added from now on until the test ends."""
+    logger, collector = logging.getLogger("agent"), Collector()
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(collector)
+    return collector.messages
+
+
+def drop_collectors() -> None:
+    """Ends what `collect_messages` began."""
+    logger = logging.getLogger("agent")
+    for handler in [one for one in logger.handlers if isinstance(one, Collector)]:
+        logger.removeHandler(handler)

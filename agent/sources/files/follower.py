@@ -4,6 +4,7 @@ What is to be read is decided by stat and read alone; events of the file system 
 How the path and the open file stand to each other is one of the states in `states`.
 """
 
+import logging
 import os
 import time
 from collections import deque
@@ -19,13 +20,14 @@ from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.files.clock import before_now
 from agent.sources.files.followed_file import FollowedFile
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.opener import LogOpener, Notice
+from agent.sources.files.opener import LogOpener, OngoingFault
 from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
 from agent.sources.files.states import FollowEvent, FollowState
-from agent.sources.files.truncation import copy_sentence, find_copy, lost_bytes, rewind_sentence
+from agent.sources.files.truncation import find_copy, log_copy, log_rewind, lost_bytes
 from agent.text.lines import Block
 
+_LOG = logging.getLogger(__name__)
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
 _LEFT = 4  # files
 _SETTLED = 2_000_000_000  # nanoseconds after which a write can no longer have the same time as another one
@@ -37,8 +39,8 @@ class FileSource(FollowedFile, Source):
     """The lines of one path, in blocks, each line once.
 
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
-    and there is no position. `say` gets a sentence for the user on all that may surprise. A path that cannot be
-    followed is a SourceError when it is first opened; later it is said once and tried again. `grace`: for how many
+    and there is no position. A path that cannot be followed is a SourceError when it is first opened; later it is
+    logged once and tried again. `grace`: for how many
     seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
     for what may still belong to a record. `taken` tells which files are read as logs of their own by their names.
     since: a time in nanoseconds at which nothing was at the path: what was rotated after it is read first.
@@ -51,7 +53,6 @@ class FileSource(FollowedFile, Source):
         path: Path,
         position: Position | None,
         start: Literal["start", "end"],
-        say: Callable[[str], None],
         reading: Reading = PLAIN,
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
@@ -60,10 +61,10 @@ class FileSource(FollowedFile, Source):
         take_up: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
-        self._say, self._notice = say, Notice(say)
+        self._fault = OngoingFault()
         self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations, self._begin_here = Rotations(path, reading, say, taken), take_up
-        self._opener = LogOpener(path, reading, self._rotations, take_up, say)
+        self._rotations, self._begin_here = Rotations(path, reading, taken), take_up
+        self._opener = LogOpener(path, reading, self._rotations, take_up)
         self._closed = LeftOut()  # of files that were read before
         self._position, self._empty_since = position, since
         self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
@@ -110,7 +111,7 @@ class FileSource(FollowedFile, Source):
         """Opens the path for the first time, of which nothing is known."""
         file = self._opener.open_path()
         if file is None:
-            self._notice.say(self._missing())
+            self._fault.warn(self._missing())
             self._empty_since = self._empty_since or before_now()
             return
         if self._empty_since:
@@ -144,12 +145,12 @@ class FileSource(FollowedFile, Source):
                 self._reopen()
             return self._read_file(self._file, most) if self._file else None
         except OSError as error:  # such as a file handle gone stale on a network file system
-            self._notice.say(f"{cannot_read(self.path, error)}; trying again")
+            self._fault.warn(f"{cannot_read(self.path, error)}; trying again")
             self._replace(None, FollowEvent.FAILED)
             return None
 
     def _reopen(self) -> None:
-        file = named = self._opener.try_path(self._notice, self._missing())
+        file = named = self._opener.try_path(self._fault, self._missing())
         if named is None:
             return
         if self._position is None:
@@ -183,7 +184,7 @@ class FileSource(FollowedFile, Source):
         self.truncations += 1
         self.losses += 1
         self.bytes_lost += file.unread
-        self._say(rewind_sentence(self.path, file))
+        log_rewind(self.path, file)
         self._replace(rewound, FollowEvent.OPENED)
         return rewound.read(most)
 
@@ -192,7 +193,7 @@ class FileSource(FollowedFile, Source):
         self.truncations += 1
         self.losses += lost > 0
         self.bytes_lost += lost
-        self._say(copy_sentence(self.path, file, path, lost))
+        log_copy(self.path, file, path, lost)
         self._replace(copy, FollowEvent.COPY_OPENED)
         return self._read_file(copy, most)
 
@@ -205,13 +206,13 @@ class FileSource(FollowedFile, Source):
         except FileNotFoundError:
             return self._look_without_path(file, most)
         except OSError as error:
-            self._notice.say(f"{cannot_read(self.path, error)}; trying again")
+            self._fault.warn(f"{cannot_read(self.path, error)}; trying again")
             return self._flush(file)
         if (status.st_dev, status.st_ino) != (file.device, file.inode):
             self._become(FollowEvent.PATH_LEFT)
             return self._move_on(file, most) if self._quiet_for(self.grace) else None
         self._become(FollowEvent.PATH_BACK)
-        self._notice.clear()
+        self._fault.clear()
         settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
         self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
         return self._flush(file)
@@ -219,7 +220,7 @@ class FileSource(FollowedFile, Source):
     def _look_without_path(self, file: OpenFile, most: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
         self._become(FollowEvent.PATH_LEFT)
-        self._notice.say(self._missing())
+        self._fault.warn(self._missing())
         if file.is_deleted and not file.holds and file.read_to == file.position.offset:
             self._become(FollowEvent.READ_WHOLE)
         if self._quiet_for(self.grace) and self._rotations.after(file):
@@ -278,7 +279,7 @@ class FileSource(FollowedFile, Source):
         opened, wait = self._rotations.next(file)
         if opened is not None:
             self._begin_here(opened)
-        elif not wait and (named := self._opener.try_path(self._notice, self._missing())):
+        elif not wait and (named := self._opener.try_path(self._fault, self._missing())):
             opened = self._take_up(named)
         return opened
 
@@ -308,7 +309,7 @@ class FileSource(FollowedFile, Source):
         self.truncations += resumed.truncations
         self.losses += resumed.losses
         if resumed.file is None:
-            self._notice.say(self._missing())
+            self._fault.warn(self._missing())
         return resumed.file
 
     def _missing(self) -> str:
@@ -328,7 +329,7 @@ class FileSource(FollowedFile, Source):
         """Counts what is missing in the lines, and says it once for each file."""
         self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
         for remark in self._file.remarks() if self._file else ():
-            self._say(f"{self.path}: {remark}")
+            _LOG.warning("%s: %s", self.path, remark)
 
     def _left_out(self) -> LeftOut:
         return self._closed.plus(self._file.left_out) if self._file else self._closed

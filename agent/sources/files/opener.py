@@ -1,5 +1,6 @@
 """Opening the file of a log where reading is to begin or to go on, be it at its path or among its rotations."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,22 +12,24 @@ from agent.sources.files.position import Position
 from agent.sources.files.resume import Resumed, resume
 from agent.sources.files.rotation_search import Rotations
 
+_LOG = logging.getLogger(__name__)
 
-class Notice:
-    """Says what goes on for a while once, and not at every look."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._last = say, ""
+class OngoingFault:
+    """What keeps a log from being read for a while: logged once, and not at every look."""
 
-    def say(self, sentence: str) -> None:
-        """Says a sentence unless it was the last one."""
-        if sentence != self._last:
-            self._last = sentence
-            self._say(sentence)
+    def __init__(self) -> None:
+        self._last_warning = ""
+
+    def warn(self, sentence: str) -> None:
+        """Logs a sentence unless it was the last one."""
+        if sentence != self._last_warning:
+            self._last_warning = sentence
+            _LOG.warning("%s", sentence)
 
     def clear(self) -> None:
-        """What was said is over: it is said again when it comes again."""
-        self._last = ""
+        """The fault is over: it is logged again when it comes again."""
+        self._last_warning = ""
 
 
 class Begun(NamedTuple):
@@ -37,21 +40,16 @@ class Begun(NamedTuple):
 
 
 class LogOpener:
-    """Opens the files of one path for its source. What surprises is told to `say`.
+    """Opens the files of one path for its source.
 
     begin_here: see `take_up` of FileSource. An OSError is the caller's; what was opened before it is closed.
     """
 
     def __init__(
-        self,
-        path: Path,
-        reading: Reading,
-        rotations: Rotations,
-        begin_here: Callable[[OpenFile], bool],
-        say: Callable[[str], None],
+        self, path: Path, reading: Reading, rotations: Rotations, begin_here: Callable[[OpenFile], bool]
     ) -> None:
         self._path, self._reading, self._rotations = path, reading, rotations
-        self._begin_here, self._say = begin_here, say
+        self._begin_here = begin_here
 
     def open_path(self) -> OpenFile | None:
         """The file that the path names, from its start; None where it names none. Else a SourceError says why not."""
@@ -60,17 +58,17 @@ class LogOpener:
         except FileNotFoundError:
             return None
 
-    def try_path(self, notice: Notice, missing: str) -> OpenFile | None:
+    def try_path(self, fault: OngoingFault, missing: str) -> OpenFile | None:
         """The same while the log is followed; None too where it cannot be had now. missing: says that it is gone."""
         try:
             file = self.open_path()
         except SourceError as error:
-            notice.say(f"{error}; trying again")
+            fault.warn(f"{error}; trying again")
             return None
         if file is None:
-            notice.say(missing)
+            fault.warn(missing)
         else:
-            notice.clear()
+            fault.clear()
         return file
 
     def since(self, modified: int, named: OpenFile) -> OpenFile:
@@ -83,14 +81,14 @@ class LogOpener:
             raise
         if opened is None:
             return named
-        self._say(f"{self._path} was rotated before it was first read: reading its rotations first")
+        _LOG.info("%s was rotated before it was first read: reading its rotations first", self._path)
         named.close()
         return opened
 
     def resume(self, file: OpenFile | None, position: Position) -> Resumed:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
         try:
-            return resume(self._path, file, position, self._rotations, self._say)
+            return resume(self._path, file, position, self._rotations)
         except OSError:
             if file is not None:
                 file.close()
@@ -104,5 +102,5 @@ class LogOpener:
             return Begun(None)
         if file.read_to == begun:
             return Begun(file)
-        self._say(f"{self._path} was read under another name: reading it on from byte {file.read_to}")
+        _LOG.info("%s was read under another name: reading it on from byte %d", self._path, file.read_to)
         return Begun(file, moved=True)

@@ -1,12 +1,14 @@
 """Where reading goes on from a stored position, whatever happened to the log meanwhile."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
+
+_LOG = logging.getLogger(__name__)
 
 
 class Resumed(NamedTuple):
@@ -18,9 +20,7 @@ class Resumed(NamedTuple):
     losses: int = 0
 
 
-def resume(
-    path: Path, file: OpenFile | None, position: Position, rotations: Rotations, say: Callable[[str], None]
-) -> Resumed:
+def resume(path: Path, file: OpenFile | None, position: Position, rotations: Rotations) -> Resumed:
     """The file of a stored position, which may have been rotated meanwhile; else what was written after it.
 
     file: what the path names; it is closed where another one is to be read first.
@@ -30,20 +30,20 @@ def resume(
     named = file if fits else None
     found = rotations.following(position, named) or rotations.find(position, named)
     if found is not None:
-        say(f"{path} was rotated meanwhile: reading the rest of {found[1]} first")
+        _LOG.info("%s was rotated meanwhile: reading the rest of %s first", path, found[1])
         resumed = Resumed(found[0])
     elif fits:
         return Resumed(file)
     else:
-        resumed = _find_newer(path, position, rotations, say)
+        resumed = _find_newer(path, position, rotations)
     if resumed.file is None:
-        return _begin_anew(path, file, position, reason, say)
+        return _begin_anew(path, file, position, reason)
     if file is not None:
         file.close()
     return resumed
 
 
-def _find_newer(path: Path, position: Position, rotations: Rotations, say: Callable[[str], None]) -> Resumed:
+def _find_newer(path: Path, position: Position, rotations: Rotations) -> Resumed:
     """Where the file of a position is gone: the first of those that were rotated since.
 
     Where nothing of it was read, that is also one of the time of the last look: the file itself, compressed.
@@ -56,20 +56,18 @@ def _find_newer(path: Path, position: Position, rotations: Rotations, say: Calla
                 if position.offset
                 else "nothing tells any more which file was to be read next: what was written to it may be lost"
             )
-            say(f"{path} was rotated more than once meanwhile, and {lost}; reading {rotated.path} first")
+            _LOG.warning("%s was rotated more than once meanwhile, and %s; reading %s first", path, lost, rotated.path)
             return Resumed(file, rotations=1, losses=1)
     return Resumed(None)
 
 
-def _begin_anew(
-    path: Path, file: OpenFile | None, position: Position, reason: str, say: Callable[[str], None]
-) -> Resumed:
+def _begin_anew(path: Path, file: OpenFile | None, position: Position, reason: str) -> Resumed:
     """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
     if file is None:
         return Resumed(None)
     same = (file.device, file.inode) == position.key
     if position.ended:
-        say(f"{path} was removed and came anew: reading it from its start")
+        _LOG.info("%s was removed and came anew: reading it from its start", path)
         return Resumed(file, rotations=1)
-    say(f"{path} cannot be read on from byte {position.offset} ({reason}): reading it from its start")
+    _LOG.warning("%s cannot be read on from byte %d (%s): reading it from its start", path, position.offset, reason)
     return Resumed(file, rotations=int(not same), truncations=int(same), losses=1)

@@ -1,5 +1,6 @@
 """Finding the rest of a log that was rotated, copied or compressed: among its rotations, and by content."""
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,26 +14,28 @@ from agent.sources.files.position import Position
 from agent.sources.files.rotation_discovery import SAME_TIME, Elsewhere, open_rotated, written_since
 from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
 
+_LOG = logging.getLogger(__name__)
+
 
 class Rotations:
     """The rotated files of one path: what follows a position or a file among them.
 
     Those beside the log are known by their names, those elsewhere once one of them was seen to be a part of the log.
-    One that is damaged or cannot be read is told to `say` once, and left out. `taken` tells which files are read as
-    logs of their own.
+    One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `taken` tells which files are
+    read as logs of their own.
     """
 
     def __init__(
-        self, path: Path, reading: Reading, say: Callable[[str], None], taken: Callable[[Path], bool] = lambda _: False
+        self, path: Path, reading: Reading, taken: Callable[[Path], bool] = lambda _: False, quiet: bool = False
     ) -> None:
-        self._path, self._reading, self._say, self._taken = path, reading, say, taken
+        self._path, self._reading, self._taken, self._quiet = path, reading, taken, quiet
         self._elsewhere = Elsewhere(path, reading, taken)
         self._refused: set[tuple[int, int]] = set()
         self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
 
     def under(self, path: Path) -> "Rotations":
         """The rotated files of the log under another name."""
-        return Rotations(path, self._reading, self._say, self._taken)
+        return Rotations(path, self._reading, self._taken, self._quiet)
 
     def find(self, position: Position, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position, open there, and its path, told by its content.
@@ -190,7 +193,7 @@ class Rotations:
         """
         if not copy.copied or (copy.packed and not truncated) or self._has((copy.device, copy.inode)):
             return False
-        self._say(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
+        self._warn(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
         return True
 
     def _has(self, key: tuple[int, int]) -> bool:
@@ -204,7 +207,11 @@ class Rotations:
     def _refuse(self, key: tuple[int, int], reason: str) -> None:
         if key not in self._refused:
             self._refused.add(key)
-            self._say(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+            self._warn(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+
+    def _warn(self, sentence: str) -> None:
+        if not self._quiet:
+            _LOG.warning("%s", sentence)
 
     def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
         file = self.open(rotated)

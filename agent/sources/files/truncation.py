@@ -1,9 +1,12 @@
 """What becomes of a file that was truncated or overwritten: the copy that was made of it, and what is lost."""
 
+import logging
 from pathlib import Path
 
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.rotation_search import Rotations
+
+_LOG = logging.getLogger(__name__)
 
 
 def find_copy(file: OpenFile, path: Path, rotations: Rotations) -> tuple[OpenFile, Path] | None:
@@ -24,18 +27,19 @@ def lost_bytes(file: OpenFile, copy: OpenFile) -> int:
     return 0 if copy.packed else max(0, file.read_to + file.unread - copy.size)
 
 
-def copy_sentence(path: Path, file: OpenFile, copy: Path, lost: int) -> str:
-    """What is said where reading goes on in the copy of a truncated file."""
-    return (
-        f"{path} was truncated or overwritten after {file.read_to} bytes were read; "
-        f"reading what follows them in {copy} first" + (f"; at least {lost} bytes are lost" if lost else "")
+def log_copy(path: Path, file: OpenFile, copy: Path, lost: int) -> None:
+    """Says that reading goes on in the copy of a truncated file, which lacks so many bytes at least."""
+    _LOG.log(
+        logging.WARNING if lost else logging.INFO,
+        "%s was truncated or overwritten after %d bytes were read; reading what follows them in %s first%s",
+        *(path, file.read_to, copy, f"; at least {lost} bytes are lost" if lost else ""),
     )
 
 
-def rewind_sentence(path: Path, file: OpenFile) -> str:
-    """What is said where no copy of a truncated file is found."""
-    lost = f"at least {file.unread} bytes are" if file.unread else "what was written just before may be"
-    return (
-        f"{path} was truncated or overwritten after {file.read_to} bytes were read; {lost} lost; "
-        "reading it from its start"
+def log_rewind(path: Path, file: OpenFile) -> None:
+    """Says that no copy of a truncated file is found."""
+    _LOG.warning(
+        "%s was truncated or overwritten after %d bytes were read; %s lost; reading it from its start",
+        *(path, file.read_to),
+        f"at least {file.unread} bytes are" if file.unread else "what was written just before may be",
     )

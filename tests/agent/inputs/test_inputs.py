@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from helpers.history_agent import World
+from helpers.logs import collect_messages
 
 from agent.config import AgentConfig, FileInput
 from agent.errors import SourceError
@@ -21,12 +22,12 @@ class Reader:
 
     def __init__(self, state: State, *sources: str | FileInput, start: str = "start") -> None:
         self.config = AgentConfig(sources=[*sources], start=start)
-        self.state, self.said, self.gone, self.lost = state, [], [], 0
+        self.state, self.said, self.gone, self.lost = state, collect_messages(), [], 0
         self.got: list[tuple[str, bytes]] = []
         self.start()
 
     def start(self) -> None:
-        self.inputs = Inputs(self.state, self._forget, self.said.append)
+        self.inputs = Inputs(self.state, self._forget)
         self.state.commit(**self.inputs.starts(self.inputs.configure(self.config)))
         for source in self.inputs.sources.values():
             source.hurry()

@@ -174,7 +174,7 @@ def follow(tmp_path) -> Iterator[Callable[..., FileSource]]:
     made = []
 
     def make(position: object = None) -> FileSource:
-        made.append(FileSource(tmp_path / "a.log", position, "start", lambda word: None, grace=0.0))
+        made.append(FileSource(tmp_path / "a.log", position, "start", grace=0.0))
         return made[-1]
 
     yield make

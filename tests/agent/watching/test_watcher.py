@@ -128,7 +128,7 @@ def test_our_own_reading_does_not_wake(tmp_path: Path, watching: Callable[..., W
     log = tmp_path / "app.log"
     append(log)
     watcher = watching(log)
-    source = FileSource(log, None, "start", print)
+    source = FileSource(log, None, "start")
     assert len(source.read()) == 1
     source.close()
     assert log.read_bytes() == b"line\n"

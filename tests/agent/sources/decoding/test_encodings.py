@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from helpers.logs import collect_messages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -296,8 +297,8 @@ class Follower:
     def __init__(
         self, path: Path, position: Position | None = None, start: str = "start", encoding: str = "auto"
     ) -> None:
-        self.said: list[str] = []
-        self.source = FileSource(path, position, start, self.said.append, Reading(encoding=encoding), grace=0)
+        self.said = collect_messages()
+        self.source = FileSource(path, position, start, Reading(encoding=encoding), grace=0)
 
     def lines(self, most: int = 1 << 20) -> list[str]:
         blocks = iter(lambda: self.source.read(most), None)

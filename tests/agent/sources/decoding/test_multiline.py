@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from helpers.logs import collect_messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -190,10 +191,10 @@ class Follower:
         rules: Multiline = INDENTED,
         grace: float = 1.0,
     ) -> None:
-        self.said: list[str] = []
+        self.said = collect_messages()
         self.now = 0.0
         reading = Reading(multiline=rules)
-        self.source = FileSource(path, position, start, self.said.append, reading, grace, lambda: self.now)
+        self.source = FileSource(path, position, start, reading, grace, lambda: self.now)
 
     def records(self, wait: float = 0.0, most: int = 1 << 20) -> list[bytes]:
         """The records until nothing is new, then those of after `wait` seconds."""

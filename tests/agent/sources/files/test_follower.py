@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+from helpers.logs import collect_messages
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -34,9 +35,9 @@ class Follower:
     def __init__(
         self, path: Path, position: Position | None = None, start: str = "start", max_line: int = 65536
     ) -> None:
-        self.said: list[str] = []
+        self.said = collect_messages()
         self.clock = Clock()
-        self.source = FileSource(path, position, start, self.said.append, Reading(max_line), clock=self.clock)
+        self.source = FileSource(path, position, start, Reading(max_line), clock=self.clock)
 
     def blocks(self, wait: float = 0.0) -> list[Block]:
         """The blocks until nothing is new, then those of after `wait` seconds."""

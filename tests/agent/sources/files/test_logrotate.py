@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from helpers.logs import collect_messages
 from helpers.made_up import made_up_lines
 from helpers.processes import require_program, run_agent
 from helpers.waiting import until
@@ -133,13 +134,13 @@ class Reader:
     """A source and all that it gave."""
 
     def __init__(self, path: Path) -> None:
-        self.said: list[str] = []
+        self.said = collect_messages()
         self.lines: list[bytes] = []
         self.path = path
         self.start(None, "start")
 
     def start(self, position: Position | None, where: str) -> None:
-        self.source = FileSource(self.path, position, where, self.said.append, grace=0.2)
+        self.source = FileSource(self.path, position, where, grace=0.2)
 
     def take(self) -> None:
         while block := self.source.read():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from helpers.logs import collect_messages
 
 from agent.errors import SourceError
 from agent.sources.files.follower import FileSource
@@ -25,8 +26,8 @@ class Reader:
     """A source that reads a log from a position, or its start, and does not wait."""
 
     def __init__(self, log: Path, position: Position | None = None) -> None:
-        self.said: list[str] = []
-        self.source = FileSource(log, position, "start", self.said.append, grace=0)
+        self.said = collect_messages()
+        self.source = FileSource(log, position, "start", grace=0)
 
     def lines(self, most: int = 1 << 20) -> list[bytes]:
         return [line for block in iter(lambda: self.source.read(most), None) for line in block.lines()]
@@ -282,8 +283,7 @@ def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
     own = log.rename(log.with_name("app.1.log"))
     append(own, b"of its own\n")
     log.write_bytes(b"two\n")
-    said: list[str] = []
-    source = FileSource(log, position, "start", said.append, grace=0, taken=lambda path: path == own)
+    source = FileSource(log, position, "start", grace=0, taken=lambda path: path == own)
     block = source.read()
     source.close()
     assert block is not None and list(block.lines()) == [b"two"]
