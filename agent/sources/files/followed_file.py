@@ -1,23 +1,39 @@
 """What a source that follows a log tells of the file that it has open, so that each file is read once."""
 
+import logging
 import os
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from agent.sources.base import Source
+from agent.sources.decoding.line_reader import LeftOut
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
-from agent.sources.files.states import FollowState
+from agent.sources.files.states import FollowEvent, FollowState
+from agent.text.lines import Block
+
+_LOG = logging.getLogger(__name__)
+_LEFT = 4  # files
 
 
-class FollowedFile:
-    """The open file of a FileSource, its state, and the last position in the file before it."""
+class FollowedFile(Source):
+    """A source that has at most one file of a path open: that file, its state, and what became of those before it.
 
-    path: Path
-    _file: OpenFile | None
-    _state: FollowState
-    _position: Position | None
+    position: the last one in a file before. left: where reading ended in the last few files.
+    """
+
+    def __init__(self, path: Path, position: Position | None, clock: Callable[[], float]) -> None:
+        self.path, self.name, self.paths = path, str(path), (path,)
+        self.left: deque[Position] = deque(maxlen=_LEFT)
+        self._position, self._clock = position, clock
+        self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
+        self._file: OpenFile | None = None
+        self._state = FollowState.WAITING
+        self._closed = LeftOut()  # of files that were read before
 
     @property
     def position(self) -> Position | None:
@@ -81,3 +97,53 @@ class FollowedFile:
             if self._file is None or (status.st_dev, status.st_ino) != (self._file.device, self._file.inode):
                 behind += status.st_size
         return behind
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
+
+    @property
+    def mark(self) -> bytes | None:
+        return None if self.position is None else msgspec.msgpack.encode(self.position)
+
+    def close(self) -> None:
+        self._replace(None, FollowEvent.CLOSED)
+
+    def _replace(self, file: OpenFile | None, event: FollowEvent) -> None:
+        if self._file is not None and (position := self.position) is not None:
+            self._position = position
+            self.left.append(position)
+            self._note()
+            self._closed = self._left_out()
+            self._file.close()
+        self._file = file
+        self._enter(event)
+
+    def _enter(self, event: FollowEvent) -> None:
+        """Enters the state that an event leads to."""
+        before, self._state = self._state, self._state.after(event)
+        if self._state is before:
+            return
+        if event is FollowEvent.PATH_LEFT:
+            self._quiet_since = self._clock()  # the grace begins
+        if event is FollowEvent.READ_WHOLE:
+            self.unstored = True  # so that a restart misses nothing of it
+
+    def _quiet_for(self, seconds: float) -> bool:
+        return self._clock() - self._quiet_since >= seconds
+
+    def _count(self, block: Block | None) -> Block | None:
+        self._note()
+        if block is not None:
+            self.lines_read += len(block)
+            self.bytes_read += block.end - int(block.offsets[0])
+        return block
+
+    def _note(self) -> None:
+        """Counts what is missing in the lines, and says it once for each file."""
+        self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
+        for remark in self._file.remarks() if self._file else ():
+            _LOG.warning("%s: %s", self.path, remark)
+
+    def _left_out(self) -> LeftOut:
+        return self._closed.plus(self._file.left_out) if self._file else self._closed

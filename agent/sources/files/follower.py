@@ -4,48 +4,43 @@ What is to be read is decided by stat and read alone; events of the file system 
 How the path and the open file stand to each other is one of the states in `states`.
 """
 
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from agent.sources.base import Source
-from agent.sources.decoding.line_reader import PLAIN, LeftOut, Reading
+from agent.sources.decoding.line_reader import PLAIN, Reading
 from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.files.clock import before_now
 from agent.sources.files.followed_file import FollowedFile
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.opener import LogOpener, OngoingFault
+from agent.sources.files.opener import LogOpener, Opened
 from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
 from agent.sources.files.states import FollowEvent, FollowState
 from agent.sources.files.truncation import find_copy, log_copy, log_rewind, lost_bytes
 from agent.text.lines import Block
 
-_LOG = logging.getLogger(__name__)
 GRACE = 1.0  # seconds without growth after which a file that was rotated away counts as complete
-_LEFT = 4  # files
 _SETTLED = 2_000_000_000  # nanoseconds after which a write can no longer have the same time as another one
 RELEASE = 60.0  # seconds without growth after which a deleted file is closed, so that its space is freed
 RELEASE_MOVED = 3600.0  # the same of a file that was moved away, or cannot be seen any more
 
 
-class FileSource(FollowedFile, Source):
+class FileSource(FollowedFile):
     """The lines of one path, in blocks, each line once.
 
     Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
     and there is no position. A path that cannot be followed is a SourceError when it is first opened; later it is
-    logged once and tried again. `grace`: for how many
-    seconds without growth a file is read on after its path names another one; 0 where a run does not wait, also not
-    for what may still belong to a record. `taken` tells which files are read as logs of their own by their names.
-    since: a time in nanoseconds at which nothing was at the path: what was rotated after it is read first.
-    take_up: begins a file that came to the path where it was read to under another name; False where it is still read
-    under that one, for which this source waits.
+    logged once and tried again.
+
+    grace    for how many seconds without growth a file is read on after its path names another one; 0 where a run does
+             not wait, also not for what may still belong to a record
+    taken    tells which files are read as logs of their own by their names
+    since    a time in nanoseconds at which nothing was at the path: what was rotated after it is read first
+    take_up  begins a file that came to the path where it was read to under another name; False where it is still read
+             under that one, for which this source waits
     """
 
     def __init__(
@@ -60,22 +55,15 @@ class FileSource(FollowedFile, Source):
         since: int = 0,
         take_up: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
-        self.path, self.name, self.paths = path, str(path), (path,)
-        self._fault = OngoingFault()
-        self._reading, self.grace, self._clock = reading, grace, clock
-        self._rotations, self._begin_here = Rotations(path, reading, taken), take_up
+        super().__init__(path, position, clock)
+        self._reading, self.grace = reading, grace
+        self._rotations = Rotations(path, reading, taken)
         self._opener = LogOpener(path, reading, self._rotations, take_up)
-        self._closed = LeftOut()  # of files that were read before
-        self._position, self._empty_since = position, since
-        self.left: deque[Position] = deque(maxlen=_LEFT)  # where reading ended in the files before
-        self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
-        self._state = FollowState.WAITING
-        self._file: OpenFile | None = None
-        if position is None:
-            self._begin(start)
-        else:
-            self._begin_at(position)
+        opened = self._opener.open_at(position) if position else self._opener.open_new(start, since)
+        self._empty_since = since if opened else since or before_now()
+        if opened is not None:
+            self._go_on(opened)
 
     def read(self, most: int = 1 << 20) -> Block | None:
         if self._is_idle():
@@ -93,44 +81,8 @@ class FileSource(FollowedFile, Source):
     def context(self, lines: int) -> Block | None:
         return self._file.context(lines) if self._file else None
 
-    @property
-    def mark(self) -> bytes | None:
-        return None if self.position is None else msgspec.msgpack.encode(self.position)
-
-    @property
-    def is_open(self) -> bool:
-        return self._file is not None
-
     def hurry(self) -> None:
         self.grace = 0.0
-
-    def close(self) -> None:
-        self._replace(None, FollowEvent.CLOSED)
-
-    def _begin(self, start: str) -> None:
-        """Opens the path for the first time, of which nothing is known."""
-        file = self._opener.open_path()
-        if file is None:
-            self._fault.warn(self._missing())
-            self._empty_since = self._empty_since or before_now()
-            return
-        if self._empty_since:
-            file = self._opener.since(self._empty_since, file)
-        elif start == "end":
-            file.begin_at_end()
-        self._replace(file, FollowEvent.OPENED)
-
-    def _begin_at(self, position: Position) -> None:
-        """Opens the file of a stored position; where it is not found, what comes to the path is held against that."""
-        named = self._opener.open_path()
-        file = self._resume(named, position)
-        if file is None:
-            self._replace(None, FollowEvent.FAILED)
-        elif file is named and file.key != position.key:
-            self._install(self._take_up(file))
-        else:
-            is_copy = position.truncated and file.copied
-            self._replace(file, FollowEvent.COPY_OPENED if is_copy else FollowEvent.OPENED)
 
     def _is_idle(self) -> bool:
         """Whether one stat tells that nothing changed since nothing was new: what a look at most files costs."""
@@ -145,30 +97,31 @@ class FileSource(FollowedFile, Source):
                 self._reopen()
             return self._read_file(self._file, most) if self._file else None
         except OSError as error:  # such as a file handle gone stale on a network file system
-            self._fault.warn(f"{cannot_read(self.path, error)}; trying again")
+            self._opener.fault.warn(f"{cannot_read(self.path, error)}; trying again")
             self._replace(None, FollowEvent.FAILED)
             return None
 
     def _reopen(self) -> None:
-        file = named = self._opener.try_path(self._fault, self._missing())
-        if named is None:
-            return
-        if self._position is None:
-            file = self._opener.since(self._empty_since, named)
-        elif self._state is FollowState.INTERRUPTED:
-            file = self._resume(named, self._position)
-        elif named.resume(self._position):  # what comes back, such as with its disk, fits
-            file = self._opener.since(self._position.modified, named)
-        file = self._take_up(named) if file is named else file
-        self.reopened += file is not None and self._position is not None
-        self._install(file)
+        is_interrupted = self._state is FollowState.INTERRUPTED
+        opened = self._opener.reopen(self._position, is_interrupted, self._empty_since)
+        if opened is not None:
+            self.reopened += opened.file is not None and self._position is not None
+            self._go_on(opened)
+
+    def _go_on(self, opened: Opened) -> None:
+        """Goes on with what was opened, if anything."""
+        self.rotations += opened.resumed.rotations
+        self.truncations += opened.resumed.truncations
+        self.losses += opened.resumed.losses
+        self.unstored |= opened.moved  # before the other name is forgotten
+        self._replace(opened.file, opened.event)
 
     def _read_file(self, file: OpenFile, most: int) -> Block | None:
         before = file.read_to
         block = file.read(most)
         if file.read_to > before:
             self._quiet_since = self._clock()
-            self._become(FollowEvent.GREW)
+            self._enter(FollowEvent.GREW)
             self.bytes_taken += file.read_to - before
         if block is not None:
             return block
@@ -206,39 +159,26 @@ class FileSource(FollowedFile, Source):
         except FileNotFoundError:
             return self._look_without_path(file, most)
         except OSError as error:
-            self._fault.warn(f"{cannot_read(self.path, error)}; trying again")
+            self._opener.fault.warn(f"{cannot_read(self.path, error)}; trying again")
             return self._flush(file)
         if (status.st_dev, status.st_ino) != (file.device, file.inode):
-            self._become(FollowEvent.PATH_LEFT)
+            self._enter(FollowEvent.PATH_LEFT)
             return self._move_on(file, most) if self._quiet_for(self.grace) else None
-        self._become(FollowEvent.PATH_BACK)
-        self._fault.clear()
+        self._enter(FollowEvent.PATH_BACK)
+        self._opener.fault.clear()
         settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
         self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
         return self._flush(file)
 
     def _look_without_path(self, file: OpenFile, most: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
-        self._become(FollowEvent.PATH_LEFT)
-        self._fault.warn(self._missing())
+        self._enter(FollowEvent.PATH_LEFT)
+        self._opener.warn_missing(seen=True)
         if file.is_deleted and not file.holds and file.read_to == file.position.offset:
-            self._become(FollowEvent.READ_WHOLE)
+            self._enter(FollowEvent.READ_WHOLE)
         if self._quiet_for(self.grace) and self._rotations.after(file):
             return self._move_on(file, most)
         return self._flush(file) or self._release(file)
-
-    def _become(self, event: FollowEvent) -> None:
-        """Enters the state that an event leads to."""
-        before, self._state = self._state, self._state.after(event)
-        if self._state is before:
-            return
-        if event is FollowEvent.PATH_LEFT:
-            self._quiet_since = self._clock()  # the grace begins
-        if event is FollowEvent.READ_WHOLE:
-            self.unstored = True  # so that a restart misses nothing of it
-
-    def _quiet_for(self, seconds: float) -> bool:
-        return self._clock() - self._quiet_since >= seconds
 
     def _flush(self, file: OpenFile) -> Block | None:
         """The record that is held back, where the file has not grown for long enough."""
@@ -261,78 +201,18 @@ class FileSource(FollowedFile, Source):
             return block
         was_truncated = self._state is FollowState.READING_COPY
         self.losses += self._rotations.tell_damage(file)
-        opened = self._open_next(file)
-        if opened is None:
+        opened = self._opener.open_next(file)
+        if opened is None or opened.file is None:
             return None
         try:
             self.losses += self._rotations.tell_gone(file, was_truncated)
         except OSError:
-            opened.close()
+            opened.file.close()
             raise
-        opened.truncated = was_truncated
+        opened.file.truncated = was_truncated
         self.rotations += not was_truncated
-        self._replace(opened, FollowEvent.OPENED)
-        return self._read_file(opened, most)
-
-    def _open_next(self, file: OpenFile) -> OpenFile | None:
-        """The file after one that was rotated away; None where it cannot be had yet."""
-        opened, wait = self._rotations.next(file)
-        if opened is not None:
-            self._begin_here(opened)
-        elif not wait and (named := self._opener.try_path(self._fault, self._missing())):
-            opened = self._take_up(named)
-        return opened
-
-    def _install(self, file: OpenFile | None) -> None:
-        """Goes on with what came to the path, or without a file where that is still read under another name."""
-        self._replace(file, FollowEvent.READ_ELSEWHERE if file is None else FollowEvent.OPENED)
-
-    def _replace(self, file: OpenFile | None, event: FollowEvent) -> None:
-        if self._file is not None and (position := self.position) is not None:
-            self._position = position
-            self.left.append(position)
-            self._note()
-            self._closed = self._left_out()
-            self._file.close()
-        self._file = file
-        self._become(event)
-
-    def _take_up(self, file: OpenFile) -> OpenFile | None:
-        """The file that the path names, from where it was read to under another name; None where it still is."""
-        begun = self._opener.take_up(file)
-        self.unstored |= begun.moved  # before the other name is forgotten
-        return begun.file
-
-    def _resume(self, file: OpenFile | None, position: Position) -> OpenFile | None:
-        resumed = self._opener.resume(file, position)
-        self.rotations += resumed.rotations
-        self.truncations += resumed.truncations
-        self.losses += resumed.losses
-        if resumed.file is None:
-            self._fault.warn(self._missing())
-        return resumed.file
-
-    def _missing(self) -> str:
-        """What is said of a path that names nothing."""
-        seen = self._file is not None or self._position is not None
-        what = "is gone: waiting for it to come back" if seen else "does not exist yet: waiting for it"
-        return f"{self.path} {what}"
-
-    def _count(self, block: Block | None) -> Block | None:
-        self._note()
-        if block is not None:
-            self.lines_read += len(block)
-            self.bytes_read += block.end - int(block.offsets[0])
-        return block
-
-    def _note(self) -> None:
-        """Counts what is missing in the lines, and says it once for each file."""
-        self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
-        for remark in self._file.remarks() if self._file else ():
-            _LOG.warning("%s: %s", self.path, remark)
-
-    def _left_out(self) -> LeftOut:
-        return self._closed.plus(self._file.left_out) if self._file else self._closed
+        self._go_on(opened)
+        return self._read_file(opened.file, most)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -11,8 +11,10 @@ from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
 from agent.sources.files.resume import Resumed, resume
 from agent.sources.files.rotation_search import Rotations
+from agent.sources.files.states import FollowEvent
 
 _LOG = logging.getLogger(__name__)
+_NOTHING = Resumed(None)
 
 
 class OngoingFault:
@@ -32,46 +34,122 @@ class OngoingFault:
         self._last_warning = ""
 
 
-class Begun(NamedTuple):
-    """A file that came to the path; None while it is read under another name. moved: whether it is read on here."""
+class Opened(NamedTuple):
+    """The file to read on in and what happened to the log by it.
 
-    file: OpenFile | None
+    resumed: what became known where a position was held against the log. moved: whether the file came to the path from
+    another name and is read on from where it was read to under that.
+    """
+
+    event: FollowEvent
+    file: OpenFile | None = None
+    resumed: Resumed = _NOTHING
     moved: bool = False
 
 
 class LogOpener:
     """Opens the files of one path for its source.
 
-    begin_here: see `take_up` of FileSource. An OSError is the caller's; what was opened before it is closed.
+    begin_here: see `take_up` of FileSource. fault: what keeps the path from being read at present.
+    An OSError is the caller's; what was opened before it is closed.
     """
 
     def __init__(
         self, path: Path, reading: Reading, rotations: Rotations, begin_here: Callable[[OpenFile], bool]
     ) -> None:
         self._path, self._reading, self._rotations = path, reading, rotations
-        self._begin_here = begin_here
+        self._begin_here, self.fault = begin_here, OngoingFault()
 
-    def open_path(self) -> OpenFile | None:
-        """The file that the path names, from its start; None where it names none. Else a SourceError says why not."""
+    def open_new(self, start: str, since: int) -> Opened | None:
+        """Opens the path for the first time, of which nothing is known; None where it names nothing.
+
+        since: in nanoseconds; where given, what was rotated after that time is first.
+        """
+        file = self._open_path()
+        if file is None:
+            self.warn_missing(False)
+            return None
+        if since:
+            file = self._open_since(since, file)
+        elif start == "end":
+            file.begin_at_end()
+        return Opened(FollowEvent.OPENED, file)
+
+    def open_at(self, position: Position) -> Opened:
+        """Opens the file of a stored position, or the one after it."""
+        named = self._open_path()
+        resumed = self._resume(named, position)
+        file = resumed.file
+        if file is None:
+            return Opened(FollowEvent.FAILED)
+        if file is named and file.key != position.key:
+            return self.begin(file, resumed)
+        is_copy = position.truncated and file.copied
+        return Opened(FollowEvent.COPY_OPENED if is_copy else FollowEvent.OPENED, file, resumed)
+
+    def reopen(self, position: Position | None, is_interrupted: bool, since: int) -> Opened | None:
+        """Opens what came to the path, or what was rotated before that; None where nothing came.
+
+        position: the last one. is_interrupted: whether there may be more in its file. since: as in `open_new`.
+        """
+        named = self.try_path(seen=position is not None)
+        if named is None:
+            return None
+        file, resumed = named, _NOTHING
+        if position is None:
+            file = self._open_since(since, named)
+        elif is_interrupted:
+            resumed = self._resume(named, position)
+            file = resumed.file or named
+        elif named.resume(position):  # what comes back, such as with its disk, fits
+            file = self._open_since(position.modified, named)
+        return self.begin(file, resumed) if file is named else Opened(FollowEvent.OPENED, file, resumed)
+
+    def begin(self, file: OpenFile, resumed: Resumed = _NOTHING) -> Opened:
+        """Begins what came to the path, or where it was read to under another name; without a file if it still is."""
+        begun = file.read_to
+        if not self._begin_here(file):
+            file.close()
+            return Opened(FollowEvent.READ_ELSEWHERE, None, resumed)
+        if file.read_to == begun:
+            return Opened(FollowEvent.OPENED, file, resumed)
+        _LOG.info("%s was read under another name: reading it on from byte %d", self._path, file.read_to)
+        return Opened(FollowEvent.OPENED, file, resumed, moved=True)
+
+    def open_next(self, file: OpenFile) -> Opened | None:
+        """The file after an open one that was rotated away; None where it cannot be had yet."""
+        opened, wait = self._rotations.next(file)
+        if opened is not None:
+            self._begin_here(opened)
+            return Opened(FollowEvent.OPENED, opened)
+        named = None if wait else self.try_path(seen=True)
+        return named and self.begin(named)
+
+    def try_path(self, seen: bool) -> OpenFile | None:
+        """What the path names, from its start; None where it cannot be had at present. seen: whether it ever could."""
+        try:
+            file = self._open_path()
+        except SourceError as error:
+            self.fault.warn(f"{error}; trying again")
+            return None
+        if file is None:
+            self.warn_missing(seen)
+        else:
+            self.fault.clear()
+        return file
+
+    def warn_missing(self, seen: bool) -> None:
+        """Says that the path names nothing. seen: whether it ever did."""
+        what = "is gone: waiting for it to come back" if seen else "does not exist yet: waiting for it"
+        self.fault.warn(f"{self._path} {what}")
+
+    def _open_path(self) -> OpenFile | None:
         try:
             return OpenFile.open(self._path, str(self._path), self._reading)
         except FileNotFoundError:
             return None
 
-    def try_path(self, fault: OngoingFault, missing: str) -> OpenFile | None:
-        """The same while the log is followed; None too where it cannot be had now. missing: says that it is gone."""
-        try:
-            file = self.open_path()
-        except SourceError as error:
-            fault.warn(f"{error}; trying again")
-            return None
-        if file is None:
-            fault.warn(missing)
-        else:
-            fault.clear()
-        return file
-
-    def since(self, modified: int, named: OpenFile) -> OpenFile:
+    def _open_since(self, modified: int, named: OpenFile) -> OpenFile:
         """The oldest rotation that was written after a time, before which the path was empty, else what it names."""
         try:
             newer = [rotated for rotated in self._rotations.newer(modified) if rotated.key != named.key]
@@ -85,22 +163,14 @@ class LogOpener:
         named.close()
         return opened
 
-    def resume(self, file: OpenFile | None, position: Position) -> Resumed:
+    def _resume(self, file: OpenFile | None, position: Position) -> Resumed:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
         try:
-            return resume(self._path, file, position, self._rotations)
+            resumed = resume(self._path, file, position, self._rotations)
         except OSError:
             if file is not None:
                 file.close()
             raise
-
-    def take_up(self, file: OpenFile) -> Begun:
-        """What came to the path, from where it was read to under another name."""
-        begun = file.read_to
-        if not self._begin_here(file):
-            file.close()
-            return Begun(None)
-        if file.read_to == begun:
-            return Begun(file)
-        _LOG.info("%s was read under another name: reading it on from byte %d", self._path, file.read_to)
-        return Begun(file, moved=True)
+        if resumed.file is None:
+            self.warn_missing(True)
+        return resumed
