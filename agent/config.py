@@ -8,10 +8,11 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import yaml
 
+from agent.alerting.settings import AlertSettings
 from agent.bundle.manifest import Threshold
 from agent.errors import ConfigError
 from agent.host.log import Level
-from agent.scoring.streams import StreamKey
+from agent.scoring.settings import ScoringSettings
 from agent.scoring.threshold import check_threshold
 from agent.sources.decoding.encoding import check_encoding
 from agent.sources.decoding.line_reader import Reading
@@ -19,11 +20,10 @@ from agent.sources.decoding.multiline import Multiline, check_multiline
 from agent.sources.files.globs import is_url
 from agent.state.store import MAX_OUTBOX
 from agent.telemetry.http import parse_listen
-from agent.text.headers import check_format
 from agent.text.lines import MAX_LINE
 
 T = TypeVar("T")
-_LEAST = {"fold_lines": 0, "max_line": 64, "max_streams": 1, "max_outbox": 1, "max_alert_burst": 1}
+_LEAST = {"max_line": 64, "max_outbox": 1}
 
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
@@ -52,17 +52,25 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     header: str | None = None
     stream: str | None = None
     provider: Literal["auto", "cpu", "cuda"] = "auto"
-    fold_lines: int = 1000
-    max_alert_share: float = 0.1
-    max_alert_burst: int = 1000
-    slow_walk_share: float | None = None
+    fold_lines: int = AlertSettings.fold_lines
+    max_alert_share: float = AlertSettings.max_alert_share
+    max_alert_burst: int = AlertSettings.max_alert_burst
+    slow_walk_share: float | None = AlertSettings.slow_walk_share
     max_line: int = MAX_LINE
-    max_streams: int = 16384
+    max_streams: int = ScoringSettings.max_streams
     max_outbox: int = MAX_OUTBOX
     metrics: str | None = None
     metrics_file: str | None = None
-    cache: bool = True
+    cache: bool = ScoringSettings.cache
     log_level: Level = "info"
+
+    def scoring_settings(self) -> ScoringSettings:
+        """Those of scoring; a ConfigError names the one that cannot be."""
+        return ScoringSettings(self.threshold, self.header, self.stream, self.max_streams, self.cache)
+
+    def alert_settings(self) -> AlertSettings:
+        """Those of alerts; a ConfigError names the one that cannot be."""
+        return AlertSettings(self.fold_lines, self.max_alert_share, self.max_alert_burst, self.slow_walk_share)
 
     def inputs(self) -> list[FileInput]:
         """The sources, each with its own `start`."""
@@ -80,15 +88,14 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
     try:
         if config.threshold is not None:
             config.threshold = check_threshold(config.threshold)
-        if config.header is not None:
-            check_format(config.header)
         for place, source in enumerate(config.sources):
             _check_source(source, f"sources[{place}]")
         for place, url in enumerate(config.sinks):
             _check_characters(url, f"sinks[{place}]")
         for key in ("bundle", "state", "metrics_file"):
             _check_name(getattr(config, key), key)
-        StreamKey(config.stream)
+        config.scoring_settings()
+        config.alert_settings()
         if config.metrics is not None:
             parse_listen(config.metrics)
         if not (config.metrics_file or ".prom").endswith(".prom"):
@@ -96,10 +103,6 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
         for key, least in _LEAST.items():
             if getattr(config, key) < least:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
-        if not 0 < config.max_alert_share <= 1:
-            raise ConfigError(f"max_alert_share: {config.max_alert_share} is no share; choose one above 0, 1 at most")
-        if not 0 <= (config.slow_walk_share or 0) < 1:
-            raise ConfigError(f"slow_walk_share: {config.slow_walk_share} is no share; choose 0 to below 1; 0 is never")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config

@@ -26,7 +26,8 @@ from lanl_tables import print_baselines, print_results, print_speeds, ranking
 from numpy.typing import NDArray
 
 from agent.bundle.bundle import Bundle
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
+from agent.scoring.settings import ScoringSettings
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import Block, LineSplitter
 from export.writer import export_run
@@ -171,8 +172,8 @@ def trained(out: Path, folder: Path, configured: dict[str, Any]) -> Run:
 def judge(run: Run, bundle: Path, test: Path, labels: NDArray[np.int8]) -> dict[str, Any]:
     """AUC and average precision of a run's bundle, as the agent scores the test lines."""
     export_run(run, bundle, False, [], True)
-    pipeline = Pipeline(Bundle.load(bundle))
-    return ranking(np.concatenate([pipeline.score(block).scores for block in blocks(test)]), labels)
+    engine = ScoringEngine(Bundle.load(bundle))
+    return ranking(np.concatenate([engine.score(block).scores for block in blocks(test)]), labels)
 
 
 def blocks(path: Path) -> list[Block]:
@@ -217,10 +218,10 @@ def speeds(out: Path, chosen: list[tuple[str, str, str]]) -> dict[str, list[floa
 
 
 def score_all(bundle: Bundle, lines: list[Block], cache: bool) -> None:
-    """Scores blocks with a new pipeline."""
-    pipeline = Pipeline(bundle, cache=cache)
+    """Scores blocks with a new engine."""
+    engine = ScoringEngine(bundle, ScoringSettings(cache=cache))
     for block in lines:
-        pipeline.score(block)
+        engine.score(block)
 
 
 def rate(stage: Callable[[], object], lines: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.bundle.bundle import Bundle
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import Block, LineSplitter
 from export.writer import export_run
@@ -47,11 +47,11 @@ def exported(run: Run, out: Path, **changes: Any) -> Bundle:
 
 
 def scored(bundle: Bundle, log: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The score of each line, NaN while a window warms up, and whether it is above its limit: one pipeline, as the
+    """The score of each line, NaN while a window warms up, and whether it is above its limit: one engine, as the
     agent reads the file.
     """
-    pipeline = Pipeline(bundle)
-    found = [pipeline.score(block) for block in _blocks(log)]
+    engine = ScoringEngine(bundle)
+    found = [engine.score(block) for block in _blocks(log)]
     scores, limits = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "limits"))
     return scores, scores > limits
 

@@ -1,4 +1,4 @@
-"""The alarm of a slow walk: too many of the last lines are above the threshold, however little."""
+"""The alarm of a slow walk: too many of the last lines are anomalous, however little each is above its threshold."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,64 +10,64 @@ _REARM = 0.5  # of the share, to which it must fall before a further alarm
 
 
 @dataclass
-class _Walk:
-    """line: lines of the source so far. odd: the numbers of the odd ones among the last LINES. armed: since it fell.
-    restored: it was stored before.
+class _Recent:
+    """line: lines of the source so far. anomalies: the numbers of the anomalous ones among the last LINES. armed: since
+    they fell. restored: it was stored before.
     """
 
     line: int = 0
-    odd: deque[int] = field(default_factory=deque)
+    anomalies: deque[int] = field(default_factory=deque)
     armed: bool = True
     restored: bool = False
 
 
 class AnomalyRate:
-    """Counts the odd lines among the last 1,000 of each source. It goes by lines, so a restart changes nothing.
+    """Counts the anomalous lines among the last 1,000 of each source, by lines, so a restart changes nothing.
 
     After the later code of the source document of the sequence autoencoder, whose share is 2.5 %; 0 turns it off.
     """
 
     def __init__(self, share: float) -> None:
-        self._most = share * LINES if share else float("inf")
-        self._walks: dict[str, _Walk] = {}
+        self._limit = share * LINES if share else float("inf")
+        self._sources: dict[str, _Recent] = {}
 
-    def stored(self, source: str) -> bool:
-        """Whether the memory of a source has to be stored: it may tell something, or the lines since it was stored
-        would be missing from it where it is turned on again.
+    def is_stored(self, source: str) -> bool:
+        """Whether a source has to be stored: it is counted, or was, and the lines since then would be missing where
+        counting is turned on again.
         """
-        return self._most < LINES or self._walk(source).restored
+        return self._limit < LINES or self._recent(source).restored
 
     def advance(self, source: str, lines: int) -> None:
         """Counts lines that were read."""
-        self._walk(source).line += lines
+        self._recent(source).line += lines
 
     def alarm(self, source: str) -> int:
-        """Counts the last line that was read as an odd one; how many of the last 1,000 are where that is to be told
-        now, else 0.
+        """Counts the last line that was read as an anomaly; how many of the last 1,000 are where that is an alert of
+        its own now, else 0.
         """
-        walk = self._walk(source)
-        while walk.odd and walk.odd[0] <= walk.line - LINES:
-            walk.odd.popleft()
-        walk.armed = walk.armed or len(walk.odd) <= _REARM * self._most
-        walk.odd.append(walk.line)
-        if not walk.armed or len(walk.odd) <= self._most:
+        recent = self._recent(source)
+        while recent.anomalies and recent.anomalies[0] <= recent.line - LINES:
+            recent.anomalies.popleft()
+        recent.armed = recent.armed or len(recent.anomalies) <= _REARM * self._limit
+        recent.anomalies.append(recent.line)
+        if not recent.armed or len(recent.anomalies) <= self._limit:
             return 0
-        walk.armed = False
-        return len(walk.odd)
+        recent.armed = False
+        return len(recent.anomalies)
 
-    def memory(self, source: str) -> bytes:
+    def blob(self, source: str) -> bytes:
         """What has to be kept of a source to go on after a restart."""
-        walk = self._walk(source)
-        return msgspec.msgpack.encode((walk.line, list(walk.odd), walk.armed))
+        recent = self._recent(source)
+        return msgspec.msgpack.encode((recent.line, list(recent.anomalies), recent.armed))
 
-    def restore(self, source: str, memory: bytes) -> None:
-        """Sets what `memory` gave."""
-        line, odd, armed = msgspec.msgpack.decode(memory, type=tuple[int, list[int], bool])
-        self._walks[source] = _Walk(line, deque(odd), armed, True)
+    def restore(self, source: str, blob: bytes) -> None:
+        """Sets what `blob` gave."""
+        line, anomalies, armed = msgspec.msgpack.decode(blob, type=tuple[int, list[int], bool])
+        self._sources[source] = _Recent(line, deque(anomalies), armed, True)
 
     def forget(self, source: str) -> None:
         """Forgets a source that is gone."""
-        self._walks.pop(source, None)
+        self._sources.pop(source, None)
 
-    def _walk(self, source: str) -> _Walk:
-        return self._walks.setdefault(source, _Walk())
+    def _recent(self, source: str) -> _Recent:
+        return self._sources.setdefault(source, _Recent())

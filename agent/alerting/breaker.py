@@ -1,4 +1,4 @@
-"""Holding alerts back while too many lines of a source are odd."""
+"""The circuit breaker: alerts are held back while too many lines of a source are anomalous."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +18,7 @@ class _Bucket:
     held: int = 0
 
 
-class _Memory(msgspec.Struct, array_like=True):
+class _StoredBucket(msgspec.Struct, array_like=True):
     """A bucket as it is stored. cost: the tokens of an alert, left out where a line brings one token."""
 
     tokens: int
@@ -32,26 +32,27 @@ class Breaker:
 
     A bucket holds up to `burst` alerts, gains `share` of one with every line and pays one for each alert. When it is
     empty the breaker opens and alerts are held back and counted; when it is half full again the breaker closes. It goes
-    by the lines of the source and not by the clock, so that neither a restart nor the speed of the host changes what is
-    told. In the long run a line causes less than `share` alerts: an echo of alerts that come back as lines dies out.
+    by the lines of the source and not by the clock, so that neither a restart nor the speed of the host changes which
+    alerts there are. In the long run a line causes less than `share` alerts: an echo of alerts that come back as lines
+    dies out.
     It counts in whole numbers, so that the share is exact, however the lines are cut; to nine decimal places, that is.
     """
 
     def __init__(self, share: float, burst: int) -> None:
         exact = max(Fraction(repr(float(share))).limit_denominator(_FINEST), Fraction(1, _FINEST))
         self._gain, self._cost = exact.as_integer_ratio()  # tokens that a line brings, and that an alert takes
-        self._cost_before = round(1 / exact)  # in memories of earlier versions, in which a line brings one token
-        self._most = min(burst * self._cost, _MOST)
+        self._cost_before = round(1 / exact)  # in what earlier versions stored, in which a line brings one token
+        self._capacity = min(burst * self._cost, _MOST)
         self._buckets: dict[str, _Bucket] = {}
-        self._words: list[str] = []
+        self._warnings: list[str] = []
         self.held_back = 0
 
     def may_alert(self, source: str) -> bool:
-        """Whether an alert may be told now; takes its token."""
+        """Whether an alert may leave now; takes its token."""
         bucket = self._bucket(source)
         if not bucket.open and bucket.tokens < self._cost:
             bucket.open, bucket.held = True, 0
-            self._words.append(
+            self._warnings.append(
                 f"more than {self._share_of(source)} odd: its alerts are held back and counted until "
                 "fewer are (max_alert_share, max_alert_burst); does the bundle fit this log?"
             )
@@ -65,27 +66,27 @@ class Breaker:
     def advance(self, source: str, lines: int) -> None:
         """Counts lines that were read."""
         bucket = self._bucket(source)
-        bucket.tokens = min(self._most, bucket.tokens + lines * self._gain)
-        if bucket.open and 2 * bucket.tokens >= self._most:
+        bucket.tokens = min(self._capacity, bucket.tokens + lines * self._gain)
+        if bucket.open and 2 * bucket.tokens >= self._capacity:
             bucket.open = False
-            self._words.append(f"fewer lines of {source} are odd again; {bucket.held} alerts were held back")
+            self._warnings.append(f"fewer lines of {source} are odd again; {bucket.held} alerts were held back")
 
-    def words(self) -> list[str]:
+    def take_warnings(self) -> list[str]:
         """What there is to say of breakers that opened or closed since the last call."""
-        words, self._words = self._words, []
-        return words
+        warnings, self._warnings = self._warnings, []
+        return warnings
 
-    def memory(self, source: str) -> bytes:
+    def blob(self, source: str) -> bytes:
         """What has to be kept of a source to go on after a restart."""
         bucket = self._bucket(source)
         cost = () if self._gain == 1 else (self._cost,)
         return msgspec.msgpack.encode((bucket.tokens, bucket.open, bucket.held, *cost))
 
-    def restore(self, source: str, memory: bytes) -> None:
-        """Sets what `memory` gave, or that of an earlier version."""
-        known = msgspec.msgpack.decode(memory, type=_Memory)
+    def restore(self, source: str, blob: bytes) -> None:
+        """Sets what `blob` gave, or that of an earlier version."""
+        known = msgspec.msgpack.decode(blob, type=_StoredBucket)
         tokens = known.tokens * self._cost // (known.cost or self._cost_before)
-        self._buckets[source] = _Bucket(min(tokens, self._most), known.open, known.held)
+        self._buckets[source] = _Bucket(min(tokens, self._capacity), known.open, known.held)
 
     def forget(self, source: str) -> None:
         """Forgets a source that is gone."""
@@ -97,4 +98,4 @@ class Breaker:
         return f"{100 * self._gain / self._cost:g}% of the lines of {source} are"
 
     def _bucket(self, source: str) -> _Bucket:
-        return self._buckets.setdefault(source, _Bucket(self._most))
+        return self._buckets.setdefault(source, _Bucket(self._capacity))

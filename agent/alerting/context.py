@@ -3,25 +3,28 @@
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agent.bundle.manifest import Window
+from agent.scoring.engine import KeyedBlock
 from agent.text.escape import escape
 from agent.text.lines import Block
 
+_LINES = 9  # where the model looks at single lines
 _MAX_BYTES = 256  # kept of each line
 
 Stream = tuple[str, bytes]
 
 
 class Contexts:
-    """The last `lines` raw lines of each stream, cut to 256 bytes each."""
+    """The last raw lines of each stream, cut to 256 bytes each: as many as a window has before its own line."""
 
-    def __init__(self, lines: int) -> None:
-        self._lines = lines
+    def __init__(self, window: Window) -> None:
+        self._lines = window.size - 1 or _LINES
         self._kept: dict[Stream, list[bytes]] = {}
 
-    def remember(self, block: Block, keys: list[bytes], rows: NDArray[np.int64]) -> None:
-        """Takes in the lines of a block at these rows; `keys` holds the stream key of every line."""
+    def remember(self, keyed: KeyedBlock) -> None:
+        """Takes in the lines of a block that count."""
+        block, keys, rows = keyed.block, keyed.keys, keyed.rows
         if keys and keys.count(keys[0]) == len(keys):
             self._extend((block.source, keys[0]), block, rows[-self._lines :].tolist())
             return
@@ -35,8 +38,9 @@ class Contexts:
         lines = [block.line(row)[:_MAX_BYTES] for row in rows]
         self._kept[stream] = (self._kept.get(stream, []) + lines)[-self._lines :]
 
-    def before(self, block: Block, keys: list[bytes], rows: NDArray[np.int64], index: int) -> list[str]:
+    def before(self, keyed: KeyedBlock, index: int) -> list[str]:
         """The lines before the one at `index` in its stream, escaped, oldest first; call it before `remember`."""
+        block, keys, rows = keyed.block, keyed.keys, keyed.rows
         found: list[bytes] = []
         for row in rows[: np.searchsorted(rows, index)][::-1].tolist():
             if len(found) == self._lines:

@@ -8,7 +8,7 @@ _MAX_ROWS = 1024
 
 
 class _Rows(msgspec.Struct):
-    """What is followed of one source. past: lines of the files before the present one. line: the last odd one in it."""
+    """What is followed of one source. past: lines of the files before the present one. line: the last anomaly in it."""
 
     past: int = 0
     line: int = 0
@@ -16,11 +16,11 @@ class _Rows(msgspec.Struct):
 
 
 class RepeatFolder:
-    """Folds repeats: of odd lines with the same text, the 1st, 10th, 100th, ... are told, each with the count so far.
+    """Folds repeats: of anomalies with the same text the 1st, 10th, 100th, ... become alerts, with the count so far.
 
-    A row of repeats ends when the text was not odd for `gap` lines of its source. That depends on the lines alone, not
-    on the clock, so a restart changes nothing. At most 1,024 texts a source are followed, by their hashes, and those
-    whose row has ended are forgotten.
+    A row of repeats ends when the text was not anomalous for `gap` lines of its source. That depends on the lines
+    alone, not on the clock, so a restart changes nothing. At most 1,024 texts a source are followed, by their hashes,
+    and those whose row has ended are forgotten.
     """
 
     def __init__(self, gap: int) -> None:
@@ -29,8 +29,8 @@ class RepeatFolder:
         self.folded = 0
 
     def count(self, source: str, text: str, line: int, seen: str) -> tuple[int, str] | None:
-        """How often the text was odd in this row, and when first; None where this time need not be told."""
-        at, rows = self._place(source, line), self._sources[source].rows
+        """How often the text was anomalous in this row, and when first; None where this time is folded."""
+        at, rows = self._position(source, line), self._sources[source].rows
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         count, first, last = rows.pop(key, (0, seen, at))
         if at - last > self._gap or not self._gap:
@@ -42,7 +42,7 @@ class RepeatFolder:
             return None
         return count + 1, first
 
-    def _place(self, source: str, line: int) -> int:
+    def _position(self, source: str, line: int) -> int:
         """A line's number over all files of its source: in a new file the numbers begin again."""
         rows = self._sources.setdefault(source, _Rows())
         if line < rows.line:
@@ -55,14 +55,14 @@ class RepeatFolder:
         while len(rows) > _MAX_ROWS or at - rows[next(iter(rows))][2] > self._gap:
             del rows[next(iter(rows))]
 
-    def memory(self, source: str) -> bytes:
+    def blob(self, source: str) -> bytes:
         """What has to be kept of a source to go on after a restart."""
         return msgspec.msgpack.encode(self._sources.get(source, _Rows()))
 
-    def restore(self, source: str, memory: bytes) -> None:
-        """Sets what `memory` gave; what agents before state version 2 kept is forgotten."""
+    def restore(self, source: str, blob: bytes) -> None:
+        """Sets what `blob` gave; what agents before state version 2 kept is forgotten."""
         try:
-            self._sources[source] = msgspec.msgpack.decode(memory, type=_Rows)
+            self._sources[source] = msgspec.msgpack.decode(blob, type=_Rows)
         except msgspec.ValidationError:
             self._sources[source] = _Rows()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.pipeline import Pipeline
 from agent.app.loop_check import refuse_loops
 from agent.bundle.bundle import Bundle
 from agent.bundle.onnx import choose_provider
@@ -14,7 +15,6 @@ from agent.delivery.workers import check_names
 from agent.errors import ConfigError, SourceError
 from agent.host.log import say
 from agent.scorefile.writer import JsonLines
-from agent.scoring.engine import Pipeline
 
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
 
@@ -33,7 +33,8 @@ def prepare(config: AgentConfig, guard: EchoGuard) -> Setup:
     sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
     check_names(sinks)
     bundle = load_bundle(config.bundle, config.provider)
-    return Setup(config, build_pipeline(bundle, config, guard), sinks)
+    pipeline = Pipeline(bundle, config.scoring_settings(), config.alert_settings(), guard)
+    return Setup(config, pipeline, sinks)
 
 
 def require_sources(config: AgentConfig) -> None:
@@ -61,20 +62,3 @@ def load_bundle(name: str, provider: str) -> Bundle:
     if word:
         say(word)
     return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
-
-
-def build_pipeline(bundle: Bundle, config: AgentConfig, guard: EchoGuard | None = None) -> Pipeline:
-    """The pipeline that a configuration asks for."""
-    return Pipeline(
-        bundle,
-        threshold=config.threshold,
-        header=config.header,
-        stream=config.stream,
-        max_streams=config.max_streams,
-        fold_lines=config.fold_lines,
-        max_alert_share=config.max_alert_share,
-        max_alert_burst=config.max_alert_burst,
-        slow_walk_share=config.slow_walk_share,
-        guard=guard,
-        cache=config.cache,
-    )

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from agent.alerting.pipeline import Pipeline
 from agent.app.batch_size import Pace
 from agent.app.build import Setup
 from agent.config import AgentConfig
 from agent.inputs.manager import Inputs
 from agent.scorefile.writer import JsonLines, line_records
-from agent.scoring.engine import Pipeline
 from agent.sources.base import Source
 from agent.state.retrying import PatientState
 from agent.telemetry.counters import Ledger, memory_name
@@ -125,7 +125,7 @@ class Reader:
                 self._note(source)
 
     def _restore(self, source: Source) -> None:
-        name, window = source.name, self.pipeline.bundle.manifest.window
+        name, window = source.name, self.pipeline.engine.bundle.manifest.window
         if self.pipeline.restore(name, self._state.streams(name), self._state.recall) or window.pad:
             return
         if (before := source.context(window.size - 1)) is not None:
@@ -133,16 +133,15 @@ class Reader:
 
     def _take(self, source: Source, block: Block) -> None:
         began = time.monotonic()
-        scored = self.pipeline.score(block)
         read = datetime.now().astimezone()
-        alerts = self.pipeline.alerts(scored, source.identity, read, source.fields)
+        done = self.pipeline.process(block, source.identity, read, source.fields)
         self._pace.took(len(block.data), time.monotonic() - began)
-        changes = self.pipeline.changes(scored)
-        memory = [*changes.memory, self.ledger.take(source, scored, alerts)]
-        self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, memory, alerts)
+        changes = done.changes
+        blobs = [*changes.blobs, self.ledger.add(source, done)]
+        self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, blobs, done.alerts)
         if self._scores is not None:
-            self._scores.write(line_records(scored, self.pipeline.header, read))
-        self._summary.take(block, len(alerts))
+            self._scores.write(line_records(done.scored, self.pipeline.engine.header, read))
+        self._summary.add(block, len(done.alerts))
 
     def _note(self, source: Source) -> None:
         """Stores what happened to a source without any line."""

@@ -212,8 +212,8 @@ class Service:
             _LOG.warning("reload refused, going on as before: %s", error)
         else:
             self._reloads["done"] += 1
-            name, count = self._reader.pipeline.bundle.manifest.name, len(self._reader.sources)
-            _LOG.info("reloaded: bundle %s, %d sources", name, count)
+            bundle = self._reader.pipeline.engine.bundle
+            _LOG.info("reloaded: bundle %s, %d sources", bundle.manifest.name, len(self._reader.sources))
         gc.collect()  # the pipeline before, with its models, refers to itself in places
         notify("READY=1\nSTATUS=" + self._status())
 

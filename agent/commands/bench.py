@@ -13,7 +13,8 @@ from rich.table import Table
 
 from agent.app.build import load_bundle
 from agent.bundle.bundle import Bundle
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
+from agent.scoring.settings import ScoringSettings
 from agent.sources.decoding.whole_file import read_log
 from agent.text.canonical import fold
 from agent.text.lines import Block, LineSplitter
@@ -109,12 +110,12 @@ def _drain(blocks: Iterator[object]) -> None:
 
 
 def _normalize(bundle: Bundle, blocks: list[Block]) -> None:
-    normalizer = Pipeline(bundle).normalizer
+    normalizer = ScoringEngine(bundle).normalizer
     for block in _cut(blocks):
         normalizer.ids(block)
 
 
 def _score(bundle: Bundle, blocks: list[Block], cache: bool) -> None:
-    pipeline = Pipeline(bundle, cache=cache)
+    engine = ScoringEngine(bundle, ScoringSettings(cache=cache))
     for block in _cut(blocks):
-        pipeline.score(block)
+        engine.score(block)

@@ -13,7 +13,7 @@ from agent.app.build import DEFAULT_BUNDLE, load_bundle
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.manifest import Manifest, read_manifest
 from agent.errors import BundleError
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
 from agent.text.records import Records
 
 _UNITS = {"word": "words", "fields": "values"}
@@ -22,7 +22,7 @@ _UNITS = {"word": "words", "fields": "values"}
 def check_bundle(name: str, provider: str, as_json: bool) -> None:
     """Verifies hashes, signatures and parity; a BundleError says what is wrong."""
     bundle = load_bundle(name, provider)
-    Pipeline(bundle)
+    ScoringEngine(bundle)
     worst = bundle.parity()
     for graph, difference in worst.items():
         if not difference <= TOLERANCE:
@@ -61,7 +61,7 @@ def inspect_bundle(name: str, as_json: bool) -> None:
 
 
 def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
-    pipeline = Pipeline(bundle)
+    engine = ScoringEngine(bundle)
     window, scale, known = manifest.window, manifest.scale, bundle.known
     rule = msgspec.to_builtins(manifest.threshold)
     return [
@@ -84,7 +84,7 @@ def _rows(manifest: Manifest, bundle: Bundle) -> list[tuple[str, str]]:
         ),
         ("relative", "no" if manifest.relative is None else _pairs(msgspec.to_builtins(manifest.relative))),
         ("vocabulary", f"{_vocabulary(bundle)}; {len(known.hashes)} texts known, {len(known.tokens)} shown"),
-        ("threshold", f"{_pairs(rule)}: scores above {pipeline.limits.constant:.4g}"),
+        ("threshold", f"{_pairs(rule)}: scores above {engine.limits.constant:.4g}"),
         (
             "normal scores",
             f"mean {scale.mean:.4g}, std {scale.std:.4g}, largest {scale.scores[-1]:.4g}, of {scale.lines} lines",

@@ -6,13 +6,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from agent.app.build import build_pipeline, load_bundle
+from agent.app.build import load_bundle
 from agent.config import AgentConfig, check_config
 from agent.errors import ConfigError
 from agent.host.log import say
 from agent.host.progress import progress, size_of
 from agent.scorefile.writer import Explanations, JsonLines, Sessions, line_records, open_output
-from agent.scoring.engine import Pipeline, Scored
+from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import Block, LineSplitter
 
@@ -33,34 +33,34 @@ def score_files(
     if scope not in ("line", "session"):
         raise ConfigError(f"unknown scope {scope!r}; choose line or session")
     config = check_config(AgentConfig(stream=stream, header=header, max_streams=_MAX_STREAMS), "command line")
-    pipeline = build_pipeline(load_bundle(bundle, provider), config)
+    engine = ScoringEngine(load_bundle(bundle, provider), config.scoring_settings())
     total = size_of(files)
     with open_output(output) as writer, progress("scoring", total) as advance:
-        sessions = Sessions(pipeline) if scope == "session" else None
-        explanations = Explanations(pipeline) if explain and sessions is None else None
+        sessions = Sessions(engine) if scope == "session" else None
+        explanations = Explanations(engine) if explain and sessions is None else None
         for file in files:
             read = _read_time(file)
             for block in _blocks(file, read_log(Path(file)), advance):
-                scored = pipeline.score(block)
+                scored = engine.score(block)
                 if sessions is not None:
                     sessions.add(scored)
                 else:
-                    _write_lines(pipeline, scored, read, writer, explanations)
-            for remark in pipeline.remarks():
-                say(f"{file}: {remark}")
+                    _write_lines(engine, scored, read, writer, explanations)
+            for warning in engine.take_warnings():
+                say(f"{file}: {warning}")
         if sessions is not None:
             writer.write(sessions.records())
-    if pipeline.streams.ended:
-        say(f"{len(pipeline.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
+    if engine.streams.ended:
+        say(f"{len(engine.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
 
 
 def _write_lines(
-    pipeline: Pipeline, scored: Scored, read: datetime, writer: JsonLines, explanations: Explanations | None
+    engine: ScoringEngine, scored: ScoredBlock, read: datetime, writer: JsonLines, explanations: Explanations | None
 ) -> None:
     if explanations is None:
-        writer.write(line_records(scored, pipeline.header, read))
+        writer.write(line_records(scored, engine.header, read))
         return
-    writer.write(line_records(scored, pipeline.header, read, partial(explanations.of, scored, read)))
+    writer.write(line_records(scored, engine.header, read, partial(explanations.of, scored, read)))
     explanations.remember(scored)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.alerting.context import Contexts
 from agent.errors import SinkError
-from agent.scoring.engine import CONTEXT, Pipeline, Scored
+from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.threshold import severity
 from agent.text.escape import escape
 from agent.text.headers import Format, line_times, parse_header
@@ -29,7 +29,7 @@ def score_json(score: float) -> float | None:
 
 
 def line_records(
-    scored: Scored, header: Format, read: datetime, explain: Callable[[int], dict[str, Any]] | None = None
+    scored: ScoredBlock, header: Format, read: datetime, explain: Callable[[int], dict[str, Any]] | None = None
 ) -> Iterator[dict[str, Any]]:
     """One object a line.
 
@@ -48,9 +48,9 @@ def line_records(
             "time": time,
             "score": score_json(score),
             "threshold": score_json(limit),
-            "anomaly": index in scored.seen,
+            "anomaly": index in scored.anomalies,
         }
-        yield record if explain is None or index not in scored.seen else record | explain(index)
+        yield record if explain is None or index not in scored.anomalies else record | explain(index)
 
 
 class Explanations:
@@ -59,25 +59,25 @@ class Explanations:
     The context is known of the 65,536 streams that were read last.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._contexts = Contexts(pipeline.bundle.manifest.window.size - 1 or CONTEXT)
+    def __init__(self, engine: ScoringEngine) -> None:
+        self._engine = engine
+        self._contexts = Contexts(engine.bundle.manifest.window)
         self._streams: dict[tuple[str, bytes], None] = {}  # in the order of their last lines
 
-    def of(self, scored: Scored, read: datetime, index: int) -> dict[str, Any]:
+    def of(self, scored: ScoredBlock, read: datetime, index: int) -> dict[str, Any]:
         """What is told of an odd line, by its index; `read` as of line_records."""
-        header = parse_header(scored.block.line(index), self._pipeline.header, read)
+        header = parse_header(scored.block.line(index), self._engine.header, read)
         return {
-            "severity": severity(float(scored.scores[index]), self._pipeline.bundle.manifest.scale),
+            "severity": severity(float(scored.scores[index]), self._engine.bundle.manifest.scale),
             "program": escape(header.program),
             "message": escape(header.message),
-            "reason": self._pipeline.reason(scored, index),
-            "context": self._contexts.before(scored.block, scored.keys, scored.rows, index),
+            "reason": self._engine.reason(scored, index),
+            "context": self._contexts.before(scored, index),
         }
 
-    def remember(self, scored: Scored) -> None:
+    def remember(self, scored: ScoredBlock) -> None:
         """Takes in a block whose odd lines are told."""
-        self._contexts.remember(scored.block, scored.keys, scored.rows)
+        self._contexts.remember(scored)
         for key in dict.fromkeys(scored.keys):
             stream = scored.block.source, key
             self._streams.pop(stream, None)
@@ -91,11 +91,11 @@ class Explanations:
 class Sessions:
     """The largest score of each stream, its end counted as a line where the bundle says so."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, engine: ScoringEngine) -> None:
+        self._engine = engine
         self._rows: dict[tuple[str, bytes], list[Any]] = {}  # lines, first line, last line, score, anomaly
 
-    def add(self, scored: Scored) -> None:
+    def add(self, scored: ScoredBlock) -> None:
         """Takes in a block."""
         block, source = scored.block, scored.block.source
         for index, score in zip(scored.rows.tolist(), scored.scores[scored.rows].tolist(), strict=True):
@@ -103,12 +103,12 @@ class Sessions:
             row[0] += 1
             row[2] = block.number(index)
             row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
-            row[4] = row[4] or index in scored.seen
+            row[4] = row[4] or index in scored.anomalies
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One object a stream, in the order of their first lines."""
-        limit = self._pipeline.limits.constant
-        ends = self._ends() if self._pipeline.bundle.manifest.window.end else {}
+        limit = self._engine.limits.constant
+        ends = self._ends() if self._engine.bundle.manifest.window.end else {}
         for (source, key), (lines, first, last, score, anomaly) in self._rows.items():
             end = ends.get((source, key), float("nan"))
             score = end if np.isnan(score) or end > score else score
@@ -124,14 +124,14 @@ class Sessions:
             }
 
     def _ends(self) -> dict[tuple[str, bytes], float]:
-        streams = self._pipeline.streams
+        streams = self._engine.streams
         present = [stream for stream in self._rows if streams.slot(*stream) is not None]
         if not present:
             return {}
         tails = [streams.tail(streams.slot(*stream)) for stream in present]
         windows = np.stack([np.append(ids, np.int32(PADDING)) for ids, _, _ in tails])
         features = np.stack([np.concatenate([some, np.zeros((1, streams.width), np.float32)]) for _, some, _ in tails])
-        scores = self._pipeline.scorer.score(windows, features if streams.width else None)
+        scores = self._engine.scorer.score(windows, features if streams.width else None)
         return dict(zip(present, scores.tolist(), strict=True))
 
 

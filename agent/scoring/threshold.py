@@ -33,11 +33,10 @@ def check_threshold(rule: Threshold) -> Threshold:
 
 
 class Limits:
-    """The limit of each score under a rule; a score is odd when it is above its limit.
+    """The limit of each score under a rule; a line is anomalous when its score is above its limit.
 
     The sigma rule looks at the scores before the judged one alone: the mean and k standard deviations of the last
-    `window` scores
-    of the source, and those of the scale until there are as many.
+    `window` scores of the source, and those of the scale until there are as many.
     """
 
     def __init__(self, rule: Threshold, scale: Scale) -> None:
@@ -75,14 +74,14 @@ class Limits:
         self._history[source] = row[-window:]
         return limits
 
-    def memory(self, source: str) -> bytes | None:
+    def blob(self, source: str) -> bytes | None:
         """What has to be kept of a source to go on after a restart, or None."""
         history = self._history.get(source)
         return None if history is None else history.tobytes()
 
-    def restore(self, source: str, memory: bytes) -> None:
-        """Sets what `memory` gave."""
-        self._history[source] = np.frombuffer(memory, np.float32)
+    def restore(self, source: str, blob: bytes) -> None:
+        """Sets what `blob` gave."""
+        self._history[source] = np.frombuffer(blob, np.float32)
 
     def forget(self, source: str) -> None:
         """Forgets a source that is gone."""

@@ -1,13 +1,12 @@
 """What the agent counts of each source, kept in the state in the transaction of the lines that are counted."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 import numpy as np
 
-from agent.alerting.alert import Alert
-from agent.scoring.engine import Pipeline, Scored
+from agent.alerting.pipeline import Pipeline, Processed
 from agent.sources.base import Source
 from agent.state.retrying import PatientState
 from agent.state.store import State
@@ -33,7 +32,7 @@ class Counts(msgspec.Struct, frozen=True):
 
     The first eleven are those of Source. shortened_lines: those whose text is longer than what the model reads of one,
     which has its head alone. own_lines: alerts of ours that came back. alerts, folded, suppressed:
-    odd lines that were told, that were repeats, and that look sealed and were not told. held_back: alerts that the
+    anomalies that became alerts, that were repeats, and that look sealed and did not. held_back: alerts that the
     breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
 
@@ -65,13 +64,13 @@ class Ledger:
         self.counts: dict[str, Counts] = {}
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}
-        self._held = _held_by(pipeline)
+        self._totals = pipeline.totals
         if state.recall(memory_name(GONE)) is not None:
             self.open(GONE)
 
     def use(self, pipeline: Pipeline) -> None:
         """Goes on with another pipeline."""
-        self._pipeline, self._held = pipeline, _held_by(pipeline)
+        self._pipeline, self._totals = pipeline, pipeline.totals
 
     def retire(self, name: str, losses: int = 0) -> list[tuple[str, bytes]]:
         """Adds the counts of a source that is gone to those of all such; the named memory that holds them.
@@ -92,19 +91,19 @@ class Ledger:
         self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
         self._seen[name] = [0] * len(_OF_SOURCE)
 
-    def take(self, source: Source, scored: Scored, alerts: Sequence[Alert]) -> tuple[str, bytes]:
-        """Counts a block and what came of it; gives the named memory to be stored with it."""
-        held = _held_by(self._pipeline)
+    def add(self, source: Source, processed: Processed) -> tuple[str, bytes]:
+        """Counts a block and what became of it; gives the named blob to be stored with it."""
+        scored, now, before = processed.scored, self._pipeline.totals, self._totals
         more = {
             "lines_scored": int(np.count_nonzero(~np.isnan(scored.scores))),
             "own_lines": len(scored.block) - len(scored.rows),
-            "alerts": len(alerts),
-            "folded": held[0] - self._held[0],
-            "suppressed": held[1] - self._held[1],
-            "held_back": held[2] - self._held[2],
-            "shortened_lines": held[3] - self._held[3],
+            "alerts": len(processed.alerts),
+            "folded": now.folded - before.folded,
+            "suppressed": now.suppressed - before.suppressed,
+            "held_back": now.held_back - before.held_back,
+            "shortened_lines": now.shortened_lines - before.shortened_lines,
         }
-        self._held = held
+        self._totals = now
         return self._add(source, more, self._clock())
 
     def look(self, source: Source) -> tuple[str, bytes] | None:
@@ -134,10 +133,6 @@ def total(counts: Iterable[Counts]) -> Counts:
     every = [msgspec.structs.asdict(one) for one in counts]
     sums = {field: sum(one[field] for one in every) for field in Counts.__struct_fields__ if field != "last_read"}
     return Counts(**sums, last_read=max((one["last_read"] for one in every), default=0.0))
-
-
-def _held_by(pipeline: Pipeline) -> tuple[int, int, int, int]:
-    return pipeline.folder.folded, pipeline.suppressed, pipeline.breaker.held_back, pipeline.shortened_lines
 
 
 def _counters(source: Source) -> list[int]:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.alerting.pipeline import Pipeline
 from agent.delivery.sinks.redaction import shown
 from agent.delivery.workers import Delivery
-from agent.scoring.engine import Pipeline
 from agent.sources.base import Source
 from agent.state.retrying import PatientState
 from agent.state.store import State
@@ -56,12 +56,12 @@ def take_snapshot(
     reloads: Mapping[str, int],
 ) -> Snapshot:
     """How things stand now. Only the thread that reads the sources may ask."""
-    now, failing, bundle = time.time(), delivery.failing(), pipeline.bundle
+    now, failing, bundle = time.time(), delivery.failing(), pipeline.engine.bundle
     return Snapshot(
         _gone(ledger) | {source.name: _view(source, ledger.counts[source.name], now, started) for source in sources},
         {shown(name): _sink_view(state, name, name in failing) for name in delivery.names},
-        len(pipeline.streams),
-        len(pipeline.normalizer.texts),
+        len(pipeline.engine.streams),
+        len(pipeline.engine.normalizer.texts),
         now,
         started,
         (bundle.id, bundle.manifest.name),

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from agent.scoring.engine import Pipeline
+from agent.alerting.pipeline import Pipeline
 from agent.text.headers import detect
 from agent.text.lines import Block
 
@@ -31,13 +31,15 @@ class Summary:
         self._remark()
         self._pipeline = pipeline
 
-    def take(self, block: Block, alerts: int) -> None:
+    def add(self, block: Block, alerts: int) -> None:
         """Counts a block in which there were so many alerts; tells the format of a source at its first lines."""
         if block.source not in self._told:
             self._told.add(block.source)
-            self._say(f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.header)}")
-        for word in self._pipeline.breaker.words():
-            self._say(word)
+            self._say(
+                f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.engine.header)}"
+            )
+        for warning in self._pipeline.policy.breaker.take_warnings():
+            self._say(warning)
         self.lines += len(block)
         self._bytes += len(block.data)
         self._alerts += alerts
@@ -65,17 +67,18 @@ class Summary:
         self._remark()
 
     def _remark(self) -> bool:
-        """Says what the pipeline has to remark; whether there was anything."""
-        remarks = self._pipeline.remarks()
-        for remark in remarks:
-            self._say(remark)
-        return bool(remarks)
+        """Says what of the lines was not read whole; whether there was anything."""
+        warnings = self._pipeline.take_warnings()
+        for warning in warnings:
+            self._say(warning)
+        return bool(warnings)
 
     def _counted(self) -> dict[str, int]:
         """What the present pipeline did with lines."""
+        totals = self._pipeline.totals
         return {
-            "repeats folded": self._pipeline.folder.folded,
-            "own alerts left out": self._pipeline.own_lines,
-            "alerts about sealed lines of others held back": self._pipeline.suppressed,
-            "alerts held back": self._pipeline.breaker.held_back,
+            "repeats folded": totals.folded,
+            "own alerts left out": totals.own_lines,
+            "alerts about sealed lines of others held back": totals.suppressed,
+            "alerts held back": totals.held_back,
         }

@@ -11,7 +11,8 @@ from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.manifest import Threshold
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
+from agent.scoring.settings import ScoringSettings
 from agent.text.lines import LineSplitter
 
 pytest.importorskip("torch")
@@ -90,8 +91,8 @@ class Made:
     folder: object
     lines: list
 
-    def pipeline(self, **options):
-        return Pipeline(Bundle.load(self.folder), **options)
+    def engine(self, **settings):
+        return ScoringEngine(Bundle.load(self.folder), ScoringSettings(**settings))
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
@@ -114,8 +115,8 @@ def blocks(lines, seed=None):
     return [block for block in cut if block is not None]
 
 
-def scores(pipeline, some):
-    return np.concatenate([pipeline.score(block).scores for block in some])
+def scores(engine, some):
+    return np.concatenate([engine.score(block).scores for block in some])
 
 
 def test_the_graphs_agree_with_torch_at_every_length_and_batch(made):
@@ -160,51 +161,49 @@ def _features(subject, corpus):
 
 
 def test_any_cutting_gives_the_same_scores(made):
-    whole = scores(made.pipeline(), blocks(made.lines))
-    assert whole.tobytes() == scores(made.pipeline(), blocks(made.lines, seed=1)).tobytes()
-    assert whole.tobytes() == scores(made.pipeline(cache=False), blocks(made.lines, seed=2)).tobytes()
+    whole = scores(made.engine(), blocks(made.lines))
+    assert whole.tobytes() == scores(made.engine(), blocks(made.lines, seed=1)).tobytes()
+    assert whole.tobytes() == scores(made.engine(cache=False), blocks(made.lines, seed=2)).tobytes()
 
 
 def test_a_restart_changes_no_score(made):
     parts = blocks(made.lines, seed=3)
-    whole, kept = scores(made.pipeline(), parts), {}
-    first, found = made.pipeline(), []
+    whole, kept = scores(made.engine(), parts), {}
+    first, found = made.engine(), []
     for block in parts[:20]:
         scored = first.score(block)
         found.append(scored.scores)
-        first.alerts(scored, "id", _NOW)
-        changes = first.changes(scored)
-        kept |= {stream[:2]: stream[2] for stream in changes.streams}
-    second = made.pipeline()
+        kept |= {(block.source, key): first.stream_states.dump(block.source, key, []) for key in scored.keys}
+    second = made.engine()
     for (source, key), blob in kept.items():
-        second.restore_stream(source, key, blob)
+        second.stream_states.restore(source, key, blob)
     assert np.concatenate([*found, scores(second, parts[20:])]).tobytes() == whole.tobytes()
 
 
 def test_few_streams_are_kept_and_scores_stay_the_same_for_any_cutting(made):
-    few = [scores(made.pipeline(max_streams=2), blocks(made.lines, seed=seed)) for seed in (None, 4)]
+    few = [scores(made.engine(max_streams=2), blocks(made.lines, seed=seed)) for seed in (None, 4)]
     assert few[0].tobytes() == few[1].tobytes()
 
 
 def test_bad_lines_have_scores_and_reasons(made):
     bad = [b"\n", b",,,,,\n", b"\xff\xfe\x00 \x1b[31m\n", b"a,b\n", b'"' + b"x" * 5000 + b"\n", "é‮漢\n".encode()]
-    pipeline = made.pipeline(threshold=Threshold("fixed", -1e9))
-    scored = pipeline.score(blocks(bad + made.lines[:5] + bad)[0])
+    engine = made.engine(threshold=Threshold("fixed", -1e9))
+    scored = engine.score(blocks(bad + made.lines[:5] + bad)[0])
     assert np.isfinite(scored.scores[scored.scores == scored.scores]).all()
     assert np.isnan(scored.scores).sum() < len(scored.block)
-    assert len(scored.odd) == (~np.isnan(scored.scores)).sum() > 5
-    for index in scored.odd:
-        assert msgspec.json.decode(msgspec.json.encode(pipeline.reason(scored, index)))["kind"]
+    assert len(scored.anomalies) == (~np.isnan(scored.scores)).sum() > 5
+    for index in scored.anomalies:
+        assert msgspec.json.decode(msgspec.json.encode(engine.reason(scored, index)))["kind"]
 
 
 def test_texts_that_are_forgotten_change_no_score(made, monkeypatch):
-    whole = scores(made.pipeline(), blocks(made.lines))
+    whole = scores(made.engine(), blocks(made.lines))
     monkeypatch.setattr("agent.scoring.engine.MAX_TEXTS", 5)
-    assert whole.tobytes() == scores(made.pipeline(), blocks(made.lines, seed=5)).tobytes()
+    assert whole.tobytes() == scores(made.engine(), blocks(made.lines, seed=5)).tobytes()
 
 
 def test_lines_of_nothing_that_was_learnt_are_odder(made):
     odd = [b"9999,zz@zz,QQQ,zzz,zz~zz,zz\n", b"@@##%%^^ nothing of this was ever seen {}{}{} ZZZ\n"] * 4
-    found = scores(made.pipeline(), blocks(made.lines + odd))
+    found = scores(made.engine(), blocks(made.lines + odd))
     if made.run.config.family != "two-stage":  # which looks at the order, too
         assert np.nanmean(found[-8:]) > np.nanmean(found[:-8])

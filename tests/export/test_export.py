@@ -19,7 +19,7 @@ from agent.bundle.bundle import TOLERANCE, Bundle, file_sha256
 from agent.bundle.known_texts import text_hash
 from agent.bundle.manifest import FORMAT_VERSION, Tensor, Window, read_manifest
 from agent.errors import BundleError, ConfigError
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
 from agent.text.lines import LineSplitter
 from agent.text.tokenizers import PAD
 
@@ -66,7 +66,7 @@ def call(capfd, monkeypatch):
 def scores(bundle, lines):
     """What the agent gives to lines, those without a score left out."""
     block = LineSplitter("log").feed(b"".join(lines))
-    found = Pipeline(Bundle.load(bundle)).score(block).scores
+    found = ScoringEngine(Bundle.load(bundle)).score(block).scores
     return found[~np.isnan(found)]
 
 

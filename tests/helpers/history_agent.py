@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from agent.alerting.alert import Alert
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.pipeline import Pipeline
 from agent.app import ingest, schedule, service, state_retry
-from agent.app.build import Setup, build_pipeline
+from agent.app.build import Setup
 from agent.app.ingest import Reader
 from agent.app.service import Service
 from agent.bundle.manifest import Scale, Threshold, Window
@@ -196,9 +197,9 @@ BUNDLE = SimpleNamespace(
 )
 
 
-def make_pipeline(config: AgentConfig) -> engine.Pipeline:
+def make_pipeline(config: AgentConfig) -> Pipeline:
     """A pipeline whose scores tell windows of 4 lines apart."""
-    return build_pipeline(BUNDLE, config, EchoGuard(b"history"))
+    return Pipeline(BUNDLE, config.scoring_settings(), config.alert_settings(), EchoGuard(b"history"))
 
 
 class Deaf:
@@ -345,11 +346,12 @@ class World:
         patch.setattr(os, "dup", limited_dup)
 
     def _patch_points(self, patch: pytest.MonkeyPatch) -> None:
-        faults, changes, queue = self.faults, engine.Pipeline.changes, outbox.queue
+        faults, process, queue = self.faults, Pipeline.process, outbox.queue
 
-        def reaching_changes(*given: Any) -> Any:
+        def reaching_process(*given: Any) -> Any:
+            done = process(*given)
             faults.reach("scored")
-            return changes(*given)
+            return done
 
         def reaching_queue(*given: Any) -> bool:
             faults.reach("queue")
@@ -357,7 +359,7 @@ class World:
             faults.reach("queued")
             return done
 
-        patch.setattr(engine.Pipeline, "changes", reaching_changes)
+        patch.setattr(Pipeline, "process", reaching_process)
         patch.setattr(outbox, "queue", reaching_queue)
         patch.setattr(engine, "validate_bundle", lambda bundle: None)
         patch.setitem(scorers.SCORERS, "vectors", Checksum)

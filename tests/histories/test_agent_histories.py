@@ -28,7 +28,8 @@ from helpers.made_up import made_up_lines
 from helpers.processes import run_agent
 from helpers.rotated_log import RotatedLog
 
-from agent.app.build import build_pipeline, load_bundle
+from agent.alerting.pipeline import Pipeline
+from agent.app.build import load_bundle
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.config import AgentConfig
@@ -256,11 +257,11 @@ def embedded() -> Bundle:
 
 def expected_alerts(config: AgentConfig, log: RotatedLog) -> list[dict[str, Any]]:
     """The alerts of all lines of a log in one file that nothing happens to."""
-    pipeline = build_pipeline(embedded(), config)
+    pipeline = Pipeline(embedded(), config.scoring_settings(), config.alert_settings())
     block = LineSplitter(str(log.name)).feed(b"".join(line.text + b"\n" for line in log.lines))
     if block is None:
         return []
-    alerts = pipeline.alerts(pipeline.score(block), "", datetime.now().astimezone())
+    alerts = pipeline.process(block, "", datetime.now().astimezone()).alerts
     places = [log.lines[alert.line - 1] for alert in alerts]
     found = zip(msgspec.to_builtins(alerts), places, strict=True)
     return [alert | {"offset": place.offset, "line": place.number} for alert, place in found]

@@ -431,7 +431,7 @@ def expected_alerts(world: World) -> list[Alert]:
             continue
         pipeline = pipelines.setdefault(name, None) or make_pipeline(world.config)
         pipelines[name] = pipeline
-        alerts += pipeline.alerts(pipeline.score(block), identity, NOW)
+        alerts += pipeline.process(block, identity, NOW).alerts
     told: dict[str, Alert] = {}
     for alert in alerts:
         told.setdefault(alert.id, alert)  # the same line at the same place, after the same first line, is the same

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from helpers.pipelines import make_pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from agent.alerting.message import alert_text
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import BundleError
-from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -25,8 +25,8 @@ def walk(flags, share=0.025, restart=()):
         if odd and (count := alarm.alarm("log")):
             told.append((number, count))
         if number in restart:
-            memory, alarm = alarm.memory("log"), AnomalyRate(share)
-            alarm.restore("log", memory)
+            blob, alarm = alarm.blob("log"), AnomalyRate(share)
+            alarm.restore("log", blob)
     return told
 
 
@@ -61,27 +61,25 @@ def block(lines, splitter):
 
 
 def test_the_alarm_is_an_alert_of_its_own_beside_repeats_and_the_breaker(bundle):
-    pipeline = Pipeline(
-        Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.01, max_alert_share=0.5,
-        max_alert_burst=3,
-    )  # fmt: skip
+    settings = {"threshold": Threshold("fixed", -1.0), "slow_walk_share": 0.01}
+    pipeline = make_pipeline(Bundle.load(bundle), **settings, max_alert_share=0.5, max_alert_burst=3)
     splitter, alerts = LineSplitter("log"), []
     for start in range(0, 60, 7):
         some = block([f"step {number}" for number in range(start, start + 7)], splitter)
-        scored = pipeline.score(some)
-        alerts += pipeline.alerts(scored, "file", NOW)
-        memory = dict(pipeline.changes(scored).memory)
+        done = pipeline.process(some, "file", NOW)
+        alerts += done.alerts
+        blobs = dict(done.changes.blobs)
     slow = [alert for alert in alerts if alert.reason["kind"] == "slow walk"]
     (alarm,) = slow
     assert alarm.reason == {"kind": "slow walk", "odd": 11, "lines": LINES}
     assert "11 of the last 1000 lines are odd; this is one of them" in alert_text(alarm)
     assert len({alert.id for alert in alerts}) == len(alerts)
-    again = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.01)
-    again.restore("log", [], memory.get)
-    assert again.slow_walk.memory("log") == pipeline.slow_walk.memory("log")
+    again = make_pipeline(Bundle.load(bundle), **settings)
+    again.restore("log", [], blobs.get)
+    assert again.policy.anomaly_rate.blob("log") == pipeline.policy.anomaly_rate.blob("log")
     assert not [
         alert
-        for alert in again.alerts(again.score(block(["step 99"] * 30, splitter)), "file", NOW)
+        for alert in again.process(block(["step 99"] * 30, splitter), "file", NOW).alerts
         if alert.reason["kind"] == "slow walk"
     ]
     assert again.forget("log").count("walk:log") == 1
@@ -89,30 +87,27 @@ def test_the_alarm_is_an_alert_of_its_own_beside_repeats_and_the_breaker(bundle)
 
 @pytest.mark.parametrize("share", [None, 0])
 def test_without_a_share_nothing_of_it_is_stored(bundle, share):
-    pipeline = Pipeline(Bundle.load(bundle), slow_walk_share=share)
-    scored = pipeline.score(block(["step"] * 20, LineSplitter("log")))
-    pipeline.alerts(scored, "file", NOW)
-    assert "walk:log" not in dict(pipeline.changes(scored).memory)
+    pipeline = make_pipeline(Bundle.load(bundle), slow_walk_share=share)
+    done = pipeline.process(block(["step"] * 20, LineSplitter("log")), "file", NOW)
+    assert "walk:log" not in dict(done.changes.blobs)
 
 
 def test_lines_read_while_it_is_off_count_when_it_is_on_again(bundle):
-    on = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
+    on = make_pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
     splitter = LineSplitter("log")
 
-    def memory(pipeline, lines):
-        scored = pipeline.score(block(lines, splitter))
-        pipeline.alerts(scored, "file", NOW)
-        return dict(pipeline.changes(scored).memory)
+    def blobs(pipeline, lines):
+        return dict(pipeline.process(block(lines, splitter), "file", NOW).changes.blobs)
 
-    stored = memory(on, ["step"] * 400)
-    off = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", 1e9), slow_walk_share=0)
+    stored = blobs(on, ["step"] * 400)
+    off = make_pipeline(Bundle.load(bundle), threshold=Threshold("fixed", 1e9), slow_walk_share=0)
     off.restore("log", [], stored.get)
-    stored |= memory(off, ["step"] * LINES)
-    again = Pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
+    stored |= blobs(off, ["step"] * LINES)
+    again = make_pipeline(Bundle.load(bundle), threshold=Threshold("fixed", -1.0), slow_walk_share=0.5)
     again.restore("log", [], stored.get)
-    again.slow_walk.advance("log", 1)
-    again.slow_walk.alarm("log")
-    assert again.slow_walk.memory("log") == b"\x93\xcd\x05\x79\x91\xcd\x05\x79\xc3"
+    again.policy.anomaly_rate.advance("log", 1)
+    again.policy.anomaly_rate.alarm("log")
+    assert again.policy.anomaly_rate.blob("log") == b"\x93\xcd\x05\x79\x91\xcd\x05\x79\xc3"
 
 
 @pytest.mark.parametrize("share", ["x", None, True, 7, -0.1])
@@ -120,4 +115,4 @@ def test_a_share_that_is_none_is_refused_of_any_bundle(bundle, share):
     loaded = Bundle.load(bundle)
     loaded.manifest.settings["slow_walk_share"] = share
     with pytest.raises(BundleError, match="slow_walk_share"):
-        Pipeline(loaded)
+        make_pipeline(loaded)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from helpers.made_up import made_up_lines
+from helpers.pipelines import make_pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.alerting.breaker import Breaker
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
-from agent.scoring.engine import Pipeline
 from agent.text.lines import LineSplitter
 
 READ = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -31,17 +31,17 @@ def told(breaker: Breaker, odd: list[bool], source: str = "log") -> list[int]:
 def test_few_alerts_all_pass():
     breaker = Breaker(0.1, 5)
     odd = [number % 10 == 0 for number in range(10_000)]
-    assert len(told(breaker, odd)) == 1000 and not breaker.held_back and not breaker.words()
+    assert len(told(breaker, odd)) == 1000 and not breaker.held_back and not breaker.take_warnings()
 
 
 def test_a_storm_is_cut_told_once_and_ends():
     breaker = Breaker(0.1, 100)
     storm = told(breaker, [True] * 600)
     assert storm == list(range(111)) and breaker.held_back == 600 - 111
-    (word,) = breaker.words()
+    (word,) = breaker.take_warnings()
     assert word.startswith("more than 1 line in 10 of log is odd")
     assert told(breaker, [False] * 11 + [True]) == [11]
-    (word,) = breaker.words()
+    (word,) = breaker.take_warnings()
     assert word == "fewer lines of log are odd again; 489 alerts were held back"
 
 
@@ -65,7 +65,7 @@ def test_a_restart_changes_nothing_and_the_share_holds(odd, cut, share, burst):
     first = Breaker(share, burst)
     passed = told(first, odd[:cut])
     second = Breaker(share, burst)
-    second.restore("log", first.memory("log"))
+    second.restore("log", first.blob("log"))
     passed += [len(odd[:cut]) + number for number in told(second, odd[cut:])]
     assert passed == expected
     assert first.held_back + second.held_back == whole.held_back == sum(odd) - len(expected)
@@ -89,8 +89,8 @@ def test_what_is_a_little_below_the_share_is_told_and_what_is_a_little_above_is_
         return breaker
 
     below, above = of(share - 0.01), of(share + 0.01)
-    assert not below.held_back and not below.words()
-    assert above.held_back and above.words()[0].startswith(word)
+    assert not below.held_back and not below.take_warnings()
+    assert above.held_back and above.take_warnings()[0].startswith(word)
 
 
 @given(st.lists(st.integers(0, 50), max_size=50), SHARES)
@@ -101,7 +101,7 @@ def test_it_does_not_matter_how_lines_are_counted(steps, share):
     whole.advance("log", sum(steps))
     for step in steps:
         pieces.advance("log", step)
-    assert whole.memory("log") == pieces.memory("log")
+    assert whole.blob("log") == pieces.blob("log")
 
 
 @pytest.mark.parametrize(("share", "cost"), [(0.7, 1), (0.4, 2), (1 / 3, 3), (0.1, 10)])
@@ -112,7 +112,7 @@ def test_a_memory_of_an_earlier_version_keeps_its_alerts(share, cost):
     assert sum(breaker.may_alert("log") for _ in range(600)) == 500
     breaker.restore("log", msgspec.msgpack.encode((0, True, 7)))
     breaker.advance("log", 5000)
-    assert breaker.words()[-1] == "fewer lines of log are odd again; 7 alerts were held back"
+    assert breaker.take_warnings()[-1] == "fewer lines of log are odd again; 7 alerts were held back"
 
 
 @pytest.mark.parametrize("share", [5e-324, 1e-12, 0.123456789, 1.0])
@@ -120,8 +120,8 @@ def test_a_memory_of_an_earlier_version_keeps_its_alerts(share, cost):
 def test_no_share_and_no_burst_is_too_extreme_to_be_kept(share, burst):
     first, second = Breaker(share, burst), Breaker(share, burst)
     assert told(first, [True]) == [0]
-    second.restore("log", first.memory("log"))
-    assert second.memory("log") == first.memory("log")
+    second.restore("log", first.blob("log"))
+    assert second.blob("log") == first.blob("log")
     assert told(second, [True] * 3) == ([] if burst == 1 and share < 1 else [0, 1, 2])
 
 
@@ -140,16 +140,15 @@ def test_the_pipeline_tells_the_same_however_it_is_cut_and_restarted(bundle):
     options = {"threshold": Threshold(kind="fixed", value=-1.0), "fold_lines": 0}
 
     def run(lines: list[bytes]) -> list[int]:
-        pipeline, memory, splitter, numbers = None, {}, LineSplitter("log"), []
+        pipeline, blobs, splitter, numbers = None, {}, LineSplitter("log"), []
         for piece in lines:
             pipeline = pipeline if len(lines) == 1 else None
             if pipeline is None:
-                pipeline = Pipeline(opened, max_alert_share=0.1, max_alert_burst=5, **options)
-                pipeline.restore("log", memory.pop("streams", []), memory.get)
-            scored = pipeline.score(splitter.feed(piece))
-            numbers += [alert.line for alert in pipeline.alerts(scored, "1:2", READ)]
-            changes = pipeline.changes(scored)
-            memory |= dict(changes.memory) | {"streams": [(key, blob) for _, key, blob in changes.streams]}
+                pipeline = make_pipeline(opened, max_alert_share=0.1, max_alert_burst=5, **options)
+                pipeline.restore("log", blobs.pop("streams", []), blobs.get)
+            done = pipeline.process(splitter.feed(piece), "1:2", READ)
+            numbers += [alert.line for alert in done.alerts]
+            blobs |= dict(done.changes.blobs) | {"streams": [(key, blob) for _, key, blob in done.changes.streams]}
         return numbers
 
     whole = run([data])

@@ -30,7 +30,7 @@ def test_a_restarted_folder_goes_on():
     one, other = RepeatFolder(gap=100), RepeatFolder(gap=100)
     for line in range(1, 9):
         one.count("log", "text", line, "t1")
-    other.restore("log", one.memory("log"))
+    other.restore("log", one.blob("log"))
     assert [other.count("log", "text", line, "t2") for line in (9, 10)] == [None, (10, "t1")]
 
 
@@ -38,14 +38,14 @@ def test_folding_is_bounded():
     folder = RepeatFolder(gap=10_000)
     for number in range(3000):
         folder.count("log", f"text {number}", number, "t")
-    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 1024
+    assert len(msgspec.msgpack.decode(folder.blob("log"))["rows"]) == 1024
 
 
 def test_rows_that_ended_are_forgotten():
     folder = RepeatFolder(gap=100)
     for number in range(0, 3000, 10):
         folder.count("log", f"text {number}", number, "t")
-    assert len(msgspec.msgpack.decode(folder.memory("log"))["rows"]) == 11
+    assert len(msgspec.msgpack.decode(folder.blob("log"))["rows"]) == 11
     folder.forget("log")
     assert folder.count("log", "text 2990", 2991, "later") == (1, "later")
 

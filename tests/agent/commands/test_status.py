@@ -20,12 +20,12 @@ from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
 from helpers.waiting import until
 
+from agent.alerting.pipeline import Pipeline
 from agent.bundle.bundle import Bundle
 from agent.commands.status import Status, holder, read_status, show
 from agent.delivery.sinks.redaction import shown
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError
-from agent.scoring.engine import Pipeline
 from agent.sources.files.position import Position
 from agent.state.store import FILE, LOCK, State
 from agent.telemetry.counters import GONE, Counts, Ledger, memory_name

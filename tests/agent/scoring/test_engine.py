@@ -9,16 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 from helpers.made_up import ODD, made_up_lines, odd_text
+from helpers.pipelines import make_pipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.alerting.alert import Alert
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.pipeline import Changes, Pipeline
 from agent.bundle.bundle import Bundle
 from agent.bundle.known_texts import Known
 from agent.bundle.manifest import Threshold
 from agent.scorefile.writer import line_records
-from agent.scoring.engine import Changes, Pipeline
 from agent.scoring.threshold import Limits
 from agent.text.canonical import MAX_TEXT
 from agent.text.lines import Block, LineSplitter
@@ -91,11 +92,11 @@ class Outcome:
 
 
 def take(pipeline: Pipeline, block: Block, outcome: Outcome) -> Changes:
-    scored = pipeline.score(block)
-    outcome.scores = np.concatenate([outcome.scores, scored.scores])
-    outcome.limits = np.concatenate([outcome.limits, scored.limits])
-    outcome.alerts += pipeline.alerts(scored, "1:2:abc", READ)
-    return pipeline.changes(scored)
+    done = pipeline.process(block, "1:2:abc", READ)
+    outcome.scores = np.concatenate([outcome.scores, done.scored.scores])
+    outcome.limits = np.concatenate([outcome.limits, done.scored.limits])
+    outcome.alerts += done.alerts
+    return done.changes
 
 
 def run(pipeline: Pipeline, some: Iterable[Block]) -> Outcome:
@@ -110,17 +111,17 @@ def run(pipeline: Pipeline, some: Iterable[Block]) -> Outcome:
 @given(log=logs(), cache=st.booleans())
 def test_neither_cuts_nor_caches_change_anything(bundles, kind, log, cache):
     data, cuts = log
-    whole = run(Pipeline(bundles[kind]), blocks(data))
-    assert run(Pipeline(bundles[kind], cache=cache), blocks(data, cuts)) == whole
+    whole = run(make_pipeline(bundles[kind]), blocks(data))
+    assert run(make_pipeline(bundles[kind], cache=cache), blocks(data, cuts)) == whole
     assert len(whole.scores) == data.count(b"\n") + (not data.endswith(b"\n") and len(data) > 0)
 
 
 class Kept:
-    """What a state keeps of the changes: the streams in the order of their last writing, and the memories."""
+    """What a state keeps of the changes: the streams in the order of their last writing, and the named blobs."""
 
     def __init__(self) -> None:
         self._streams: dict[tuple[str, bytes], bytes] = {}
-        self._memory: dict[str, bytes] = {}
+        self._blobs: dict[str, bytes] = {}
 
     def commit(self, changes: Changes) -> None:
         for stream in changes.ended:
@@ -128,11 +129,11 @@ class Kept:
         for source, key, blob in changes.streams:
             self._streams.pop((source, key), None)
             self._streams[source, key] = blob
-        self._memory |= dict(changes.memory)
+        self._blobs |= dict(changes.blobs)
 
     def restore(self, pipeline: Pipeline) -> Pipeline:
         streams = [(key, blob) for (source, key), blob in self._streams.items() if source == "log"]
-        assert pipeline.restore("log", streams, self._memory.get) == len(streams)
+        assert pipeline.restore("log", streams, self._blobs.get) == len(streams)
         return pipeline
 
 
@@ -157,7 +158,7 @@ def test_a_restart_changes_nothing(bundles, kind, rule, log, restarts, gap):
     data, cuts = log
 
     def make() -> Pipeline:
-        return Pipeline(bundles[kind], threshold=rule, fold_lines=gap)
+        return make_pipeline(bundles[kind], threshold=rule, fold_lines=gap)
 
     assert run_restarted(make, blocks(data, cuts), restarts) == run(make(), blocks(data))
 
@@ -172,7 +173,7 @@ def test_streams_leave_in_the_same_order_after_a_restart(bundles, numbers, resta
     data = b"".join(b"Mar  9 00:00:00 web1 shopd[1]: req-%d get /items/1\n" % number for number in numbers)
 
     def make() -> Pipeline:
-        return Pipeline(bundles["padded_bundle"], max_streams=8)
+        return make_pipeline(bundles["padded_bundle"], max_streams=8)
 
     restarted = run_restarted(make, blocks(data, sorted(min(cut, len(data)) for cut in cuts)), restarts)
     assert np.array_equal(restarted.scores, run(make(), blocks(data)).scores)
@@ -183,7 +184,7 @@ def test_the_stream_that_was_silent_longest_leaves_also_after_a_restart(bundles)
     lines = [b"Mar  9 00:00:00 web1 shopd[1]: req-%d get /items/1\n" % number for number in numbers]
 
     def make() -> Pipeline:
-        return Pipeline(bundles["padded_bundle"], max_streams=8)
+        return make_pipeline(bundles["padded_bundle"], max_streams=8)
 
     data, first = b"".join(lines), len(b"".join(lines[:8]))
     assert np.array_equal(run_restarted(make, blocks(data, [first]), {1}).scores, run(make(), blocks(data)).scores)
@@ -194,20 +195,20 @@ def test_the_stream_that_was_silent_longest_leaves_also_after_a_restart(bundles)
 @given(log=logs())
 def test_forgetting_texts_changes_nothing(bundles, kind, log):
     data, cuts = log
-    whole = run(Pipeline(bundles[kind]), blocks(data))
+    whole = run(make_pipeline(bundles[kind]), blocks(data))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.scoring.engine.MAX_TEXTS", 3)
-        pipeline = Pipeline(bundles[kind])
+        pipeline = make_pipeline(bundles[kind])
         assert run(pipeline, blocks(data, cuts)) == whole
 
 
 def test_texts_are_forgotten(bundles, monkeypatch):
     monkeypatch.setattr("agent.scoring.engine.MAX_TEXTS", 20)
-    pipeline = Pipeline(bundles["bundle"])
+    pipeline = make_pipeline(bundles["bundle"])
     for number in range(100):
         word = bytes([97 + number // 26, 97 + number % 26])
         take(pipeline, next(iter(blocks(b"Mar  9 00:00:00 web1 app: word " + word + b"\n"))), Outcome())
-    assert len(pipeline.normalizer.texts) <= 22
+    assert len(pipeline.engine.normalizer.texts) <= 22
 
 
 def odd_log(*places: int, count: int = 60) -> bytes:
@@ -215,12 +216,12 @@ def odd_log(*places: int, count: int = 60) -> bytes:
 
 
 def alerts_of(bundle: Bundle, data: bytes, **options: object) -> list[Alert]:
-    return run(Pipeline(bundle, **options), blocks(data)).alerts
+    return run(make_pipeline(bundle, **options), blocks(data)).alerts
 
 
 def test_the_fields_of_an_alert(bundles):
     data, opened = odd_log(30), bundles["bundle"]
-    outcome = run(Pipeline(opened), blocks(data))
+    outcome = run(make_pipeline(opened), blocks(data))
     alert, scale = outcome.alerts[0], opened.manifest.scale
     lines = data.decode().splitlines()
     assert (alert.line, alert.offset) == (31, data.index(ODD[:20].encode()) - len("Mar  9 00:05:00 web1 "))
@@ -271,7 +272,7 @@ def test_the_context_is_of_the_same_stream(bundles):
     steps = [b"req-%d get /items/%d" % (1 + number % 2, number) for number in range(12)]
     data = b"".join(b"Mar  9 00:00:00 web1 shopd[1]: %b\n" % step for step in steps)
     odd = b"Mar  9 00:00:01 web1 shopd[1]: req-2 melts down, runs away and never comes back\n"
-    outcome = run(Pipeline(bundles["padded_bundle"]), blocks(data + odd, [len(data) - 100, len(data) - 20]))
+    outcome = run(make_pipeline(bundles["padded_bundle"]), blocks(data + odd, [len(data) - 100, len(data) - 20]))
     (alert,) = (alert for alert in outcome.alerts if alert.line == 13)
     assert alert.stream == "req-2" and alert.context == [
         f"Mar  9 00:00:00 web1 shopd[1]: req-2 get /items/{n}" for n in (7, 9, 11)
@@ -283,15 +284,14 @@ def test_the_name_of_an_alert_is_that_of_its_line(bundles):
     first = alerts_of(opened, data)
     assert [alert.id for alert in alerts_of(opened, data)] == [alert.id for alert in first]
     assert len({alert.id for alert in first}) == len(first) > 1
-    scored = (pipeline := Pipeline(opened)).score(next(iter(blocks(data))))
-    other = pipeline.alerts(scored, "1:3:abc", READ)
+    other = make_pipeline(opened).process(next(iter(blocks(data))), "1:3:abc", READ).alerts
     assert not {alert.id for alert in other} & {alert.id for alert in first}, "another file"
     assert not {alert.id for alert in alerts_of(bundles["timed_bundle"], data)} & {alert.id for alert in first}
 
 
 def test_repeats_are_folded(bundles):
     repeated = b"Mar  9 00:00:00 web1 shopd[1]: panic: lost the vault of user mallory\n" * 25
-    outcome = run(Pipeline(bundles["bundle"], threshold=Threshold("fixed", value=0.0)), blocks(repeated))
+    outcome = run(make_pipeline(bundles["bundle"], threshold=Threshold("fixed", value=0.0)), blocks(repeated))
     assert [(alert.line, alert.count) for alert in outcome.alerts] == [(4, 1), (13, 10)]
     assert len(alerts_of(bundles["bundle"], repeated, threshold=Threshold("fixed", value=0.0), fold_lines=0)) == 22
 
@@ -307,10 +307,10 @@ def test_alerts_of_ours_are_neither_scored_nor_kept(bundles):
     for number, line in enumerate(lines):
         mixed += [*own_lines(guard, number % 3), line]
     own = np.array([b"oddline[" in line for line in mixed])
-    alone = run(Pipeline(bundles["bundle"]), blocks(b"".join(lines)))
-    pipeline = Pipeline(bundles["bundle"], guard=guard)
+    alone = run(make_pipeline(bundles["bundle"]), blocks(b"".join(lines)))
+    pipeline = make_pipeline(bundles["bundle"], guard=guard)
     outcome = run(pipeline, blocks(b"".join(mixed), [100, 555, 2000]))
-    assert pipeline.own_lines == own.sum() == 60
+    assert pipeline.totals.own_lines == own.sum() == 60
     assert np.isnan(outcome.scores[own]).all() and np.array_equal(outcome.scores[~own], alone.scores, equal_nan=True)
     assert [alert.context for alert in outcome.alerts] == [alert.context for alert in alone.alerts]
     assert [alert.message for alert in outcome.alerts] == [alert.message for alert in alone.alerts]
@@ -321,16 +321,16 @@ def test_lines_that_only_look_like_ours_are_scored_and_told_in_measure(bundles):
         f"Mar  9 00:00:00 web1 oddline[1]: #0123456789abcdef anomaly {chr(97 + n)}{chr(97 + n)} is forged\n".encode()
         for n in range(20)
     ]
-    pipeline = Pipeline(bundles["bundle"], guard=EchoGuard(bytes(32)), threshold=Threshold("fixed", value=0.0))
+    pipeline = make_pipeline(bundles["bundle"], guard=EchoGuard(bytes(32)), threshold=Threshold("fixed", value=0.0))
     outcome = run(pipeline, blocks(b"".join(lines)))
-    assert np.isfinite(outcome.scores[3:]).all() and pipeline.own_lines == 0
-    assert (len(outcome.alerts), pipeline.suppressed) == (10, 7)
+    assert np.isfinite(outcome.scores[3:]).all() and pipeline.totals.own_lines == 0
+    assert (len(outcome.alerts), pipeline.totals.suppressed) == (10, 7)
 
 
 def test_primed_lines_are_context_and_window(bundles):
     data = odd_log(30)
     lines = data.splitlines(keepends=True)
-    whole, pipeline = run(Pipeline(bundles["bundle"]), blocks(data)), Pipeline(bundles["bundle"])
+    whole, pipeline = run(make_pipeline(bundles["bundle"]), blocks(data)), make_pipeline(bundles["bundle"])
     pipeline.prime(next(iter(blocks(b"".join(lines[27:30])))))
     outcome = run(pipeline, blocks(b"".join(lines[30:])))
     assert np.array_equal(outcome.scores, whole.scores[30:])
@@ -339,7 +339,9 @@ def test_primed_lines_are_context_and_window(bundles):
 
 def test_line_ends_make_no_difference(bundles):
     data = odd_log(30)
-    unix, windows = (run(Pipeline(bundles["bundle"]), blocks(text)) for text in (data, data.replace(b"\n", b"\r\n")))
+    unix, windows = (
+        run(make_pipeline(bundles["bundle"]), blocks(text)) for text in (data, data.replace(b"\n", b"\r\n"))
+    )
     assert np.array_equal(unix.scores, windows.scores, equal_nan=True)
     assert [alert.message for alert in unix.alerts] == [alert.message for alert in windows.alerts]
 
@@ -350,14 +352,15 @@ def test_line_ends_make_no_difference(bundles):
 def test_nor_do_they_with_records(bundles, kind, log, cache):
     data, cuts = log
     records = Records(["at", "rest"], time="at", delimiter=":")
-    whole = run(Pipeline(bundles[kind], header=records), blocks(data))
-    assert run(Pipeline(bundles[kind], header=records, cache=cache), blocks(data, cuts)) == whole
+    whole = run(make_pipeline(bundles[kind], header=records), blocks(data))
+    assert run(make_pipeline(bundles[kind], header=records, cache=cache), blocks(data, cuts)) == whole
 
 
 def test_an_alert_about_a_record_has_its_time_and_the_whole_row(bundles):
     data = b"".join(b"%d,ann,h%d\n" % (86400 + at, at % 2) for at in range(9)) + b'2026-03-09T10:00:00,"x,\x1b","q"\n'
-    pipeline = Pipeline(bundles["timed_bundle"], header=Records(["at", "user", "host"], time="at"))
-    pipeline.limits = Limits(Threshold("fixed", value=0.0), pipeline.bundle.manifest.scale)
+    pipeline = make_pipeline(bundles["timed_bundle"], header=Records(["at", "user", "host"], time="at"))
+    engine = pipeline.engine
+    engine.limits = Limits(Threshold("fixed", value=0.0), engine.bundle.manifest.scale)
     alerts = run(pipeline, blocks(data)).alerts
     assert (alerts[0].time, alerts[-1].time) == ("1970-01-02T00:00:03+00:00", "2026-03-09T10:00:00+00:00")
     assert (alerts[-1].message, alerts[-1].program) == (r'2026-03-09T10:00:00,"x,\x1b","q"', "")
@@ -371,17 +374,17 @@ def test_lines_that_the_model_reads_in_part_are_counted_each_once(bundles, kind,
     assert 3 * (most + 1) < MAX_TEXT < len(long), "of `wordy` only the tokens are too many"
     data = b"".join([*NORMAL[:5], *(head + text for text in (long, wordy, both, both)), NORMAL[5]])
     for cuts in ([], range(0, len(data), 500)):
-        pipeline = Pipeline(bundles[kind], cache=cache)
+        pipeline = make_pipeline(bundles[kind], cache=cache)
         run(pipeline, blocks(data, cuts))
-        assert pipeline.shortened_lines == 4
-        pipeline.remarks()
+        assert pipeline.totals.shortened_lines == 4
+        pipeline.take_warnings()
         run(pipeline, blocks(data, cuts))
-        assert pipeline.shortened_lines == 8
+        assert pipeline.totals.shortened_lines == 8
 
 
 def test_a_line_of_ten_megabytes(bundles):
     data = b"".join(NORMAL[:9]) + b"Mar  9 00:00:00 web1 shopd[1]: " + b"spam eggs " * 1_000_000 + b"\n" + NORMAL[9]
-    outcome = run(Pipeline(bundles["bundle"]), blocks(data, [5_000_000]))
+    outcome = run(make_pipeline(bundles["bundle"]), blocks(data, [5_000_000]))
     assert len(outcome.scores) == 11 and np.isfinite(outcome.scores[3:]).all()
     assert outcome.alerts[0].line == 10 and len(outcome.alerts[0].message) <= 2048
 
@@ -393,13 +396,13 @@ def test_an_empty_log_has_no_block():
 def test_a_source_whose_name_is_no_text(bundles):
     name = os.fsdecode(b"/var/log/\xff\xfe\n.log")
     (block,) = blocks(odd_log(30), source=name)
-    pipeline = Pipeline(bundles["bundle"])
-    scored = pipeline.score(block)
-    alerts = pipeline.alerts(scored, "1:2:abc", READ)
+    pipeline = make_pipeline(bundles["bundle"])
+    done = pipeline.process(block, "1:2:abc", READ)
+    alerts = done.alerts
     assert {alert.source for alert in alerts} == {r"/var/log/\udcff\udcfe\n.log"}
     assert msgspec.json.decode(msgspec.json.encode(alerts))[0]["source"] == alerts[0].source
-    records = list(line_records(scored, pipeline.header, READ))
+    records = list(line_records(done.scored, pipeline.engine.header, READ))
     assert msgspec.json.decode(msgspec.json.encode(records))[0]["source"] == alerts[0].source
     kept = Kept()
-    kept.commit(pipeline.changes(scored))
+    kept.commit(done.changes)
     assert next(iter(kept._streams))[0] == name, "the state keeps the name itself"

@@ -13,7 +13,7 @@ from helpers.waiting import rows_of, until
 
 from agent.bundle.bundle import Bundle, file_sha256
 from agent.errors import BundleError
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
 from agent.text.lines import LineSplitter
 
 ODD_ROWS = {50: b"50,u3@corp,X99,S9,Telnet,Success\n", 130: b"130,evil@other,P3,S1,NTLM,Fail\n"}
@@ -82,11 +82,11 @@ def test_score_explains_each_field_of_a_row(tiered_bundle, log):
 
 def test_the_explanation_is_of_the_state_before_the_line(tiered_bundle):
     """The tokens' mean is the score before it was made relative, whatever lines came after in the block."""
-    pipeline, alone = Pipeline(Bundle.load(tiered_bundle)), Pipeline(Bundle.load(tiered_bundle))
-    scored = pipeline.score(LineSplitter("log").feed(b"".join(ROWS)))
+    engine, alone = ScoringEngine(Bundle.load(tiered_bundle)), ScoringEngine(Bundle.load(tiered_bundle))
+    scored = engine.score(LineSplitter("log").feed(b"".join(ROWS)))
     splitter = LineSplitter("log")
     *_, last = [alone.score(splitter.feed(row)) for row in ROWS[:51]]
-    reason = pipeline.reason(scored, 50)
+    reason = engine.reason(scored, 50)
     assert reason == alone.reason(last, 0)
     nats = [token["bits"] * np.log(2) for token in reason["tokens"]]
     assert reason["relative"] == "mean" and reason["raw"] == pytest.approx(np.mean(nats), abs=1e-3)
@@ -181,7 +181,7 @@ def test_a_manifest_that_no_language_model_can_have_is_refused(tiered_bundle, tm
     folder = shutil.copytree(tiered_bundle, tmp_path / "bundle")
     change_manifest(folder, change)
     with pytest.raises(BundleError) as refused:
-        Pipeline(Bundle.load(folder))
+        ScoringEngine(Bundle.load(folder))
     assert named in str(refused.value) and "\n" not in str(refused.value)
 
 

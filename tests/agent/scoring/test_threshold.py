@@ -51,9 +51,9 @@ def test_sigma_goes_on_after_a_restart_and_keeps_sources_apart():
     one, other = Limits(rule, SCALE), Limits(rule, SCALE)
     one.of("a", scores[:2])
     one.of("b", np.array([50, 60, 70], np.float32))
-    other.restore("a", one.memory("a"))
+    other.restore("a", one.blob("a"))
     assert other.of("a", scores[2:]).tolist() == one.of("a", scores[2:]).tolist()
-    assert Limits(Threshold("fixed", value=1.0), SCALE).memory("a") is None
+    assert Limits(Threshold("fixed", value=1.0), SCALE).blob("a") is None
 
 
 @pytest.mark.parametrize(

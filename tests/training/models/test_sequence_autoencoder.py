@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from helpers.processes import run_agent
 
+from agent.alerting.policy import AlertPolicy
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import BundleError, ConfigError
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
+from agent.scoring.settings import ScoringSettings
 from agent.text.lines import LineSplitter
 
 pytest.importorskip("torch")
@@ -101,8 +103,8 @@ def test_a_window_is_reconstructed_from_its_latent_alone():
     assert seen.shape == (2, 5, 3) and (seen == seen[:, :1]).all()
 
 
-def scored(pipeline, data, name="log"):
-    return pipeline.score(LineSplitter(name).feed(data))
+def scored(engine, data, name="log"):
+    return engine.score(LineSplitter(name).feed(data))
 
 
 def read(folder):
@@ -111,15 +113,15 @@ def read(folder):
 
 def test_the_burst_of_unseen_events_is_found_and_told_as_such(sequence_bundle):
     data, labels = read(sequence_bundle)
-    pipeline = Pipeline(Bundle.load(sequence_bundle))
-    found = scored(pipeline, data)
+    engine = ScoringEngine(Bundle.load(sequence_bundle))
+    found = scored(engine, data)
     odd = found.scores > found.limits
     assert odd[labels == 1].all() and np.isnan(found.scores[:9]).all() and not np.isnan(found.scores[9:]).any()
     before = np.flatnonzero(labels)[0]
     assert odd[1100:before].mean() < 0.1
-    first = pipeline.alerts(found, "file", NOW)[-1]
+    first = AlertPolicy(engine).alerts(found, "file", NOW)[-1]
     assert first.severity == "critical" and labels[first.line - 1]
-    reason = pipeline.reason(found, int(before))
+    reason = engine.reason(found, int(before))
     assert reason["kind"] == "reconstruction" and reason["event"]["unseen"] and reason["event"]["text"].startswith("E9")
     assert reason["time"] < 0.1 and len(reason["errors"]) == 10 and not reason["expected"]["unseen"]
 
@@ -131,10 +133,12 @@ def test_the_score_of_a_window_is_its_mean(sequence_bundle, tmp_path):
     manifest = json.loads((whole / "manifest.json").read_text())
     manifest["settings"]["score"] = "window"
     (whole / "manifest.json").write_text(json.dumps(manifest))
-    last, mean = (Pipeline(Bundle.load(folder)) for folder in (sequence_bundle, whole))
+    last, mean = (ScoringEngine(Bundle.load(folder)) for folder in (sequence_bundle, whole))
     some = scored(last, data)
     means = scored(mean, data).scores
-    last.limits = Pipeline(Bundle.load(sequence_bundle), threshold=Threshold("fixed", -1.0)).limits
+    last.limits = ScoringEngine(
+        Bundle.load(sequence_bundle), ScoringSettings(threshold=Threshold("fixed", -1.0))
+    ).limits
     told = scored(last, data, "again")
     row = 500
     errors = last.reason(told, row)["errors"]
@@ -156,15 +160,15 @@ ODD_LINES = [
 def test_odd_lines_have_finite_scores_and_reasons(sequence_bundle):
     data, _ = read(sequence_bundle)
     lines = data.splitlines(keepends=True)[:30]
-    pipeline = Pipeline(Bundle.load(sequence_bundle), threshold=Threshold("fixed", -1.0))
-    found = scored(pipeline, b"".join(lines + ODD_LINES + lines[:3]))
+    engine = ScoringEngine(Bundle.load(sequence_bundle), ScoringSettings(threshold=Threshold("fixed", -1.0)))
+    found = scored(engine, b"".join(lines + ODD_LINES + lines[:3]))
     assert np.isfinite(found.scores[9:]).all()
     far, farther = found.scores[32], found.scores[33]
     assert far > 1e15 and farther > far, "an id is never clipped, but at the largest that is read"
-    for index in found.odd:
-        reason = pipeline.reason(found, index)
+    for index in found.anomalies:
+        reason = engine.reason(found, index)
         assert json.loads(msgspec.json.encode(reason)) == json.loads(json.dumps(reason))
-    told = pipeline.alerts(found, "file", NOW)
+    told = AlertPolicy(engine).alerts(found, "file", NOW)
     assert {alert.severity for alert in told} <= {"low", "medium", "high", "critical"}
 
 
@@ -173,28 +177,28 @@ def test_two_hosts_in_one_log_are_two_streams_where_a_pattern_tells_them_apart(s
     lines = data.splitlines(keepends=True)[:300]
     other = [line.replace(b" host1 ", b" host2 ") for line in lines]
     mixed = b"".join(line for pair in zip(lines, other, strict=True) for line in pair)
-    alone = scored(Pipeline(Bundle.load(sequence_bundle)), b"".join(lines)).scores
-    apart = scored(Pipeline(Bundle.load(sequence_bundle), stream=r"\b(host\d)\b"), mixed).scores
+    alone = scored(ScoringEngine(Bundle.load(sequence_bundle)), b"".join(lines)).scores
+    apart = scored(ScoringEngine(Bundle.load(sequence_bundle), ScoringSettings(stream=r"\b(host\d)\b")), mixed).scores
     np.testing.assert_array_equal(apart[::2], alone)
     np.testing.assert_array_equal(apart[1::2], alone)
-    together = scored(Pipeline(Bundle.load(sequence_bundle)), mixed).scores
+    together = scored(ScoringEngine(Bundle.load(sequence_bundle)), mixed).scores
     assert not np.array_equal(together[::2], alone, equal_nan=True), "their windows hold lines of both"
 
 
 def test_the_windows_of_another_bundle_warm_up_anew(sequence_bundle, tmp_path):
     data, _ = read(sequence_bundle)
     lines = data.splitlines(keepends=True)
-    first = Pipeline(Bundle.load(sequence_bundle))
+    first = ScoringEngine(Bundle.load(sequence_bundle))
     block = scored(first, b"".join(lines[:50]))
-    first.alerts(block, "file", NOW)
-    ((source, key, blob),) = first.changes(block).streams
+    (key,) = set(block.keys)
+    blob = first.stream_states.dump("log", key, [])
     other = tmp_path / "other"
     shutil.copytree(sequence_bundle, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"name": "other"}))
-    same, anew = Pipeline(Bundle.load(sequence_bundle)), Pipeline(Bundle.load(other))
-    for pipeline in (same, anew):
-        pipeline.restore_stream(source, key, blob)
+    same, anew = ScoringEngine(Bundle.load(sequence_bundle)), ScoringEngine(Bundle.load(other))
+    for engine in (same, anew):
+        engine.stream_states.restore("log", key, blob)
     rest = b"".join(lines[50:70])
     assert not np.isnan(scored(same, rest).scores).any()
     assert np.isnan(scored(anew, rest).scores).tolist() == [True] * 9 + [False] * 11
@@ -221,7 +225,7 @@ def test_a_damaged_bundle_is_refused(sequence_bundle, tmp_path, change, why):
     shutil.copytree(sequence_bundle, folder)
     change(folder)
     with pytest.raises(BundleError, match=why):
-        Pipeline(Bundle.load(folder))
+        ScoringEngine(Bundle.load(folder))
 
 
 def test_the_commands_of_an_operator(sequence_bundle, tmp_path):

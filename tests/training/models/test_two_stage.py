@@ -7,7 +7,7 @@ import pytest
 from helpers.made_up import made_up_lines
 
 from agent.bundle.bundle import TOLERANCE, Bundle
-from agent.scoring.engine import Pipeline
+from agent.scoring.engine import ScoringEngine
 from agent.scoring.features import time_of_day
 from agent.scoring.scorers.judges import DISTANCES
 from agent.text.lines import LineSplitter
@@ -370,7 +370,7 @@ def test_the_agent_scores_as_the_model_was_trained(exported, tmp_path):
     run, bundle = exported
     (tmp_path / "log").write_bytes(b"".join(LINES))
     expected = torch_scores(run, tmp_path / "log")
-    found = Pipeline(bundle).score(block(LINES)).scores
+    found = ScoringEngine(bundle).score(block(LINES)).scores
     assert np.isnan(expected).sum() == (0 if run.config.lines().pad else run.config.window.size - 1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
     assert np.nanstd(expected) > 0.01
@@ -378,25 +378,25 @@ def test_the_agent_scores_as_the_model_was_trained(exported, tmp_path):
 
 def test_a_stream_scores_as_a_batch_and_goes_on_after_a_restart(exported):
     _, bundle = exported
-    whole = Pipeline(bundle).score(block(LINES)).scores
-    pipeline, single, saved = Pipeline(bundle), [], {}
+    whole = ScoringEngine(bundle).score(block(LINES)).scores
+    engine, single, saved = ScoringEngine(bundle), [], {}
     for number, line in enumerate(LINES):
-        scored = pipeline.score(block([line]))
+        scored = engine.score(block([line]))
         single.append(scored.scores[0])
-        saved |= {(source, key): blob for source, key, blob in pipeline.changes(scored).streams}
+        saved |= {("log", key): engine.stream_states.dump("log", key, []) for key in scored.keys}
         if number % 7 == 0:
-            pipeline = Pipeline(bundle)
+            engine = ScoringEngine(bundle)
             for key, blob in saved.items():
-                pipeline.restore_stream(*key, blob)
+                engine.stream_states.restore(*key, blob)
     np.testing.assert_allclose(single, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_expected_does_not_depend_on_the_line_itself(exported):
     run, bundle = exported
     size = run.config.window.size
-    pipeline = Pipeline(bundle)
-    pipeline.score(block(LINES[:20]))
-    scorer = pipeline.scorer
+    engine = ScoringEngine(bundle)
+    engine.score(block(LINES[:20]))
+    scorer = engine.scorer
     features = np.zeros((size, 2), np.float32) if run.config.time_of_day else None
     window = np.arange(1, size + 1, dtype=np.int32)
     expected = scorer.expected(window, features)

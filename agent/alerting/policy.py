@@ -1,0 +1,165 @@
+"""Which anomalous lines become alerts: not our own, not every repeat, not too many of a source, and what each says."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from agent.alerting.alert import Alert, alert_id
+from agent.alerting.anomaly_rate import LINES, AnomalyRate
+from agent.alerting.breaker import Breaker
+from agent.alerting.context import Contexts
+from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.repeats import RepeatFolder
+from agent.alerting.settings import AlertSettings
+from agent.scoring.engine import ScoredBlock, ScoringEngine
+from agent.scoring.threshold import p_value, severity
+from agent.text.escape import escape
+from agent.text.headers import Header, parse_header
+
+Fields = Callable[[int], dict[str, str]]
+"""What else than the line itself is known of the line at an index."""
+
+
+def no_fields(index: int) -> dict[str, str]:
+    """Nothing else is known of a line."""
+    return {}
+
+
+class PerSource(Protocol):
+    """What is carried from block to block for each source."""
+
+    def restore(self, source: str, blob: bytes) -> None:
+        """Sets what was stored of a source."""
+        ...
+
+    def forget(self, source: str) -> None:
+        """Forgets a source that is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read."""
+
+    scored: ScoredBlock
+    index: int
+    identity: str
+    header: Header
+    time: str
+
+
+class AlertPolicy:
+    """Decides by the lines alone, not by the clock: a restart changes nothing. Only lines that look like alerts of ours
+    go by the clock, so that two agents cannot answer each other without end.
+
+    contexts: the raw lines before the next one of each stream. suppressed: how many anomalies looked sealed and were
+    left out.
+    """
+
+    def __init__(
+        self, engine: ScoringEngine, settings: AlertSettings | None = None, guard: EchoGuard | None = None
+    ) -> None:
+        settings, manifest = settings or AlertSettings(), engine.bundle.manifest
+        share = settings.slow_walk_share
+        self.repeats = RepeatFolder(settings.fold_lines)
+        self.breaker = Breaker(settings.max_alert_share, settings.max_alert_burst)
+        self.anomaly_rate = AnomalyRate(manifest.settings.get("slow_walk_share", 0.0) if share is None else share)
+        self.contexts = Contexts(manifest.window)
+        self.suppressed = 0
+        self._engine, self._guard = engine, guard
+        self._stored_breakers: dict[str, bytes] = {}
+        self._host = socket.gethostname()
+
+    def alerts(self, scored: ScoredBlock, identity: str, read: datetime, fields: Fields = no_fields) -> list[Alert]:
+        """The alerts of a block, which is to be the next of its source.
+
+        identity: what names the file whatever its path. read: when, aware. fields: what else is known of a line.
+        """
+        source, alerts, done = scored.block.source, [], 0
+        for index in scored.anomalies:
+            self._advance(source, index + 1 - done)
+            done = index + 1
+            for alert in self._line_alerts(scored, index, identity, read):
+                alert.fields = {escape(name): escape(value) for name, value in fields(index).items()}
+                alerts.append(alert)
+        self._advance(source, len(scored.block) - done)
+        self.contexts.remember(scored)
+        return alerts
+
+    def _advance(self, source: str, lines: int) -> None:
+        self.breaker.advance(source, lines)
+        self.anomaly_rate.advance(source, lines)
+
+    def _line_alerts(self, scored: ScoredBlock, index: int, identity: str, read: datetime) -> Iterator[Alert]:
+        """The alert of an anomalous line, unless it is a repeat, is held back or may be a forged one of ours; and the
+        alarm that with it too many are anomalous.
+        """
+        block = scored.block
+        raw = block.line(index)
+        if self._guard is not None and not self._guard.may_alert(raw):
+            self.suppressed += 1
+            return
+        header = parse_header(raw, self._engine.header, read)
+        line = _Line(scored, index, identity, header, (header.time or read).isoformat())
+        text = self._engine.text(scored.anomalies[index])
+        row = self.repeats.count(block.source, text, block.number(index), line.time)
+        if row is not None and self.breaker.may_alert(block.source):
+            yield self._alert(line, self._engine.reason(scored, index), *row)
+        if count := self.anomaly_rate.alarm(block.source):
+            alarm = self._alert(line, {"kind": "slow walk", "odd": count, "lines": LINES}, count, line.time)
+            alarm.id = alert_id(self._engine.bundle.id, identity, alarm.offset, raw + b"\0slow walk")
+            yield alarm
+
+    def _alert(self, line: _Line, reason: dict[str, Any], count: int, first_seen: str) -> Alert:
+        scored, index, block = line.scored, line.index, line.scored.block
+        bundle, scale = self._engine.bundle, self._engine.bundle.manifest.scale
+        score, offset = float(scored.scores[index]), int(block.offsets[index])
+        return Alert(
+            id=alert_id(bundle.id, line.identity, offset, block.line(index)),
+            time=line.time,
+            host=line.header.host or self._host,
+            source=escape(block.source),
+            offset=offset,
+            line=block.number(index),
+            stream=escape(scored.keys[index]),
+            program=line.header.program,
+            message=escape(line.header.message),
+            score=score,
+            threshold=float(scored.limits[index]),
+            p_value=p_value(score, scale),
+            severity=severity(score, scale),
+            bundle=bundle.manifest.name,
+            reason=reason,
+            context=self.contexts.before(scored, index),
+            count=count,
+            first_seen=first_seen,
+            last_seen=line.time,
+        )
+
+    def changed(self, scored: ScoredBlock) -> list[tuple[str, bytes]]:
+        """What has to be stored after `alerts`, as named blobs."""
+        source = scored.block.source
+        blobs = [(f"fold:{source}", self.repeats.blob(source))] if scored.anomalies else []
+        if self.anomaly_rate.is_stored(source):
+            blobs.append((f"walk:{source}", self.anomaly_rate.blob(source)))
+        breaker = self.breaker.blob(source)
+        if self._stored_breakers.get(source) != breaker:
+            self._stored_breakers[source] = breaker
+            blobs.append((f"breaker:{source}", breaker))
+        return blobs
+
+    def parts(self, source: str) -> dict[str, PerSource]:
+        """What is carried from block to block, by the names of the blobs of a source."""
+        return {
+            f"fold:{source}": self.repeats,
+            f"breaker:{source}": self.breaker,
+            f"walk:{source}": self.anomaly_rate,
+        }
+
+    def forget(self, source: str) -> None:
+        """Forgets a source that is gone."""
+        for part in self.parts(source).values():
+            part.forget(source)
+        self._stored_breakers.pop(source, None)
