@@ -19,6 +19,10 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
     axes: list[int | str]
 
+    def lengths(self) -> list[int]:
+        """The lengths of all axes but the first, the batch; -1 where one is not fixed."""
+        return [axis if isinstance(axis, int) else -1 for axis in self.axes[1:]]
+
 
 class Graph(msgspec.Struct, forbid_unknown_fields=True):
     """An ONNX file and its signature."""

@@ -38,11 +38,6 @@ def graph_of(manifest: Manifest, name: str) -> Graph:
 
 def check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:
     """Whether the fixed lengths of tensors, the batch left out, are the wanted ones, else a BundleError."""
-    found = [_lengths(tensor) for tensor in tensors]
+    found = [tensor.lengths() for tensor in tensors]
     if found != wanted:
         raise BundleError(f"its {what} the lengths {found}; with its window and settings they must be {wanted}")
-
-
-def _lengths(tensor: Tensor) -> list[int]:
-    """The lengths of all axes but the first, the batch; -1 where one is not fixed."""
-    return [axis if isinstance(axis, int) else -1 for axis in tensor.axes[1:]]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.scoring.model import ScoringModel
-from agent.text.events import NOTHING, STRANGE, TURNS, Events, EventsOfTexts, read_numbers
+from agent.text.events import NOTHING, TURNS, UNSEEN_EVENT, Events, EventsOfTexts, read_numbers
 from agent.text.headers import read_clocks
 from agent.text.lines import Block
-from agent.text.records import RecordReader
+from agent.text.record_reader import RecordReader
 from agent.text.text_table import PADDING, TextTable
 
 Read = Callable[[Block, RecordReader | None], NDArray[np.float64]]
@@ -54,7 +54,8 @@ def read_events(block: Block, records: RecordReader | None) -> NDArray[np.float6
 def time_of_day(seconds: NDArray[np.float64]) -> NDArray[np.float32]:
     """float32 [..., 2]: cosine and sine of the second of the day; zeros where it is NaN."""
     angle = seconds * (2 * np.pi / 86400)
-    return np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=-1)).astype(np.float32)
+    features: NDArray[np.float64] = np.nan_to_num(np.stack([np.cos(angle), np.sin(angle)], axis=-1))
+    return features.astype(np.float32)
 
 
 def time_parts(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,12 +64,14 @@ def time_parts(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArr
 
 
 def cyclic_time(seconds: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float32]:
-    """float32 [..., 8]: sine and cosine of hour, minute, second and day of the month as shares of a turn; zeros where
-    they are NaN. The first moment of a turn is beside the last one, and no feature knows of the year.
+    """float32 [..., 8]: sine and cosine of hour, minute, second and day of the month as shares of a turn.
+
+    Zeros where they are NaN. The first moment of a turn is beside the last one, and no feature knows of the year.
     """
     angle = time_parts(seconds, days) * (2 * np.pi / np.array([*TURNS.values()]))
-    features = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(*angle.shape[:-1], CYCLIC)
-    return np.nan_to_num(features).astype(np.float32)
+    turns = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(*angle.shape[:-1], CYCLIC)
+    features: NDArray[np.float64] = np.nan_to_num(turns)
+    return features.astype(np.float32)
 
 
 class TimeOfDay:
@@ -110,7 +113,8 @@ class TimeAndEvent:
 
     def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool [...]: whether training saw no such event, of numbers [..., 3] and text ids [...]."""
-        return self._events.places(self._of(numbers, ids)) == STRANGE
+        unseen: NDArray[np.bool_] = self._events.places(self._of(numbers, ids)) == UNSEEN_EVENT
+        return unseen
 
     def _of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float64]:
         return self._events.ids(numbers[..., 2], self._of_texts(ids))

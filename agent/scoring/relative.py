@@ -54,7 +54,7 @@ def apply(
 
 
 def _mean(relative: Relative, score: float, row: NDArray[np.float64]) -> float:
-    expected = (row[1] + _PRIOR * relative.center) / (row[0] + _PRIOR)
+    expected = float((row[1] + _PRIOR * relative.center) / (row[0] + _PRIOR))
     row += (1, score)
     return score - expected
 

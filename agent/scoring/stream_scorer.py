@@ -51,7 +51,7 @@ class StreamScorer:
         """`features` are what the scorer wants of lines, `most` is the largest number of streams."""
         self.scorer, self.features, self.relative = scorer, features, relative
         self._window, self._state = window, len(state)
-        shapes = [np.zeros((1, *tensor.axes[1:]), tensor.dtype) for tensor in state]
+        shapes: list[NDArray[Any]] = [np.zeros((1, *tensor.lengths()), tensor.dtype) for tensor in state]
         carried = shapes if relative is None else [*shapes, memory(relative)]
         self.streams = Streams(window.size, features.width if features else 0, most, carried)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent.errors import ConfigError
 from agent.text.lines import Block
-from agent.text.records import RecordReader
+from agent.text.record_reader import RecordReader
 from agent.text.text_table import PADDING
 
 T = TypeVar("T", bound=np.generic)
@@ -187,7 +187,8 @@ class Streams:
             row[at] = new[order]
             row[(ends - counts)[:, None] + np.arange(-tail, 0)] = kept[present]
             kept[present] = row[tails]
-            return row[windows[back]]
+            laid: NDArray[T] = row[windows[back]]
+            return laid
 
         laid_ids = lay(self._ids, ids)
         laid_features = None if features is None else lay(self._features, features)

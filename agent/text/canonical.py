@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from agent.errors import BundleError
 from agent.text.headers import Format, strip_header
 from agent.text.lines import Block
-from agent.text.records import RecordReader, Records
+from agent.text.record_reader import RecordReader
+from agent.text.records import Records
 from agent.text.text_table import PADDING, TextTable
 
 MAX_TEXT = 1024  # characters of a canonical text; the rest is cut

@@ -13,7 +13,8 @@ from agent.text.text_table import PADDING, TextTable
 
 TURNS = {"hour": 24, "minute": 60, "second": 60, "day": 31}  # and their lengths
 VERSION = 1
-NOTHING, STRANGE, FIRST = 0, 1, 2  # places of no line, of an event that training did not see, of the first it saw
+# places of no line, of an event that training did not see, of the first that it saw
+NOTHING, UNSEEN_EVENT, FIRST = 0, 1, 2
 _FAR = 10.0  # what the id of a line without a template is scaled to: as far out as ten times all that was seen
 _DIGITS = 15  # a number of more digits counts as the largest of so many, which a double still holds exactly
 _MOST = 2.0**53  # up to which a double holds every id exactly
@@ -69,13 +70,13 @@ class Events:
         try:
             known = np.array(data["known"], np.float64)
             numbered, first, turns = bool(data["numbered"]), int(data["first"]), tuple(data["turns"])
-            strange = set(turns) - TURNS.keys()
+            other = set(turns) - TURNS.keys()
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{FILE} is damaged: {type(error).__name__}: {error}; export it again") from None
         whole = 0 <= first < _MOST and bool((np.abs(known) < _MOST).all())
         if known.ndim != 1 or not len(known) or not whole or (np.diff(known) <= 0).any():
             raise BundleError(f"{FILE} is damaged: its known events do not rise, or are too large; export it again")
-        if strange:
+        if other:
             raise BundleError(f"{FILE} is damaged: it names parts of the time other than {', '.join(TURNS)}")
         return cls(templates, numbered, first, known, turns)
 
@@ -102,9 +103,9 @@ class Events:
         return feature * self._span + self.low
 
     def places(self, ids: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The place of each id among the known ones, from FIRST on; STRANGE where it is none."""
+        """The place of each id among the known ones, from FIRST on; UNSEEN_EVENT where it is none."""
         found = np.searchsorted(self.known, ids).clip(max=len(self.known) - 1)
-        return np.where(self.known[found] == ids, found + FIRST, STRANGE)
+        return np.where(self.known[found] == ids, found + FIRST, UNSEEN_EVENT)
 
     def name(self, event: float) -> str:
         """An id as a person reads it: its template, or the number that lines carry."""

@@ -1,8 +1,7 @@
 """Header formats of log lines: what each looks like, and the time, host, program and message that it holds.
 
-The patterns match raw lines and folded ones (normalize.fold) alike. With the format `auto` each line is matched on
-its own, so a
-file that changes its format, as at an upgrade of the syslog daemon, stays readable.
+The patterns match raw lines and folded ones (canonical.fold) alike. With the format `auto` each line is matched on its
+own, so a file that changes its format, as at an upgrade of the syslog daemon, stays readable.
 """
 
 import re
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from agent.errors import ConfigError
 from agent.text.lines import Block
-from agent.text.records import RecordReader, Records
+from agent.text.record_reader import RecordReader
+from agent.text.records import Records
 
 _TAG = r"(?:(?P<program>[^\s:\[]{1,128})(?:\[(?P<pid>[^\]\s]*)\])?: ?)?"
 _ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::?\d+)?)?)"
@@ -204,7 +204,7 @@ def read_clocks(block: Block, records: RecordReader | None = None) -> NDArray[np
         return records.clocks(block)
     width = np.arange(_HEAD)
     index = block.starts[:, None] + width
-    head = np.where(index < block.ends[:, None], block.bytes[np.minimum(index, len(block.data) - 1)], 0)
+    head = np.where(index < block.ends[:, None], block.array[np.minimum(index, len(block.data) - 1)], 0)
     clocks = np.full((len(block), 2), np.nan, np.float32)
     rows = np.arange(len(block))
     _read_clock(head, clocks, rows[(head[:, 3] == 32) & (head[:, 6] == 32)], 7, ":")

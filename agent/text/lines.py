@@ -48,13 +48,13 @@ class Block:
         return Block(self.source, data, self.offsets[skip:], self.number(skip), self.end, numbers)
 
     @cached_property
-    def bytes(self) -> NDArray[np.uint8]:
+    def array(self) -> NDArray[np.uint8]:
         """The data as uint8 [bytes], without a copy."""
         return np.frombuffer(self.data, np.uint8)
 
     @cached_property
     def _feeds(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.bytes == _NEWLINE)
+        return np.flatnonzero(self.array == _NEWLINE)
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -68,7 +68,7 @@ class Block:
     def ends(self) -> NDArray[np.int64]:
         """int64 [lines]: the index in `data` that follows each line's last byte, without its line end (LF or CR LF)."""
         ends = self._feeds.copy()
-        ends -= (ends > self.starts) & (self.bytes[ends - 1] == _RETURN)
+        ends -= (ends > self.starts) & (self.array[ends - 1] == _RETURN)
         return ends
 
     def line(self, index: int) -> bytes:

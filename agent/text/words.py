@@ -35,6 +35,6 @@ def _joined(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
     unknown = np.bincount(owners.clip(min=0), ["unknown" in token for token in tokens], len(found)) > 0
     rows = zip(found, bits.tolist(), unknown.tolist(), strict=True)
     return [
-        {"text": match[0], **({"unknown": True} if strange else {}), "bits": round(amount, 3)}
-        for match, amount, strange in rows
+        {"text": match[0], **({"unknown": True} if unseen else {}), "bits": round(amount, 3)}
+        for match, amount, unseen in rows
     ]

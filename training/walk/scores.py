@@ -17,7 +17,8 @@ from agent.errors import ConfigError
 from agent.scorefile.writer import score_json, writing
 from agent.text.headers import Format, Header, parse_header
 from agent.text.lines import Block
-from agent.text.records import RecordReader, Records
+from agent.text.record_reader import RecordReader
+from agent.text.records import Records
 
 _OF_HEADERS = ("time", "host", "program", "pid")
 _LEVEL = 6  # of the compression

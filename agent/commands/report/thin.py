@@ -9,8 +9,10 @@ MAX_POINTS = 20_000
 def thin(
     x: NDArray[np.float64], score: NDArray[np.float32], keep: NDArray[np.int64], most: int = MAX_POINTS
 ) -> NDArray[np.int64]:
-    """int64: the rows to show, by their `x`: those of `keep` and, where there are more than `most`, of all others those
-    with the least and the greatest score of each bucket.
+    """int64: the rows to show, by their `x`.
+
+    Where there are more than `most`, those of `keep`, and of all others those with the least and the greatest score of
+    each bucket.
 
     Half of the buckets are equally wide, half hold equally many rows: so the whole looks as it would with every row,
     and bursts show more when they are zoomed into. Rows without `x` or score are left out.
@@ -31,4 +33,5 @@ def _extremes(bucket: NDArray[np.int64], score: NDArray[np.float32]) -> NDArray[
     order = np.lexsort((score, bucket))
     ends = np.flatnonzero(np.diff(bucket[order], append=-1))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    return order[np.concatenate([starts, ends])]
+    extremes: NDArray[np.int64] = order[np.concatenate([starts, ends])]
+    return extremes

@@ -63,17 +63,17 @@ class SurpriseExplainer:
         ids = self._tokenizer.encode(text)
         if len(found["losses"]) > len(ids):
             pieces, ids = [*pieces, ""], [*ids, END]
-        strange = set(self._tokenizer.unknown(text))
+        unknown = set(self._tokenizer.unknown(text))
         rows = enumerate(zip(pieces, ids, strict=True))
-        return [self._row(found, place, piece, token, piece in strange) for place, (piece, token) in rows]
+        return [self._row(found, place, piece, token, piece in unknown) for place, (piece, token) in rows]
 
-    def _row(self, found: dict[str, NDArray[Any]], place: int, piece: str, token: int, strange: bool) -> dict[str, Any]:
+    def _row(self, found: dict[str, NDArray[Any]], place: int, piece: str, token: int, unknown: bool) -> dict[str, Any]:
         row: dict[str, Any] = {"text": piece}
         if token == END:
             row["end"] = True
         else:
             row |= {"field": self._labels[place]} if self._labels else {}
-            row |= {"unknown": True} if strange else {}
+            row |= {"unknown": True} if unknown else {}
         row["bits"] = round(float(found["losses"][place]) / math.log(2), 3)
         row["expected"] = self._likeliest(found["log_probabilities"][place], token)
         if "attention" in found:

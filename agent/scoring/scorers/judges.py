@@ -14,19 +14,22 @@ scores float32 [batch] and the vectors that were expected, float32 [batch, width
 
 def euclidean(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [batch]: the root of the sum of squares."""
-    return np.sqrt(np.square(predicted - actual).sum(axis=1))
+    distances: NDArray[np.float32] = np.sqrt(np.square(predicted - actual).sum(axis=1))
+    return distances
 
 
 def manhattan(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [batch]: the sum of absolute differences."""
-    return np.abs(predicted - actual).sum(axis=1)
+    distances: NDArray[np.float32] = np.abs(predicted - actual).sum(axis=1)
+    return distances
 
 
 def cosine(predicted: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [batch]: 1 - p.a / (|p| |a|); a vector of zeros is at distance 1 from all."""
     norms = np.sqrt(np.square(predicted).sum(axis=1) * np.square(actual).sum(axis=1))
     products = (predicted * actual).sum(axis=1)
-    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    distances: NDArray[np.float32] = 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return distances
 
 
 DISTANCES = {"euclidean": euclidean, "manhattan": manhattan, "cosine": cosine}

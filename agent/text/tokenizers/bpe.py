@@ -72,7 +72,8 @@ class BpeTokenizer:
         return [token + _SHIFT for token in self._ids(text)[: self.max_tokens]] or [UNKNOWN]
 
     def _ids(self, text: str) -> list[int]:
-        return self._library.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+        return ids
 
     def split(self, text: str) -> list[str]:
         r"""The pieces of a text; a byte that is no character alone reads \xNN."""
@@ -88,7 +89,8 @@ class BpeTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text; U+FFFD where a character is cut."""
         real = [token - _SHIFT for token in ids if token >= _SHIFT]
-        return self._library.decode(real, skip_special_tokens=False)
+        text: str = self._library.decode(real, skip_special_tokens=False)
+        return text
 
     def unknown(self, text: str) -> list[str]:
         """Nothing: every byte is known."""
@@ -128,7 +130,7 @@ def _repeat(texts: Mapping[str, int]) -> Iterator[str]:
 
 def _settings(library: Any) -> dict[str, Any]:
     """All of the library's JSON but what training makes."""
-    content = msgspec.json.decode(library.to_str())
+    content: dict[str, Any] = msgspec.json.decode(library.to_str())
     return content | {"model": content["model"] | {"vocab": None, "merges": None}}
 
 

@@ -10,7 +10,7 @@ from agent.text.tokenizers.base import BEGIN, END, PAD, SPECIAL, UNKNOWN, is_len
 
 _FIRST, _LAST = ord(" "), ord("~")
 _SHIFT = _FIRST - len(SPECIAL)
-_STRANGE = "\ufffd"
+_REPLACEMENT = "\ufffd"
 
 
 class CharTokenizer:
@@ -52,7 +52,7 @@ class CharTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The characters, U+FFFD for unknown ones."""
         real = (token for token in ids if token not in (PAD, BEGIN, END))
-        return "".join(_STRANGE if token == UNKNOWN else chr(token + _SHIFT) for token in real)
+        return "".join(_REPLACEMENT if token == UNKNOWN else chr(token + _SHIFT) for token in real)
 
     def unknown(self, text: str) -> list[str]:
         """The characters other than printable ASCII, in order."""

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -82,7 +82,7 @@ class FieldTokenizer:
         csv.writer(row, delimiter=self.records.delimiter, lineterminator="").writerow(fields)
         return row.getvalue()
 
-    def _field(self, name: str, values: Iterable[str]) -> str:
+    def _field(self, name: str, values: Iterator[str]) -> str:
         split = self.records.split.get(name)
         taken = [next(values, "") for _ in (split.into if split else [name])]
         return split.at.join(taken) if split else taken[0]

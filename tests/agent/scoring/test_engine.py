@@ -27,7 +27,7 @@ from agent.text.records import Records
 
 READ = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NORMAL = made_up_lines(48, seed=1)
-STRANGE = [
+UNSEEN_EVENT = [
     b"\n",
     b"\r\n",
     b" \t \n",
@@ -53,7 +53,7 @@ def logs(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     parts = draw(
         st.lists(
             st.one_of(
-                st.sampled_from(STRANGE),
+                st.sampled_from(UNSEEN_EVENT),
                 st.tuples(st.integers(0, 40), st.integers(1, 8)).map(lambda at: b"".join(NORMAL[at[0] : sum(at)])),
             ),
             max_size=12,

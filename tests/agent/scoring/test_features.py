@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.errors import BundleError
 from agent.scoring.features import TimeAndEvent, TimeOfDay, cyclic_time, read_events, time_of_day
-from agent.text.events import FIRST, NOTHING, STRANGE, Events, EventsOfTexts, read_numbers
+from agent.text.events import FIRST, NOTHING, UNSEEN_EVENT, Events, EventsOfTexts, read_numbers
 from agent.text.lines import LineSplitter
 from agent.text.templates import Templates
 from agent.text.text_table import TextTable
@@ -91,7 +91,7 @@ def test_ids_are_scaled_to_what_training_saw_and_never_clipped():
     assert ids.tolist() == [3, 13, 999, 31, 32, 1e12]
     np.testing.assert_allclose(some.scaled(ids), (np.array([3, 13, 999, 31, 32, 1e12]) - 3) / 29)
     assert [some.unscaled(float(one)) for one in some.scaled(ids)] == pytest.approx(ids.tolist())
-    assert some.places(ids).tolist() == [FIRST, FIRST + 2, STRANGE, FIRST + 3, FIRST + 4, STRANGE]
+    assert some.places(ids).tolist() == [FIRST, FIRST + 2, UNSEEN_EVENT, FIRST + 3, FIRST + 4, UNSEEN_EVENT]
 
 
 def test_where_few_lines_carry_a_number_it_is_text_like_any_other():

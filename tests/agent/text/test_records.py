@@ -16,7 +16,8 @@ from agent.scoring.streams import StreamKey
 from agent.text.canonical import MASKS, MAX_TEXT, Normalizer
 from agent.text.headers import check_format, detect, parse_header, read_clocks
 from agent.text.lines import Block, LineSplitter
-from agent.text.records import RecordReader, Records, Split, split_row
+from agent.text.record_reader import RecordReader
+from agent.text.records import Records, Split, split_row
 from training.config import RunConfig, load
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -22,7 +22,7 @@ pytest.importorskip("torch")
 import torch
 
 from agent.scoring.features import CYCLIC
-from agent.text.events import FIRST, STRANGE
+from agent.text.events import FIRST, UNSEEN_EVENT
 from training.config import load
 from training.evaluation.model import open_subject
 from training.fitting.job import Job, run_job
@@ -80,7 +80,7 @@ def test_an_error_is_the_mean_of_the_squares_and_no_id_is_clipped():
 def test_an_embedded_event_is_as_odd_as_it_is_improbable_and_a_strange_one_most_of_all():
     model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, event="embedding", max_events=7)).eval()
     known = model(windows(events=FIRST + 3.0))[0]
-    strange = model(windows(events=float(STRANGE)))[0]
+    strange = model(windows(events=float(UNSEEN_EVENT)))[0]
     beyond = model(windows(events=FIRST + 7.0))[0]
     assert known.max() < strange.min() and strange.max() < 20 / 9 + 1
     torch.testing.assert_close(beyond, strange)
@@ -89,8 +89,8 @@ def test_an_embedded_event_is_as_odd_as_it_is_improbable_and_a_strange_one_most_
 @torch.no_grad()
 def test_no_strange_event_is_ever_expected():
     model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, layers=1, event="embedding", max_events=5)).eval()
-    model.wide.bias[CYCLIC + STRANGE] = 100.0
-    assert (model(windows(events=FIRST))[1][..., CYCLIC] != STRANGE).all()
+    model.wide.bias[CYCLIC + UNSEEN_EVENT] = 100.0
+    assert (model(windows(events=FIRST))[1][..., CYCLIC] != UNSEEN_EVENT).all()
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from agent.scoring.features import CYCLIC
-from agent.text.events import FIRST, STRANGE
+from agent.text.events import FIRST, UNSEEN_EVENT
 from training.models.layers import Recurrent
 from training.models.sequence_autoencoder.config import AutoencoderConfig
 
@@ -47,7 +47,7 @@ class SequenceAutoencoder(nn.Module):
         self.decoder = StackedLstm(config.latent, config)
         self.wide = nn.Linear(config.hidden, CYCLIC + (self.events if self.embedded else 1))
         self.ones = nn.Buffer(torch.ones(CYCLIC, 1), persistent=False)
-        impossible = torch.where(torch.arange(self.events) == STRANGE, _NEVER, 0.0)
+        impossible = torch.where(torch.arange(self.events) == UNSEEN_EVENT, _NEVER, 0.0)
         self.impossible = nn.Buffer(impossible, persistent=False)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
