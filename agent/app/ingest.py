@@ -1,18 +1,17 @@
 """From the sources to the state: each block is read, scored, and stored with its alerts in one transaction."""
 
-import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from agent.alerting.pipeline import Pipeline
-from agent.app.batch_size import Pace
+from agent.app.batch_size import BatchSize
 from agent.app.build import Setup
 from agent.config import AgentConfig
+from agent.host.clock import SYSTEM_CLOCK, Clock
 from agent.inputs.manager import Inputs
 from agent.scorefile.writer import JsonLines, line_records
 from agent.sources.base import Source
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.telemetry.counters import Ledger, memory_name
 from agent.telemetry.summary import Summary
 from agent.text.lines import Block
@@ -29,16 +28,17 @@ class Reader:
 
     def __init__(
         self,
-        state: PatientState,
+        state: RetryingState,
         pipeline: Pipeline,
         summary: Summary,
         missed: Callable[[Path], None],
         scores: JsonLines | None = None,
         hurried: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._state, self.pipeline, self._summary = state, pipeline, summary
         self._missed, self._scores, self._hurried = missed, scores, hurried
-        self._pace = Pace()
+        self._batch_size, self._clock = BatchSize(), clock
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
         self.inputs = Inputs(state, self._forget, self._leave)
@@ -88,7 +88,7 @@ class Reader:
     def step(self, source: Source, heard: bool) -> bool:
         """Takes the next block of a source, after an event or without any; whether there was one."""
         taken = source.bytes_taken
-        block = source.read(self._pace.most)
+        block = source.read(self._batch_size.limit)
         self._suspect(source, not heard and source.bytes_taken > taken)
         if block is not None:
             self._take(source, block)
@@ -101,7 +101,7 @@ class Reader:
 
         But not where a later run goes on and can see them completed.
         """
-        deadline = time.monotonic() + _FINISH
+        deadline = self._clock.monotonic() + _FINISH
         for source in self.sources.values():
             self._empty(source, deadline)
             if not (source.durable and goes_on_later()) and (block := source.finish()):
@@ -132,10 +132,10 @@ class Reader:
             self.pipeline.prime(before)
 
     def _take(self, source: Source, block: Block) -> None:
-        began = time.monotonic()
-        read = datetime.now().astimezone()
+        began = self._clock.monotonic()
+        read = self._clock.now()
         done = self.pipeline.process(block, source.identity, read, source.fields)
-        self._pace.took(len(block.data), time.monotonic() - began)
+        self._batch_size.adapt(len(block.data), self._clock.monotonic() - began)
         changes = done.changes
         blobs = [*changes.blobs, self.ledger.add(source, done)]
         self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, blobs, done.alerts)
@@ -159,14 +159,16 @@ class Reader:
 
     def _empty(self, source: Source, deadline: float) -> None:
         """Takes what a source holds that keeps nothing for later."""
-        while not source.durable and time.monotonic() < deadline and (block := source.read(self._pace.most)):
+        while (
+            not source.durable and self._clock.monotonic() < deadline and (block := source.read(self._batch_size.limit))
+        ):
             self._take(source, block)
 
     def _leave(self, source: Source, goes_on: bool) -> None:
         """Closes a source, after what it still holds where no other goes on with that, and counts what is lost."""
         known = source.name in self.ledger.counts
         if known and not goes_on:
-            self._empty(source, time.monotonic() + _FINISH)
+            self._empty(source, self._clock.monotonic() + _FINISH)
         marks = self.inputs.marks(source)
         source.close()
         if known and (memory := self.ledger.look(source)):

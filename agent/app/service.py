@@ -6,7 +6,6 @@ the Summary's; alerts are delivered by threads beside the loop.
 
 import gc
 import logging
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,18 +13,19 @@ from pathlib import Path
 from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.app.build import Setup, check_inputs, prepare, refuse_change
 from agent.app.ingest import Reader
-from agent.app.schedule import Look, Schedule
+from agent.app.schedule import Poll, Schedule
 from agent.app.signals import Signals
-from agent.app.state_retry import Patience
+from agent.app.state_retry import StateRetry
 from agent.config import AgentConfig
 from agent.delivery.workers import Delivery
 from agent.errors import OddlineError, SinkError, StateUnavailable
+from agent.host.clock import SYSTEM_CLOCK, Clock
 from agent.host.limits import raise_file_limit
 from agent.host.log import setup_logging
 from agent.host.sd_notify import notify
 from agent.inputs.manager import each_descriptor
 from agent.scorefile.writer import JsonLines
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 from agent.telemetry.monitor import Monitor, watchdog_seconds
 from agent.telemetry.snapshot import take_snapshot
@@ -51,14 +51,15 @@ class Service:
         once: bool = False,
         scores: JsonLines | None = None,
         signals: Signals | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._load, self._scores, self._signals = load, scores, signals or Signals()
         self._config = config = load()
-        self._once = once
+        self._once, self._clock = once, clock
         setup_logging(config.log_level)
         self._reloads = {"done": 0, "refused": 0}
-        self._schedule, self._next_sign = Schedule(), 0.0
-        began, self._started = time.monotonic(), time.time()
+        self._schedule, self._next_sign = Schedule(clock), 0.0
+        began, self._started = clock.monotonic(), clock.time()
         check_inputs(config, scores)
         raise_file_limit()
         with ExitStack() as stack:
@@ -68,17 +69,17 @@ class Service:
             stack.callback(self._state.close)
             self._guard = EchoGuard(self._secret())
             setup_logging(config.log_level, self._guard.seal)
-            self._watcher = Watcher()
+            self._watcher = Watcher(clock.monotonic)
             stack.callback(self._watcher.stop)
             stack.callback(self._signals.sleep)
             self._signals.wake = self._watcher.wake
             self._monitor = Monitor(config.metrics, config.metrics_file, _LOG.warning, watchdog_seconds())
             stack.callback(lambda: self._monitor.close())
-            self._store = Patience(self._monitor, _LOG.warning, lambda: self._signals.stopped or self._once)
-            self._kept = PatientState(self._state, self._store)
+            self._store = StateRetry(self._monitor, lambda: self._signals.stopped or self._once, clock)
+            self._kept = RetryingState(self._state, self._store)
             setup = prepare(config, self._guard)
             self._summary = Summary(setup.pipeline, _LOG.info, began)
-            self._reader = Reader(self._kept, setup.pipeline, self._summary, self._watcher.missed, scores, once)
+            self._reader = Reader(self._kept, setup.pipeline, self._summary, self._watcher.missed, scores, once, clock)
             stack.callback(self._reader.close)
             self._reader.begin(config)
             self._delivery = Delivery(self._state, setup.sinks, _LOG.warning)
@@ -130,7 +131,7 @@ class Service:
     def _hurry(self) -> set[str]:
         """All sources are to be read; in a run that does not wait they learn it."""
         self._reader.hurry()
-        self._schedule.hurry()
+        self._schedule.poll_all_now()
         return set(self._reader.sources)
 
     def _wanted(self, woken: Woken | None) -> set[str]:
@@ -146,12 +147,12 @@ class Service:
         }
 
     def _due(self) -> set[str]:
-        look = self._schedule.look()
-        if look is Look.NONE:
+        poll = self._schedule.start_poll()
+        if poll is Poll.NONE:
             return set()
         self._beat()
         self._reader.open_pipes()
-        return {name for name, source in self._reader.sources.items() if look is Look.FULL or not source.settled}
+        return {name for name, source in self._reader.sources.items() if poll is Poll.ALL or not source.settled}
 
     def _search(self, woken: Woken | None) -> None:
         """Looks for new files of patterns after an event in their directories, and once in a while."""
@@ -160,7 +161,7 @@ class Service:
             with self._schedule.searching():
                 found = self._reader.look()
             if found:
-                self._schedule.look_soon()
+                self._schedule.poll_now()
 
     def _watch(self) -> None:
         sources = self._reader.sources
@@ -177,8 +178,8 @@ class Service:
     def _show_life(self) -> None:
         """Tells that the loop goes round, also while a round of many sources takes long."""
         self._monitor.look()
-        if time.monotonic() >= self._next_sign:
-            self._next_sign = time.monotonic() + _SIGN
+        if self._clock.monotonic() >= self._next_sign:
+            self._next_sign = self._clock.monotonic() + _SIGN
             notify("WATCHDOG=1")
 
     def _step(self, name: str, woken: Woken | None) -> bool:
@@ -198,7 +199,7 @@ class Service:
     def _reload(self) -> None:
         """Reads the configuration and the bundle anew; where they are no good, what there is goes on."""
         self._signals.hung_up = False
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
         try:
             config = self._load()
             refuse_change(self._config, config)

@@ -16,7 +16,7 @@ class RateLimitedLog:
         self._last: dict[str, tuple[float, int]] = {}  # by kind: when it was logged, and how many were held back since
 
     def warning(self, kind: str, message: str, *values: object) -> None:
-        """As Logger.warning; `kind` names what counts as the same message."""
+        """As Logger.warning, logged as the caller's; `kind` names what counts as the same message."""
         now = self._clock()
         logged, held = self._last.get(kind, (now - _PAUSE, 0))
         if now - logged < _PAUSE:
@@ -26,6 +26,6 @@ class RateLimitedLog:
             self._last.clear()
         self._last[kind] = now, 0
         if held:
-            self._log.warning(f"{message} (%d more like this meanwhile)", *values, held)
+            self._log.warning(f"{message} (%d more like this meanwhile)", *values, held, stacklevel=2)
         else:
-            self._log.warning(message, *values)
+            self._log.warning(message, *values, stacklevel=2)

@@ -22,7 +22,7 @@ from agent.sources.files.globs import folders, is_named, matches
 from agent.sources.files.position import Position
 from agent.sources.files.rotation_discovery import PASSING
 from agent.sources.files.rotation_names import logs_of, rotation_of
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class PatternFiles:
     def __init__(
         self,
         opened: OpenSources,
-        state: State | PatientState,
+        state: State | RetryingState,
         forget: Callable[[str, int], None],
     ) -> None:
         self.wanted: list[Wanted] = []

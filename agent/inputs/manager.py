@@ -15,7 +15,7 @@ from agent.sources.decoding.line_reader import Reading
 from agent.sources.factory import is_fifo, read_position, source_name
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_pattern
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Inputs:
 
     def __init__(
         self,
-        state: State | PatientState,
+        state: State | RetryingState,
         forget: Callable[[str, int], None],
         leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
     ) -> None:

@@ -15,7 +15,7 @@ from agent.sources.files.globs import is_named
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 
 Wanted = tuple[FileInput, Reading]
@@ -31,7 +31,7 @@ class OpenSources:
     named    the paths and patterns of the configuration, and of one that was refused
     """
 
-    def __init__(self, state: State | PatientState, leave: Callable[[Source, bool], None]) -> None:
+    def __init__(self, state: State | RetryingState, leave: Callable[[Source, bool], None]) -> None:
         self.by_name: dict[str, Source] = {}
         self.wanted: dict[str, Wanted] = {}
         self.aliases: dict[str, str] = {}

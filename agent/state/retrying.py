@@ -1,40 +1,50 @@
 """The state where a fault that passes is to be waited for."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from agent.state.store import State
 
+_Result = TypeVar("_Result")
 
-class PatientState:
-    """What the loop of the agent wants of a State, by the same names; `patience` repeats what is refused at present."""
 
-    def __init__(self, state: State, patience: Callable[[Callable[[], Any]], Any]) -> None:
-        self._state, self._patience = state, patience
+class Retry(Protocol):
+    """Repeats an action that a StateUnavailable refuses at present, until it succeeds or the run ends."""
+
+    def __call__(self, action: Callable[[], _Result]) -> _Result:
+        """What the action gives; a StateUnavailable where nothing more is waited for."""
+        ...
+
+
+class RetryingState:
+    """What the loop of the agent wants of a State, by the same names; `retry` repeats what is refused at present."""
+
+    def __init__(self, state: State, retry: Retry) -> None:
+        self._state, self._retry = state, retry
 
     def mark(self, source: str) -> bytes | None:
-        return self._patience(lambda: self._state.mark(source))
+        return self._retry(lambda: self._state.mark(source))
 
     def marks(self) -> dict[str, bytes]:
-        return self._patience(self._state.marks)
+        return self._retry(self._state.marks)
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._patience(lambda: [*self._state.streams(source)]))
+        return iter(self._retry(lambda: [*self._state.streams(source)]))
 
     def recall(self, name: str) -> bytes | None:
-        return self._patience(lambda: self._state.recall(name))
+        return self._retry(lambda: self._state.recall(name))
 
     def backlog(self, sink: str) -> int:
-        return self._patience(lambda: self._state.backlog(sink))
+        return self._retry(lambda: self._state.backlog(sink))
 
     def lost(self, sink: str) -> dict[str, int]:
-        return self._patience(lambda: self._state.lost(sink))
+        return self._retry(lambda: self._state.lost(sink))
 
     def delivered_count(self, sink: str) -> int:
-        return self._patience(lambda: self._state.delivered_count(sink))
+        return self._retry(lambda: self._state.delivered_count(sink))
 
     def commit(self, *change: Any, **more: Any) -> None:
-        self._patience(lambda: self._state.commit(*change, **more))
+        self._retry(lambda: self._state.commit(*change, **more))
 
     def forget(self, *change: Any) -> None:
-        self._patience(lambda: self._state.forget(*change))
+        self._retry(lambda: self._state.forget(*change))

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.alerting.pipeline import Pipeline, Processed
 from agent.sources.base import Source
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 
 _OF_SOURCE = (
@@ -60,7 +60,9 @@ class Counts(msgspec.Struct, frozen=True):
 class Ledger:
     """The counts of every source. A Counts that was handed out stays as it is, so that other threads may read it."""
 
-    def __init__(self, state: State | PatientState, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, state: State | RetryingState, pipeline: Pipeline, clock: Callable[[], float] = time.time
+    ) -> None:
         self.counts: dict[str, Counts] = {}
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}

@@ -8,7 +8,7 @@ from agent.alerting.pipeline import Pipeline
 from agent.delivery.sinks.redaction import shown
 from agent.delivery.workers import Delivery
 from agent.sources.base import Source
-from agent.state.retrying import PatientState
+from agent.state.retrying import RetryingState
 from agent.state.store import State
 from agent.telemetry.counters import GONE, Counts, Ledger
 
@@ -50,7 +50,7 @@ def take_snapshot(
     sources: Sequence[Source],
     ledger: Ledger,
     delivery: Delivery,
-    state: State | PatientState,
+    state: State | RetryingState,
     pipeline: Pipeline,
     started: float,
     reloads: Mapping[str, int],
@@ -84,5 +84,5 @@ def _view(source: Source, counts: Counts, now: float, started: float) -> SourceV
     return SourceView(counts, backlog, seconds_behind(counts, backlog, now, started))
 
 
-def _sink_view(state: State | PatientState, name: str, failing: bool) -> SinkView:
+def _sink_view(state: State | RetryingState, name: str, failing: bool) -> SinkView:
     return SinkView(state.delivered_count(name), state.lost(name), state.backlog(name), failing)

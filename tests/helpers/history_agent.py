@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from agent.alerting.alert import Alert
 from agent.alerting.echo_guard import EchoGuard
 from agent.alerting.pipeline import Pipeline
-from agent.app import ingest, schedule, service, state_retry
+from agent.app import service
 from agent.app.build import Setup
 from agent.app.ingest import Reader
 from agent.app.service import Service
@@ -43,6 +43,7 @@ from agent.text.lines import Block
 from agent.text.text_table import TextTable
 from agent.watching.watcher import Woken
 from helpers.logs import Collector
+from helpers.manual_clock import ManualClock
 
 SINK = "history:"
 NOW = datetime(2026, 3, 9, 3, 12, 45, tzinfo=UTC)
@@ -202,8 +203,10 @@ def make_pipeline(config: AgentConfig) -> Pipeline:
     return Pipeline(BUNDLE, config.scoring_settings(), config.alert_settings(), EchoGuard(b"history"))
 
 
-class Deaf:
+class SilentWatcher:
     """A watcher that is asked nothing: the turns are told what woke them."""
+
+    def __init__(self, clock: object) -> None: ...
 
     def watch(self, *paths: object) -> None: ...
 
@@ -274,7 +277,7 @@ class World:
     """A state folder, the agent on it while it runs, its clock, and what it told."""
 
     def __init__(self, state: Path, patch: pytest.MonkeyPatch) -> None:
-        self.config, self.now = AgentConfig(state=str(state)), 1000.0
+        self.config, self.clock = AgentConfig(state=str(state)), ManualClock(1000.0, NOW)
         self.date: Callable[[], int] = before_now  # as files are dated, in nanoseconds since 1970
         self.faults, self.journal = Faults(), Journal()
         self._collector = Collector()
@@ -290,7 +293,7 @@ class World:
         begin, read = FileSource.__init__, FileSource.read
 
         def clocked(source: FileSource, *given: Any, **more: Any) -> None:
-            begin(source, *given, **more, clock=lambda: world.now)
+            begin(source, *given, **more, clock=world.clock.monotonic)
 
         def in_pieces(source: FileSource, most: int = 1 << 20) -> Block | None:
             return read(source, min(most, world.size))
@@ -299,7 +302,7 @@ class World:
         patch.setattr(FileSource, "__init__", clocked)
         patch.setattr(FileSource, "read", in_pieces)
         patch.setattr(service, "State", store)
-        patch.setattr(service, "Watcher", Deaf)
+        patch.setattr(service, "Watcher", SilentWatcher)
         patch.setattr(service, "Delivery", Held)
         patch.setattr(service, "Reader", type("Reader", (NotingReader,), {"world": self}))
         patch.setattr(service, "prepare", self._prepare)
@@ -309,20 +312,11 @@ class World:
         logger = logging.getLogger("agent")
         logger.setLevel(logging.DEBUG)
         patch.setattr(logger, "handlers", [self._collector])
-        patch.setattr(ingest, "datetime", SimpleNamespace(now=lambda: NOW))
-        clock = SimpleNamespace(
-            monotonic=lambda: world.now, monotonic_ns=lambda: 0, time=lambda: world.now, sleep=self._sleep
-        )
-        for module in (service, ingest, schedule, state_retry):
-            patch.setattr(module, "time", clock)
         for module in (opened, file):
             patch.setattr(module, "before_now", lambda: world.date())
         patch.setattr(file, "time", SimpleNamespace(time_ns=lambda: world.date()))
         self._patch_files(patch)
         self._patch_points(patch)
-
-    def _sleep(self, seconds: float) -> None:
-        self.now += seconds
 
     def _patch_files(self, patch: pytest.MonkeyPatch) -> None:
         faults, real_open, real_open_packed, real_dup = self.faults, os.open, Path.open, os.dup
@@ -412,7 +406,7 @@ class World:
         """Starts the agent unless it runs; it may be killed meanwhile, or refuse to start."""
         if self.agent is None:
             with self._acting(SourceError, ConfigError):
-                self.agent = Agent(lambda: self.config)
+                self.agent = Agent(lambda: self.config, clock=self.clock)
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -433,7 +427,7 @@ class World:
         """One round of the loop, at which the agent may be killed; whether there was a block."""
         if self.agent is None:
             return False
-        self.now += seconds
+        self.clock.sleep(seconds)
         with self._acting():
             return self.agent.turn(hears)
         return False

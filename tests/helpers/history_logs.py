@@ -186,7 +186,7 @@ class Log:
 
     def write_late(self) -> None:
         """A line of a writer that has not noticed the rotation yet."""
-        in_time = self._world.now - self._since < GRACE
+        in_time = self._world.clock.seconds - self._since < GRACE
         if self.late and in_time and self.can_be_late and self.rotated[0][0].suffix not in PACKERS:
             self._append(*self.rotated[0], 1)
             self.rotated[0][1].hidden = self.generation, self.generation.length
@@ -206,7 +206,7 @@ class Log:
         if self.here:
             self._shift()
             self.rotated.insert(0, (self.path.rename(self.path.with_name(f"{self.path.name}.1")), self.generation))
-            self.late, self._since = True, self._world.now
+            self.late, self._since = True, self._world.clock.seconds
             between()
             self.create()
 

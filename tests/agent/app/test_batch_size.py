@@ -4,48 +4,48 @@ from typing import ClassVar
 
 import pytest
 
-from agent.app import ingest as reader
-from agent.app.batch_size import Pace
+from agent.app import ingest
+from agent.app.batch_size import BatchSize
 from agent.app.service import Service
 from agent.config import AgentConfig
 
 
 @pytest.mark.parametrize("rate", [2e3, 3e4, 2e5, 1e9])
 def test_blocks_come_to_take_half_a_second_or_are_as_large_as_helps(rate):
-    pace = Pace()
+    batch_size = BatchSize()
     for _ in range(20):
-        pace.took(pace.most, pace.most / rate)
-    assert pace.most / rate <= 0.5 or pace.most == 1 << 12
-    assert pace.most / rate >= 0.25 or pace.most == 1 << 17
+        batch_size.adapt(batch_size.limit, batch_size.limit / rate)
+    assert batch_size.limit / rate <= 0.5 or batch_size.limit == 1 << 12
+    assert batch_size.limit / rate >= 0.25 or batch_size.limit == 1 << 17
 
 
 def test_a_storm_makes_blocks_smaller_at_once_and_its_end_larger_again():
-    pace = Pace()
-    pace.took(1 << 17, 5.0)
-    assert pace.most == (1 << 17) // 10
+    batch_size = BatchSize()
+    batch_size.adapt(1 << 17, 5.0)
+    assert batch_size.limit == (1 << 17) // 10
     for _ in range(10):
-        pace.took(pace.most, 0.01)
-    assert pace.most == 1 << 17
+        batch_size.adapt(batch_size.limit, 0.01)
+    assert batch_size.limit == 1 << 17
 
 
 def test_short_blocks_tell_nothing_of_what_long_ones_take():
-    pace = Pace()
-    pace.took(1 << 17, 5.0)
-    small = pace.most
+    batch_size = BatchSize()
+    batch_size.adapt(1 << 17, 5.0)
+    small = batch_size.limit
     for _ in range(10):
-        pace.took(100, 0.001)
-    assert pace.most == small
+        batch_size.adapt(100, 0.001)
+    assert batch_size.limit == small
 
 
 def test_what_is_read_at_once_follows_how_long_blocks_take(tmp_path, monkeypatch):
-    class Slow(Pace):
+    class Slow(BatchSize):
         sizes: ClassVar[list[int]] = []
 
-        def took(self, size: int, seconds: float) -> None:
+        def adapt(self, size: int, seconds: float) -> None:
             self.sizes.append(size)
-            super().took(size, size / 1e4)
+            super().adapt(size, size / 1e4)
 
-    monkeypatch.setattr(reader, "Pace", Slow)
+    monkeypatch.setattr(ingest, "BatchSize", Slow)
     log = tmp_path / "some.log"
     log.write_text("".join(f"line {number} of the log\n" for number in range(20_000)))
     config = AgentConfig(sources=[str(log)], sinks=[f"jsonl:{tmp_path}/alerts"], start="start")

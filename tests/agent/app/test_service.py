@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.manual_clock import ManualClock
 from helpers.processes import run_agent, start_agent
 from helpers.waiting import until
 
 import agent.app.service
-import agent.app.state_retry
 import agent.cli
 import agent.inputs.manager
 import agent.sources.files.follower
@@ -28,6 +28,7 @@ from agent.config import AgentConfig, FileInput, check_config
 from agent.delivery.sinks import open_sink
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, StateDamaged, StateUnavailable
+from agent.host.clock import Clock
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import matches
 from agent.state.store import State
@@ -70,14 +71,13 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
         commit(state, *changes, **more)
 
     monkeypatch.setattr(State, "commit", full_at_first)
-    monkeypatch.setattr(agent.app.state_retry.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(Service, "_secret", lambda service: b"k" * 32)
     config = configured(tmp_path, str(tmp_path / "one.log"))
     if once:
         with pytest.raises(StateUnavailable, match="disk is full"):
-            Service(lambda: config, once)
+            Service(lambda: config, once, clock=ManualClock())
     else:
-        Service(lambda: config, once)._close.close()
+        Service(lambda: config, once, clock=ManualClock())._close.close()
         assert capfd.readouterr().err.count("nothing more is read until it can be written") == 1
     assert len(tries) == (1 if once else 4)
 
@@ -88,10 +88,16 @@ READS = ("mark", "marks", "streams", "recall", "backlog", "lost", "delivered_cou
 @pytest.mark.parametrize("reading", READS)
 def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(tmp_path, monkeypatch, capfd, reading):
     """Every other reading fails, of the loop as well as of the threads that deliver."""
-    signals, calls, real, sleep = Signals(), [], getattr(State, reading), time.sleep
+
+    class NotingClock(Clock):
+        def sleep(self, seconds: float) -> None:
+            notes.append(service._monitor.ready)
+            super().sleep(0.01)
+
+    signals, calls, real = Signals(), [], getattr(State, reading)
     config = configured(tmp_path, f"{tmp_path}/*.log")
     config.state, config.metrics_file = str(tmp_path / "state"), str(tmp_path / "metrics")
-    service = Service(lambda: config, signals=signals)
+    service = Service(lambda: config, signals=signals, clock=NotingClock())
 
     def failing(state: State, *names: str) -> object:
         calls.append(1)
@@ -102,9 +108,6 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
 
     notes = []
     monkeypatch.setattr(State, reading, failing)
-    monkeypatch.setattr(
-        agent.app.state_retry.time, "sleep", lambda _: notes.append(service._monitor.ready) or sleep(0.01)
-    )
     for number in range(3):
         (tmp_path / f"{number}.log").write_text("one line\n")
     monkeypatch.setattr(service, "_beat", lambda beat=service._beat: (beat(), stop_when_read()))
@@ -176,17 +179,16 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
     signs, slow = [], FileSource.read
 
     def read(source: FileSource, most: int = 1 << 20) -> Block | None:
-        clock[0] += 20
+        clock.sleep(20)
         return slow(source, most)
 
-    clock = [time.monotonic()]
+    clock = ManualClock(time.monotonic())
     logs = [tmp_path / f"{number}.log" for number in range(4)]
     for log in logs:
         log.write_text("one line\n")
     monkeypatch.setattr(FileSource, "read", read)
-    monkeypatch.setattr(agent.app.service.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(agent.app.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock[0]))
-    Service(lambda: configured(tmp_path, *map(str, logs)), once=True).run()
+    monkeypatch.setattr(agent.app.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock.seconds))
+    Service(lambda: configured(tmp_path, *map(str, logs)), once=True, clock=clock).run()
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
 
@@ -294,20 +296,21 @@ def test_what_no_path_can_be_is_refused(path):
 
 def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkeypatch):
     monkeypatch.setattr(agent.sources.files.follower, "RELEASE", 0.0)
-    service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
+    clock = ManualClock(1000.0)
+    service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"), clock=clock)
     for number in range(3):
         log = tmp_path / f"{number}.log"
         log.write_text(f"line {number}\n")
         service._search(None)
         service._watch()
-        service._schedule._next_search = 0.0
+        clock.sleep(20)
         assert service._step(str(log), None) and not service._step(str(log), None)
         service._watcher.missed(log)
         log.unlink()
         while service._reader.sources:
             [service._step(name, None) for name in list(service._reader.sources)]
             service._search(None)
-            service._schedule._next_search = 0.0
+            clock.sleep(20)
         service._watch()
     assert not service._summary._told and not service._reader._idle
     assert not service._watcher._coverage.missed_events._noted
