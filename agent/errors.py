@@ -11,6 +11,8 @@ OddlineError (1)
 └── ProviderError (6)   no usable onnxruntime, or no such execution provider
 """
 
+from pathlib import Path
+
 
 class OddlineError(Exception):
     """A fault that is told to the user in one line; `exit_code` is the process's exit code."""
@@ -59,3 +61,20 @@ class ProviderError(OddlineError):
     """No usable onnxruntime is installed, or it lacks the execution provider that was asked for."""
 
     exit_code = 6
+
+
+def cannot_read(name: str | Path, error: OSError) -> SourceError:
+    """The SourceError for what the system says of a file."""
+    told = SourceError(f"{name} {_why(error)}")
+    told.errno = error.errno or 0
+    return told
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; check its name"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory; name the log files in it"
+    if isinstance(error, PermissionError):
+        return "cannot be read: no permission; run as a user or in a group that may (often adm)"
+    return f"cannot be read: {error.strerror or error}"

@@ -8,9 +8,8 @@ from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.app.build import prepare, require_sources
 from agent.app.loop_check import refuse_file_loops
 from agent.config import AgentConfig
-from agent.errors import ConfigError
+from agent.errors import ConfigError, cannot_read
 from agent.host.log import say
-from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.factory import source_name
 from agent.sources.files.globs import is_url
 from agent.sources.journal.journalctl import command_of

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from agent.sources.decoding.whole_file import cannot_read
+from agent.errors import cannot_read
 
 Advance = Callable[[int], None]
 """Takes how many bytes more were read."""

@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.errors import OddlineError
+from agent.errors import OddlineError, cannot_read
 from agent.host.limits import free_descriptors
 from agent.inputs.identity import Key, LogFiles, fits, has_rotations, key_of, keys_of, path_key
 from agent.inputs.open_sources import OpenSources, Wanted
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.factory import read_position
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import folders, is_named, matches

@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
+from agent.errors import cannot_read
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_url
 from agent.sources.files.open_file import OpenFile

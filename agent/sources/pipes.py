@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.errors import SourceError
+from agent.errors import SourceError, cannot_read
 from agent.sources.decoding.line_reader import PLAIN, Reading
-from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.live import LiveSource, StreamCheckpoint, decode_checkpoint
 from agent.text.lines import Block
 

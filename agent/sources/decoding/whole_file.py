@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from agent.errors import SourceError
+from agent.errors import SourceError, cannot_read
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 _GZIP = 31  # window bits of zlib: the largest window, a gzip header and trailer
@@ -26,23 +26,6 @@ def read_log(path: Path, chunk: int = 1 << 20) -> Iterator[bytes]:
             yield from unzip(name, pieces, chunk) if first == GZIP_MAGIC else pieces
     except OSError as error:
         raise cannot_read(name, error) from None
-
-
-def cannot_read(name: str | Path, error: OSError) -> SourceError:
-    """The SourceError for what the system says of a file."""
-    told = SourceError(f"{name} {_why(error)}")
-    told.errno = error.errno or 0
-    return told
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist; check its name"
-    if isinstance(error, IsADirectoryError):
-        return "is a directory; name the log files in it"
-    if isinstance(error, PermissionError):
-        return "cannot be read: no permission; run as a user or in a group that may (often adm)"
-    return f"cannot be read: {error.strerror or error}"
 
 
 def _open(path: Path) -> AbstractContextManager[BinaryIO]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from agent.errors import SourceError
+from agent.errors import SourceError, cannot_read
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.decoding.whole_file import GZIP_MAGIC, cannot_read, unzip
+from agent.sources.decoding.whole_file import GZIP_MAGIC, unzip
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import HEAD, TAIL
 

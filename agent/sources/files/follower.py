@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from agent.errors import cannot_read
 from agent.sources.decoding.line_reader import PLAIN, Reading
-from agent.sources.decoding.whole_file import cannot_read
 from agent.sources.files.clock import before_now
 from agent.sources.files.followed_file import FollowedFile
 from agent.sources.files.open_file import OpenFile

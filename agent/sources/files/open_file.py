@@ -5,10 +5,10 @@ import os
 import stat
 from pathlib import Path
 
-from agent.errors import SourceError
+from agent.errors import SourceError, cannot_read
 from agent.sources.decoding.encoding import MARK, UTF_8, LineFeed, find_codec
 from agent.sources.decoding.line_reader import LeftOut, LineReader, Reading
-from agent.sources.decoding.whole_file import GZIP_MAGIC, cannot_read
+from agent.sources.decoding.whole_file import GZIP_MAGIC
 from agent.sources.files.position import HEAD, TAIL, Position, digest, read_before
 from agent.text.lines import Block
 
