@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _SPAN = 1e9  # from the lowest to the highest of a logarithmic axis
 
 
-class Scale(NamedTuple):
+class AxisScale(NamedTuple):
     """kind: log, symlog or linear. least: scores under it are drawn at it (log). linear: the half of the range around
     0 that is linear (symlog). note: what is to be told of it, or nothing.
     """
@@ -58,7 +58,7 @@ def _twos_and_fives(value: float, place: float | None = None) -> str:
     return plain(value) if f"{value:e}"[0] in "25" else ""
 
 
-def choose_scale(scores: NDArray[np.floating] | Sequence[float]) -> Scale:
+def choose_scale(scores: NDArray[np.floating] | Sequence[float]) -> AxisScale:
     """The scale for scores [any], without NaN: log where they are positive, with those of 0 at the least one above;
     symlog where some are negative; linear where all are 0.
     """
@@ -67,10 +67,10 @@ def choose_scale(scores: NDArray[np.floating] | Sequence[float]) -> Scale:
     if low < 0:
         middle = float(np.median(np.abs(exact[exact != 0])))
         linear = 10.0 ** float(np.round(np.log10(middle)))
-        return Scale("symlog", low, linear, f"linear from {-linear:g} to {linear:g}, logarithmic beyond")
+        return AxisScale("symlog", low, linear, f"linear from {-linear:g} to {linear:g}, logarithmic beyond")
     if not len(positive):
-        return Scale("linear", 0.0, 1.0, "all scores are 0")
+        return AxisScale("linear", 0.0, 1.0, "all scores are 0")
     least = max(float(positive.min()), high / _SPAN)
     under = int((exact < least).sum())
     note = f"{under:,} scores below {least:.3g} (of 0 or next to it) drawn there" if under else ""
-    return Scale("log", least, 1.0, note)
+    return AxisScale("log", least, 1.0, note)

@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from agent.errors import ConfigError
 from training.evaluation.metrics import Metrics, measure, ranked
-from training.plot.scored import Scored, read_scored
+from training.plot.labelled_scores import LabelledScores, read_labelled_scores
 from training.plot.style import BLUE, CHART, GREEN, ORANGE, PURPLE, RED, SKY, check_out, clean, save, write_notes
 
 _LOOKS = [(colour, dashes) for dashes in ("-", "--") for colour in (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)]
@@ -39,7 +39,7 @@ def plot_curves(paths: Sequence[Path], labels: Path, out: Path) -> str:
     check_out(out)
     if len(paths) > len(_LOOKS):
         raise ConfigError(f"{len(paths)} files of scores are too many to tell apart; give at most {len(_LOOKS)}")
-    scored = [read_scored(path, labels) for path in paths]
+    scored = [read_labelled_scores(path, labels) for path in paths]
     _check_alike(scored)
     found = [curves(one, name) for one, name in zip(scored, names(paths), strict=True)]
     save(draw_curves(found, scored[0]), out, CHART)
@@ -55,7 +55,7 @@ def names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def curves(scored: Scored, name: str) -> Curves:
+def curves(scored: LabelledScores, name: str) -> Curves:
     """The curves of the labelled rows: those without a score count as the least odd, as in `training evaluate`."""
     assert scored.labels is not None
     truth, share = scored.positive[scored.judged], float(scored.positive.sum() / max(1, scored.judged.sum()))
@@ -80,7 +80,7 @@ def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(np.concatenate([[0], moves, [len(x) - 1]]))
 
 
-def _check_alike(scored: list[Scored]) -> None:
+def _check_alike(scored: list[LabelledScores]) -> None:
     first = scored[0]
     for one in scored[1:]:
         if one.table.scope != first.table.scope:
@@ -91,7 +91,7 @@ def _check_alike(scored: list[Scored]) -> None:
             raise ConfigError(f"{first.path} and {one.path} differ in what they score: {told}; score the same logs")
 
 
-def draw_curves(found: Sequence[Curves], scored: Scored) -> Figure:
+def draw_curves(found: Sequence[Curves], scored: LabelledScores) -> Figure:
     """Both kinds of curves side by side; a dot is the threshold, the grey lines are what guessing would give."""
     with matplotlib.rc_context(CHART):
         figure = Figure(figsize=(10.0, 4.6))
@@ -132,7 +132,7 @@ def _finish(axes: Axes, title: str, below: str, beside: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _notes(found: Sequence[Curves], scored: Scored) -> list[str]:
+def _notes(found: Sequence[Curves], scored: LabelledScores) -> list[str]:
     count, share = (
         scored.count(int(scored.judged.sum())),
         f"{int(scored.positive.sum()):,} of them ({found[0].share:.2%})",

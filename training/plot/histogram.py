@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from training.plot.axis import Scale, choose_scale, plain
-from training.plot.scored import Scored, read_scored
+from training.plot.axis import AxisScale, choose_scale, plain
+from training.plot.labelled_scores import LabelledScores, read_labelled_scores
 from training.plot.style import BLUE, CHART, RED, check_out, place_legend, save, write_notes
 
 _BINS = 60
@@ -18,12 +18,12 @@ _BINS = 60
 def plot_histogram(path: Path, out: Path, labels: Path | None = None) -> str:
     """Draws how often which scores occur in a file; a sentence on what was drawn."""
     check_out(out)
-    scored = read_scored(path, labels)
+    scored = read_labelled_scores(path, labels)
     save(draw_histogram(scored), out, CHART)
     return f"{scored.title}: {scored.told}"
 
 
-def draw_histogram(scored: Scored) -> Figure:
+def draw_histogram(scored: LabelledScores) -> Figure:
     """Bins of equal width on the axis of scores; counts are logarithmic, so that a single anomaly is seen."""
     have = ~np.isnan(scored.score) & scored.judged
     scale = choose_scale(scored.score[have])
@@ -54,7 +54,7 @@ def draw_histogram(scored: Scored) -> Figure:
     return figure
 
 
-def _groups(scored: Scored) -> list[tuple[NDArray[np.bool_], str, str]]:
+def _groups(scored: LabelledScores) -> list[tuple[NDArray[np.bool_], str, str]]:
     """Rows, colour and name of each histogram."""
     if scored.labels is None:
         odd = scored.table.anomaly
@@ -62,7 +62,7 @@ def _groups(scored: Scored) -> list[tuple[NDArray[np.bool_], str, str]]:
     return [(~scored.positive, BLUE, "labelled normal"), (scored.positive, RED, "labelled anomalous")]
 
 
-def bin_edges(scored: Scored, scale: Scale, have: NDArray[np.bool_]) -> NDArray[np.float64]:
+def bin_edges(scored: LabelledScores, scale: AxisScale, have: NDArray[np.bool_]) -> NDArray[np.float64]:
     """float64 [bins + 1]: from the smallest score to the largest, or to the threshold where that lies beyond. No bin
     holds scores of both sides of the threshold.
     """
@@ -79,7 +79,7 @@ def bin_edges(scored: Scored, scale: Scale, have: NDArray[np.bool_]) -> NDArray[
     return edges
 
 
-def _moving(scored: Scored) -> str:
+def _moving(scored: LabelledScores) -> str:
     limits = scored.table.threshold[np.isfinite(scored.table.threshold)]
     if not len(limits) or scored.threshold is not None:
         return ""

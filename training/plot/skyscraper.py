@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from training.plot.axis import Scale, choose_scale
-from training.plot.scored import Scored, read_scored
+from training.plot.axis import AxisScale, choose_scale
+from training.plot.labelled_scores import LabelledScores, read_labelled_scores
 from training.plot.style import BLUE, CHART, RED, SKY, YELLOW, check_out, place_legend, save, write_notes
 
 BUCKETS = 1200
@@ -34,12 +34,12 @@ class Towers(NamedTuple):
 def plot_skyscraper(path: Path, out: Path, labels: Path | None = None) -> str:
     """Draws the scores of a file over time; a sentence on what was drawn."""
     check_out(out)
-    scored = read_scored(path, labels)
+    scored = read_labelled_scores(path, labels)
     save(draw_skyscraper(scored), out, CHART)
     return f"{scored.title}: {scored.told}"
 
 
-def draw_skyscraper(scored: Scored) -> Figure:
+def draw_skyscraper(scored: LabelledScores) -> Figure:
     """A tower a score, thinned by buckets of the width where there are many; labelled spans are shaded."""
     x, timed, notes = places(scored)
     have = ~np.isnan(scored.score)
@@ -59,7 +59,7 @@ def draw_skyscraper(scored: Scored) -> Figure:
     return figure
 
 
-def places(scored: Scored) -> tuple[NDArray[np.float64], bool, list[str]]:
+def places(scored: LabelledScores) -> tuple[NDArray[np.float64], bool, list[str]]:
     """float64 [rows]: where each row stands, in days since 1970 where times are known (True), else by its number from
     1; and what is to be told of that. A row without a time stands where the one before it does.
     """
@@ -95,7 +95,7 @@ def _thinned(towers: Towers) -> str:
     )
 
 
-def _set_scores(axes: Axes, scale: Scale, towers: Towers, limits: NDArray[np.float32]) -> float:
+def _set_scores(axes: Axes, scale: AxisScale, towers: Towers, limits: NDArray[np.float32]) -> float:
     """Sets the axis of scores; where the towers stand."""
     shown = np.concatenate([towers.low, towers.high, limits[limits > 0] if scale.kind == "log" else limits])
     low, high = float(shown.min()), float(shown.max())
@@ -117,7 +117,7 @@ def _draw_towers(axes: Axes, towers: Towers, base: float) -> None:
         axes.vlines(towers.x, base, towers.high, BLUE, linewidth=width, label="score")
 
 
-def _draw_odd(axes: Axes, scored: Scored, x: NDArray[np.float64], scale: Scale, base: float) -> str:
+def _draw_odd(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], scale: AxisScale, base: float) -> str:
     """Draws the anomalies from their thresholds up: each up to `MOST`, of more the largest at each place. What is to
     be told of that.
     """
@@ -135,7 +135,7 @@ def _draw_odd(axes: Axes, scored: Scored, x: NDArray[np.float64], scale: Scale, 
     return f"of {odd.rows:,} anomalies the largest at each of {len(odd.x):,} places"
 
 
-def _draw_threshold(axes: Axes, scored: Scored, x: NDArray[np.float64]) -> None:
+def _draw_threshold(axes: Axes, scored: LabelledScores, x: NDArray[np.float64]) -> None:
     limit, limits = scored.threshold, scored.table.threshold
     if limit is not None:
         axes.axhline(limit, color="black", linewidth=1, linestyle="--", zorder=5, label=f"threshold {limit:.4g}")
@@ -166,7 +166,7 @@ def spans(x: NDArray[np.float64], marked: NDArray[np.bool_]) -> NDArray[np.float
     return np.stack([first[starts], np.maximum.reduceat(last, starts) - first[starts]], axis=1)
 
 
-def _draw_labels(axes: Axes, scored: Scored, x: NDArray[np.float64]) -> None:
+def _draw_labels(axes: Axes, scored: LabelledScores, x: NDArray[np.float64]) -> None:
     found = spans(x, scored.positive)
     if len(found):
         place = axes.get_xaxis_transform()
@@ -176,7 +176,7 @@ def _draw_labels(axes: Axes, scored: Scored, x: NDArray[np.float64]) -> None:
         )
 
 
-def _finish(axes: Axes, scored: Scored, x: NDArray[np.float64], timed: bool) -> None:
+def _finish(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], timed: bool) -> None:
     room = np.ptp(x) * 0.01 or 0.5
     axes.set_xlim(x.min() - room, x.max() + room)
     axes.set_ylabel("score")

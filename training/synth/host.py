@@ -78,7 +78,7 @@ Writer = Callable[[Host], list[Part]]
 
 
 @dataclass(frozen=True)
-class Service:
+class Activity:
     """When a service acts, given a time in seconds since midnight of the first day, and what it then writes."""
 
     after: Callable[[Random, float], float]

@@ -8,7 +8,7 @@ alarms on normal lines alone.
 
 from collections.abc import Sequence
 
-from training.synth.host import Host, Part, Service, Writer
+from training.synth.host import Activity, Host, Part, Writer
 from training.synth.rhythm import CUSTOMERS, DAY, HOUR, MINUTE, OFFICE, PEOPLE, about, every
 from training.synth.timeline import Flow, Incident
 
@@ -51,19 +51,19 @@ def _session(host: Host) -> list[Part]:
     return _steps("app", *opened, (1.0, "E7 Session opened for user {user}"), *work, *closed)(host)
 
 
-SERVICES: dict[str, list[Service]] = {
+SERVICES: dict[str, list[Activity]] = {
     "app": [
-        Service(about(10, PEOPLE), _session),
-        Service(
+        Activity(about(10, PEOPLE), _session),
+        Activity(
             about(7.5, CUSTOMERS),
             _steps(
                 "app", (0, "E13 Order {order} received"), (2, "E14 Payment accepted"), (30, "E15 Order {order} sent")
             ),
         ),
     ],
-    "health": [Service(every(HOUR, 5 * MINUTE, 5), _steps("health", (0, "E1 Check passed in {n} ms")))],
+    "health": [Activity(every(HOUR, 5 * MINUTE, 5), _steps("health", (0, "E1 Check passed in {n} ms")))],
     "backup": [
-        Service(
+        Activity(
             every(DAY, 2 * HOUR + 30 * MINUTE, 20),
             _steps(
                 "backup",
@@ -76,23 +76,23 @@ SERVICES: dict[str, list[Service]] = {
         )
     ],
     "cache": [
-        Service(every(6 * HOUR, 17 * MINUTE, 30), _steps("cache", (0, "E2 Cache swept"), (3, "E3 {n} entries freed")))
+        Activity(every(6 * HOUR, 17 * MINUTE, 30), _steps("cache", (0, "E2 Cache swept"), (3, "E3 {n} entries freed")))
     ],
     "net": [
-        Service(every(8 * HOUR, HOUR, 60), _steps("net", (0, "E21 Lease requested"), (1, "E22 Lease renewed"))),
-        Service(about(0.3), _steps("net", (0, "E23 Link down"), (8, "E24 Link up"))),
+        Activity(every(8 * HOUR, HOUR, 60), _steps("net", (0, "E21 Lease requested"), (1, "E22 Lease renewed"))),
+        Activity(about(0.3), _steps("net", (0, "E23 Link down"), (8, "E24 Link up"))),
     ],
-    "time": [Service(about(3), _steps("time", (0, "E4 Clock adjusted by {n} us")))],
+    "time": [Activity(about(3), _steps("time", (0, "E4 Clock adjusted by {n} us")))],
     "update": [
-        Service(
+        Activity(
             every(7 * DAY, 3 * HOUR, 600),
             _steps("update", (0, "E25 Update started"), (90, "E26 {n} packages upgraded"), (30, "E27 Update finished")),
         )
     ],
     "report": [
-        Service(about(1, OFFICE), _steps("report", (0, "E28 Report {n} requested"), (200, "E29 Report {n} written")))
+        Activity(about(1, OFFICE), _steps("report", (0, "E28 Report {n} requested"), (200, "E29 Report {n} written")))
     ],
-    "disk": [Service(every(DAY / 2, 45 * MINUTE, 10), _steps("disk", (0, "E30 Usage {n} GB")))],
+    "disk": [Activity(every(DAY / 2, 45 * MINUTE, 10), _steps("disk", (0, "E30 Usage {n} GB")))],
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from agent.errors import ConfigError
-from training.synth.host import START, Line, Service
+from training.synth.host import START, Activity, Line
 from training.synth.rhythm import DAY, HOUR
 from training.synth.timeline import Incident, Planned, Timeline
 
@@ -13,7 +13,7 @@ _SHARE = 3  # a log has so many times the lines of its incidents
 
 
 def plan(
-    incidents: Sequence[Incident], count: int, at: float, seed: int, services: Mapping[str, Sequence[Service]]
+    incidents: Sequence[Incident], count: int, at: float, seed: int, services: Mapping[str, Sequence[Activity]]
 ) -> list[Planned]:
     """The first incident after the fraction `at` of the normal lines, more of them evenly spread over the rest.
 
@@ -63,7 +63,7 @@ def _start(incident: Incident, wanted: float, first: float, last: float, count: 
     return min(moments, key=lambda moment: abs(moment - wanted))
 
 
-def _job(incident: Incident, services: Mapping[str, Sequence[Service]]) -> str:
+def _job(incident: Incident, services: Mapping[str, Sequence[Activity]]) -> str:
     needs = incident.needs
     if needs and not any(name in services for name in needs):
         raise ConfigError(f"the incident {incident.name} needs a host with the service {' or '.join(needs)}")

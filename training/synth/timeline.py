@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
-from training.synth.host import BOOT, START, Host, Line, Part, Service, new_host
+from training.synth.host import BOOT, START, Activity, Host, Line, Part, new_host
 
 Flow = tuple[float, list[Part]]  # parts, and how many seconds after the incident's beginning their first pause starts
 NEARBY = 20  # lines after a due time that was missed; they are what tells of the silence
@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class _Actor:
-    service: Service
+    service: Activity
     host: Host  # with the actor's own randomness
 
 
@@ -56,7 +56,7 @@ class Timeline:
     """
 
     def __init__(
-        self, seed: int, services: Mapping[str, Sequence[Service]], planned: Sequence[Planned] = (), name: str = "web1"
+        self, seed: int, services: Mapping[str, Sequence[Activity]], planned: Sequence[Planned] = (), name: str = "web1"
     ) -> None:
         self._host, self._names, self._name, self._seed = new_host(seed), list(services), name, seed
         self._heap: list[tuple[float, int, Line | _Actor | Planned]] = []

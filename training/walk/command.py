@@ -19,7 +19,7 @@ from training.fitting.loop import make_fabric
 from training.models import CONFIGS
 from training.models.language_model.config import LanguageModelRunConfig
 from training.walk.scores import choose_columns
-from training.walk.walker import Plan, Walker
+from training.walk.walker import Walker, WalkPlan
 from training.walk.windows import check_times, parse_every
 
 _FAMILY = "language-model"
@@ -54,7 +54,7 @@ def run_walk(job: WalkJob) -> dict[str, Any]:
     folder.prepare(job.out, config, data, job.overwrite or _is_begun_only(job.out))
     try:
         with reading(files) as progress:
-            plan = Plan(files, every, columns, job.most, job.out)
+            plan = WalkPlan(files, every, columns, job.most, job.out)
             metrics = Walker(plan, config, fabric, progress).go()
     except KeyboardInterrupt:
         _say(f"interrupted; the same command goes on from the last whole window in {job.out}")

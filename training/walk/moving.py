@@ -25,7 +25,7 @@ from training.models.language_model.config import LanguageModelRunConfig
 
 
 @dataclass(frozen=True)
-class Scored:
+class LineScores:
     """float32 [lines]: the scores of lines, and what they are before they are told relative to their stream's."""
 
     scores: NDArray[np.float32]
@@ -50,16 +50,21 @@ class MovingModel:
         relative = None if config.relative == "none" else Relative(config.relative, 0.0, 0.0)
         self._lines = self._stream_scorer(relative)
 
+    @property
+    def device(self) -> str:
+        """The kind of device that it trains on."""
+        return self._fabric.device.type
+
     def _stream_scorer(self, relative: Relative | None, most: int = 65536) -> StreamScorer:
         return build_stream_scorer(self._graphs.relative_to(relative), self._texts, most=most)
 
-    def score(self, keys: list[bytes], ids: NDArray[np.int32]) -> Scored:
+    def score(self, keys: list[bytes], ids: NDArray[np.int32]) -> LineScores:
         """Scores lines, each by its stream's key and text id; the streams go on."""
         scores, raw = np.empty(len(ids), np.float32), np.empty(len(ids), np.float32)
         for piece in self._lines.push("", keys, ids):
             scores[piece.rows], raw[piece.rows] = piece.scores, piece.raw
         self._lines.streams.ended.clear()
-        return Scored(scores, raw)
+        return LineScores(scores, raw)
 
     def learn(self, corpus: Corpus, window: int) -> dict[str, Any]:
         """Trains on the lines of a window; the best loss of its last lines, `best`, and the reports of its `epochs`."""

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from training.data.corpus import NORMAL, Corpus
 
 
-class Sample:
+class LineSample:
     """At most `most` of the lines that pass, each as likely as any other, in their order.
 
     Every line draws a number, and those with the smallest are kept; so the sample does not depend on how the lines are

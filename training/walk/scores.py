@@ -37,7 +37,7 @@ def choose_columns(header: Format, wanted: str | None) -> list[str]:
     return chosen
 
 
-class Facts:
+class LineColumns:
     """What lines say of themselves: their times, where these are asked for, and the values of columns."""
 
     def __init__(self, header: Format, records: RecordReader | None, columns: Sequence[str], timed: bool) -> None:

@@ -9,10 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from rich.progress import Progress
 
-from agent.errors import ConfigError, SourceError
 from agent.scoring.streams import StreamKey
 from agent.text.canonical import Normalizer
 from agent.text.lines import Block, LineSplitter
@@ -21,277 +19,199 @@ from training.data.corpus import Corpus
 from training.data.logs import LogFile
 from training.data.selection import compact
 from training.fitting import run_folder as folder
-from training.fitting.fit import finish, learn_tokenizer, run_metrics
+from training.fitting.fit import finish, learn_tokenizer
 from training.models.language_model.config import LanguageModelRunConfig
 from training.walk.known import KnownTexts
 from training.walk.moving import MovingModel, as_tensor, from_tensor
-from training.walk.sample import Sample
-from training.walk.scores import Facts, ScoreFile
-from training.walk.windows import Cutter, Every, part
+from training.walk.report import check_walked, closing_remarks, count_of, cut_remark, walk_metrics
+from training.walk.sample import LineSample
+from training.walk.scores import LineColumns, ScoreFile
+from training.walk.state import ScoreSummary, WalkProgress
+from training.walk.windows import WindowCutter, WindowLength, slice_block
 
 _SPARE_TEXTS = 65536  # that may gather beside those of the sample
 
 
 @dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """Which logs are walked over, and how: the columns beside the scores, the `most` lines of a window to train on, and
     the run folder, which is ready.
     """
 
     files: list[Path]
-    every: Every
+    every: WindowLength
     columns: list[str]
     most: int
     out: Path
 
 
-class Position(msgspec.Struct):
-    """How far a walk is; what a checkpoint holds beside tensors.
-
-    windows            that were trained on
-    file, line         the number of the file (from 0) and of its lines that were taken
-    lines, late, timeless  as Cutter counts them
-    short, long        rows of the present file with a wrong width
-    trained, left_out  lines that were trained on, and those of the same windows that were not
-    scored, size       lines with scores, and the bytes of their file
-    epochs, seconds    of the last training, and of all
-    """
-
-    windows: int = 0
-    file: int = 0
-    line: int = 0
-    lines: int = 0
-    late: int = 0
-    timeless: int = 0
-    short: int = 0
-    long: int = 0
-    trained: int = 0
-    left_out: int = 0
-    scored: int = 0
-    size: int = 0
-    seconds: float = 0.0
-    epochs: list[dict[str, Any]] = []
-
-
-class Scores:
-    """The number, the sum and the largest of a window's scores."""
-
-    def __init__(self) -> None:
-        self.count, self.total, self.largest = 0, 0.0, -np.inf
-
-    def add(self, scores: NDArray[np.float32]) -> None:
-        """Takes in some scores."""
-        self.count += len(scores)
-        self.total += float(scores.sum(dtype=np.float64))
-        self.largest = max(self.largest, float(scores.max()))
-
-    def __str__(self) -> str:
-        if not self.count:
-            return "not scored, nothing was learnt before"
-        return f"mean score {self.total / self.count:.3g}, largest {self.largest:.3g}"
-
-
 class Walker:
-    """One walk: its parts, and where it is."""
+    """One walk: its parts, and how far it is."""
 
-    def __init__(self, plan: Plan, config: LanguageModelRunConfig, fabric: Fabric, progress: Progress) -> None:
-        """Goes on from the checkpoint in the run folder, where there is one. `progress` has one task, in bytes."""
-        self.plan, self.config, self.fabric, self.progress = plan, config, fabric, progress
-        self.normalizer = Normalizer(config.header, config.masks)
-        self.keys = StreamKey(config.stream, self.normalizer.records)
-        self.facts = Facts(config.header, self.normalizer.records, plan.columns, plan.every.timed)
-        self.at = Position()
-        self.model: MovingModel | None = None
-        self.known = KnownTexts()
+    def __init__(self, plan: WalkPlan, config: LanguageModelRunConfig, fabric: Fabric, bar: Progress) -> None:
+        """Goes on from the checkpoint in the run folder, where there is one. `bar` has one task, in bytes."""
+        self._plan, self._config, self._fabric, self._bar = plan, config, fabric, bar
+        self._normalizer = Normalizer(config.header, config.masks)
+        self._keys = StreamKey(config.stream, self._normalizer.records)
+        self._columns = LineColumns(config.header, self._normalizer.records, plan.columns, plan.every.timed)
+        self._progress, self._known = WalkProgress(), KnownTexts()
+        self._model: MovingModel | None = None
         self._restore()
-        self.cutter = Cutter(plan.every, self.at.lines, self.at.late, self.at.timeless)
-        self._begin()
-
-    def _begin(self) -> None:
-        """Begins a window."""
-        self.sample = Sample(self.plan.most, (self.config.seed, self.at.windows))
-        self.normalizer.table.subscribe(self.sample)
-        self.scores = Scores()
+        progress = self._progress
+        self._cutter = WindowCutter(plan.every, progress.lines, progress.late, progress.timeless)
+        self._begin_window()
 
     def go(self) -> dict[str, Any]:
         """From where it is to the end; the metrics."""
-        with ScoreFile(self.plan.out / folder.SCORES, self.plan.columns, self.at.size) as self.output:
-            if self.model is not None:
-                self.output.begin()
-            for number in range(self.at.file, len(self.plan.files)):
-                self._read(number)
-                self.at.file, self.at.line, self.at.short, self.at.long = number + 1, 0, 0, 0
-            self.output.end()
-            self.at.size = self.output.size
-        return self._end()
+        progress = self._progress
+        with ScoreFile(self._plan.out / folder.SCORES, self._plan.columns, progress.size) as self._output:
+            if self._model is not None:
+                self._output.begin()
+            for number in range(progress.file, len(self._plan.files)):
+                self._read_file(number)
+                progress.file, progress.line, progress.short, progress.long = number + 1, 0, 0, 0
+            self._output.end()
+            progress.size = self._output.size
+        return self._finish()
 
-    def _read(self, number: int) -> None:
-        """Takes the rest of a file."""
-        path = self.plan.files[number]
+    # lines
+
+    def _read_file(self, number: int) -> None:
+        """Scores the rest of a file."""
+        path = self._plan.files[number]
         reference = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        records, done = self.normalizer.records, self.at.line
+        records, done = self._normalizer.records, self._progress.line
         if records is not None:
-            records.short, records.long = self.at.short, self.at.long
+            records.short, records.long = self._progress.short, self._progress.long
         splitter = LineSplitter(path.name)
         with LogFile(path) as file:
-            for block in _blocks(file, splitter, self._advance(number)):
+            for block in _blocks(file, splitter, self._bar_of(number)):
                 if block.first + len(block) - 1 > done:
-                    self._take(number, part(block, slice(max(0, done + 1 - block.first), None)), reference)
-        remarks = self.normalizer.report()
+                    rest = slice_block(block, slice(max(0, done + 1 - block.first), None))
+                    self._process_block(number, rest, reference)
+        remarks = self._normalizer.report()
         if splitter.cut_lines:
-            was = "was" if splitter.cut_lines == 1 else "were"
-            remarks.append(f"{_are(splitter.cut_lines)} longer than the agent reads and {was} cut")
+            remarks.append(cut_remark(splitter.cut_lines))
         for remark in remarks:
-            self._tell(f"{path.name}: {remark}")
+            self._print(f"{path.name}: {remark}")
 
-    def _advance(self, number: int) -> Callable[[int], None]:
+    def _bar_of(self, number: int) -> Callable[[int], None]:
         """What moves the bar to so many bytes of a file."""
-        task, before = self.progress.tasks[0].id, sum(file.stat().st_size for file in self.plan.files[:number])
-        return lambda size: self.progress.update(task, completed=before + size)
+        task, before = self._bar.tasks[0].id, sum(file.stat().st_size for file in self._plan.files[:number])
+        return lambda size: self._bar.update(task, completed=before + size)
 
-    def _take(self, number: int, block: Block, reference: datetime) -> None:
+    def _process_block(self, number: int, block: Block, reference: datetime) -> None:
         """Scores the lines of a block; where a window is over, learns it."""
-        times, values = self.facts.read(block, reference)
-        for piece in self.cutter.cut(len(block), times):
+        times, values = self._columns.read(block, reference)
+        for piece in self._cutter.cut(len(block), times):
             if piece is None:
-                self._learn()
+                self._learn_window()
                 continue
-            some = part(block, piece)
-            keys = [b"%d" % number] * len(some) if self.config.stream is None else self.keys.keys(some)
-            self._score(some, keys, values[piece])
-            self.at.file, self.at.line = number, some.first + len(some) - 1
-        if not np.isnan(self.cutter.present):
-            self.progress.update(self.progress.tasks[0].id, description=f"window {self.label}")
+            lines = slice_block(block, piece)
+            keys = [b"%d" % number] * len(lines) if self._config.stream is None else self._keys.keys(lines)
+            self._score(lines, keys, values[piece])
+            self._progress.file, self._progress.line = number, lines.first + len(lines) - 1
+        if not np.isnan(self._cutter.present):
+            self._bar.update(self._bar.tasks[0].id, description=f"window {self._cutter.label}")
 
     def _score(self, block: Block, keys: list[bytes], values: list[list[str]]) -> None:
-        ids = self.normalizer.ids(block)
+        ids = self._normalizer.ids(block)
         raw = np.full(len(ids), np.nan, np.float32)
-        if self.model is not None:
-            scored = self.model.score(keys, ids)
-            self.output.write(block, self.label, values, scored.scores)
-            self.scores.add(scored.scores)
+        if self._model is not None:
+            scored = self._model.score(keys, ids)
+            self._output.write(block, self._cutter.label, values, scored.scores)
+            self._scores.add(scored.scores)
             raw = scored.raw
-        self.sample.add(keys, ids, raw)
-        if len(self.normalizer.table) > 2 * self.plan.most + _SPARE_TEXTS:
-            self.normalizer.table.compact(self.sample.ids)
+        self._sample.add(keys, ids, raw)
+        if len(self._normalizer.table) > 2 * self._plan.most + _SPARE_TEXTS:
+            self._normalizer.table.compact(self._sample.ids)
 
-    @property
-    def label(self) -> str:
-        """What the present window is called."""
-        return self.cutter.every.label(self.cutter.present)
+    # windows
 
-    def _learn(self) -> None:
+    def _begin_window(self) -> None:
+        self._sample = LineSample(self._plan.most, (self._config.seed, self._progress.windows))
+        self._normalizer.table.subscribe(self._sample)
+        self._scores = ScoreSummary()
+
+    def _learn_window(self) -> None:
         """Ends a window that another follows: trains on it and makes that durable."""
-        self.output.end()
-        corpus, first = self.sample.corpus(self.normalizer.texts), self.model is None
-        if self.model is None:
-            self.model = self._first_model(corpus)
-        learnt = self.model.learn(corpus, self.at.windows)
-        if first:
-            self.model.expect_as(corpus)
+        self._output.end()
+        corpus = self._sample.corpus(self._normalizer.texts)
+        model = self._model or self._first_model(corpus)
+        learnt = model.learn(corpus, self._progress.windows)
+        if self._model is None:
+            model.expect_as(corpus)
         else:
-            self.model.expect(self.sample.scores)
-        self.known.add(corpus)
+            model.expect(self._sample.scores)
+        self._model = model
+        self._known.add(corpus)
         self._count(learnt)
-        of = f"on {len(corpus):,} of them " if len(corpus) < self.sample.lines else ""
-        self._tell_window(f"trained {of}to {learnt['best']:.3g} in {_many(len(learnt['epochs']), 'epoch')}")
-        self.normalizer.table.compact(np.zeros(0, np.int32))
-        self._begin()
-        self._keep()
-        self.output.begin()
+        of = f"on {len(corpus):,} of them " if len(corpus) < self._sample.lines else ""
+        self._print_window(f"trained {of}to {learnt['best']:.3g} in {count_of(len(learnt['epochs']), 'epoch')}")
+        self._normalizer.table.compact(np.zeros(0, np.int32))
+        self._begin_window()
+        self._write_checkpoint(model)
+        self._output.begin()
 
     def _first_model(self, corpus: Corpus) -> MovingModel:
-        tokenizer = learn_tokenizer(self.config, corpus)
-        folder.write(self.plan.out / folder.TOKENIZER, msgspec.json.encode(tokenizer.to_json()))
-        return self._model(tokenizer)
+        tokenizer = learn_tokenizer(self._config, corpus)
+        folder.write(self._plan.out / folder.TOKENIZER, msgspec.json.encode(tokenizer.to_json()))
+        return self._new_model(tokenizer)
 
-    def _model(self, tokenizer: Tokenizer) -> MovingModel:
-        return MovingModel(self.config, self.fabric, self.normalizer.table, tokenizer)
+    def _new_model(self, tokenizer: Tokenizer) -> MovingModel:
+        return MovingModel(self._config, self._fabric, self._normalizer.table, tokenizer)
 
     def _count(self, learnt: dict[str, Any]) -> None:
-        at, cutter, records = self.at, self.cutter, self.normalizer.records
-        at.windows += 1
-        at.lines, at.late, at.timeless = cutter.lines, cutter.late, cutter.timeless
-        at.trained += len(self.sample)
-        at.left_out += self.sample.lines - len(self.sample)
-        at.scored, at.size = at.scored + self.scores.count, self.output.size
-        at.epochs = learnt["epochs"]
-        at.seconds = round(at.seconds + sum(epoch["seconds"] for epoch in at.epochs), 3)
+        progress, cutter, records = self._progress, self._cutter, self._normalizer.records
+        progress.windows += 1
+        progress.lines, progress.late, progress.timeless = cutter.lines, cutter.late, cutter.timeless
+        progress.trained += len(self._sample)
+        progress.left_out += self._sample.lines - len(self._sample)
+        progress.scored, progress.size = progress.scored + self._scores.count, self._output.size
+        progress.epochs = learnt["epochs"]
+        progress.seconds = round(progress.seconds + sum(epoch["seconds"] for epoch in progress.epochs), 3)
         if records is not None:
-            at.short, at.long = records.short, records.long
+            progress.short, progress.long = records.short, records.long
 
-    def _keep(self) -> None:
+    # the run folder
+
+    def _write_checkpoint(self, model: MovingModel) -> None:
         """Writes the checkpoint, whole or not at all."""
-        assert self.model is not None
-        known = {"texts": as_tensor(self.known.counts)}
-        folder.write_checkpoint(self.plan.out, self.model.groups() | {"known": known}, msgspec.to_builtins(self.at))
+        groups = model.groups() | {"known": {"texts": as_tensor(self._known.counts)}}
+        folder.write_checkpoint(self._plan.out, groups, msgspec.to_builtins(self._progress))
 
     def _restore(self) -> None:
         """Goes on from the checkpoint, where there is one."""
-        found = folder.read_checkpoint(self.plan.out)
+        found = folder.read_checkpoint(self._plan.out)
         if found is None:
             return
-        groups, at = found
-        self.at, self.known = msgspec.convert(at, Position), KnownTexts(from_tensor(groups["known"]["texts"]))
-        self.model = self._model(load_tokenizer(msgspec.json.decode((self.plan.out / folder.TOKENIZER).read_bytes())))
-        self.model.restore(groups)
+        groups, progress = found
+        self._progress = msgspec.convert(progress, WalkProgress)
+        self._known = KnownTexts(from_tensor(groups["known"]["texts"]))
+        content = msgspec.json.decode((self._plan.out / folder.TOKENIZER).read_bytes())
+        self._model = self._new_model(load_tokenizer(content))
+        self._model.restore(groups)
 
-    def _end(self) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         """Completes the run; the last window is held out."""
-        model = self._check_end()
-        self._tell_window("not trained on, nothing follows")
-        self.at.scored += self.scores.count
-        for remark in self._remarks():
-            self._tell(remark)
-        folder.write_weights(self.plan.out, model.weights())
-        held_out, counts = self.known.with_lines(compact(self.sample.corpus(self.normalizer.texts)))
-        metrics = self._metrics(model, held_out)
-        finish(self.plan.out, held_out.texts, counts, held_out, metrics)
+        plan, progress, cutter = self._plan, self._progress, self._cutter
+        model = check_walked(cutter, self._sample, self._model)
+        self._print_window("not trained on, nothing follows")
+        progress.scored += self._scores.count
+        for remark in closing_remarks(progress, cutter, plan.most):
+            self._print(remark)
+        folder.write_weights(plan.out, model.weights())
+        held_out, counts = self._known.with_lines(compact(self._sample.corpus(self._normalizer.texts)))
+        metrics = walk_metrics(self._config, progress, cutter, model, held_out, plan.files)
+        finish(plan.out, held_out.texts, counts, held_out, metrics)
         return metrics
 
-    def _check_end(self) -> MovingModel:
-        """The model, where there were windows enough; else a ConfigError or SourceError."""
-        if not self.cutter.lines:
-            raise SourceError("the logs hold no line")
-        if not self.sample.lines:
-            raise SourceError("the logs are shorter than when the walk began; give --overwrite to start anew")
-        if self.cutter.timeless == self.cutter.lines:
-            raise ConfigError(
-                f"--every: none of {self.cutter.lines:,} lines shows a time, so windows of time cannot be told; "
-                "give a number of lines, such as 5000"
-            )
-        if self.model is None:
-            raise ConfigError(
-                f"all {_many(self.cutter.lines, 'line')} lie in one window, {self.label}, and nothing follows that "
-                "could be scored; give a smaller --every"
-            )
-        return self.model
+    def _print_window(self, what: str) -> None:
+        lines = count_of(self._sample.lines, "line")
+        self._print(f"window {self._cutter.label}: {lines}, {self._scores}; {what}")
 
-    def _metrics(self, model: MovingModel, held_out: Corpus) -> dict[str, Any]:
-        at, cutter, machine = self.at, self.cutter, self.fabric.device.type
-        lines, texts = {"training": at.trained, "validation": len(held_out)}, len(held_out.texts) - 1
-        metrics = run_metrics(self.config, lines, texts, model.tokenizer, at.epochs, machine, 1)
-        walk = {"windows": at.windows + 1, "lines": cutter.lines, "scored": at.scored, "left_out": at.left_out}
-        sources = [{"name": file.name, "size": file.stat().st_size} for file in self.plan.files]
-        older = {"late": cutter.late, "timeless": cutter.timeless}
-        return metrics | {"seconds": at.seconds, "sources": sources, "walk": walk | older}
-
-    def _remarks(self) -> Iterator[str]:
-        at, cutter = self.at, self.cutter
-        if cutter.late:
-            yield f"{_are(cutter.late)} older than the window in which they came; they were taken with it"
-        if cutter.timeless:
-            yield f"{_are(cutter.timeless)} without a time; they were taken with the window in which they came"
-        if at.left_out:
-            yield f"{_are(at.left_out)} left out of the training, which takes at most {self.plan.most:,} of a window"
-        first = cutter.lines - at.scored
-        yield f"{at.windows + 1} windows; {_many(at.scored, 'line')} scored, the {first:,} of the first window not"
-
-    def _tell_window(self, what: str) -> None:
-        self._tell(f"window {self.label}: {_many(self.sample.lines, 'line')}, {self.scores}; {what}")
-
-    def _tell(self, message: str) -> None:
-        self.progress.console.print(message, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    def _print(self, message: str) -> None:
+        self._bar.console.print(message, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _blocks(file: LogFile, splitter: LineSplitter, advance: Callable[[int], None]) -> Iterator[Block]:
@@ -304,11 +224,3 @@ def _blocks(file: LogFile, splitter: LineSplitter, advance: Callable[[int], None
     block = splitter.finish()
     if block:
         yield block
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _are(lines: int) -> str:
-    return f"{_many(lines, 'line')} {'is' if lines == 1 else 'are'}"

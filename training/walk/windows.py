@@ -20,7 +20,7 @@ _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH).total_seconds()
 
 
 @dataclass(frozen=True)
-class Every:
+class WindowLength:
     """How long a window is: a number of lines, or, `timed`, of seconds."""
 
     size: int
@@ -33,17 +33,17 @@ class Every:
         return (_EPOCH + timedelta(seconds=max(window * self.size, _FIRST))).isoformat()
 
 
-def parse_every(text: str) -> Every:
+def parse_every(text: str) -> WindowLength:
     """The value of --every: 5000 (lines), or 90s, 15m, 1h, 1d; a ConfigError for anything else."""
     found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
     if not found or not int(found[1]):
         raise ConfigError(
             f"--every {text!r}: write a number of lines, such as 5000, or a time in s, m, h or d, such as 15m"
         )
-    return Every(int(found[1]) * _UNITS.get(found[2], 1), bool(found[2]))
+    return WindowLength(int(found[1]) * _UNITS.get(found[2], 1), bool(found[2]))
 
 
-def check_times(header: Format, every: Every) -> None:
+def check_times(header: Format, every: WindowLength) -> None:
     """Refuses windows of time where the header's format says that lines show none."""
     timeless = header.time is None if isinstance(header, Records) else header == "none"
     if every.timed and timeless:
@@ -51,7 +51,7 @@ def check_times(header: Format, every: Every) -> None:
         raise ConfigError(f"--every: {what}, so windows of time cannot be told; give a number of lines, such as 5000")
 
 
-class Cutter:
+class WindowCutter:
     """Cuts lines, in order, into windows that never go back: a line older than the present window is taken with it, and
     so is a line without a time; lines before the first time are of its window.
 
@@ -62,9 +62,14 @@ class Cutter:
     timeless  how many show no time; 0 where windows are of lines
     """
 
-    def __init__(self, every: Every, lines: int = 0, late: int = 0, timeless: int = 0) -> None:
+    def __init__(self, every: WindowLength, lines: int = 0, late: int = 0, timeless: int = 0) -> None:
         self.every, self.present = every, np.nan
         self.lines, self.late, self.timeless = lines, late, timeless
+
+    @property
+    def label(self) -> str:
+        """What the present window is called."""
+        return self.every.label(self.present)
 
     def cut(self, count: int, times: NDArray[np.float64] | None) -> Iterator[slice | None]:
         """Slices of the next lines, each within a window; None where the present window is over. `times` are float64
@@ -94,7 +99,7 @@ class Cutter:
         return windows
 
 
-def part(block: Block, piece: slice) -> Block:
+def slice_block(block: Block, piece: slice) -> Block:
     """Some of the lines of a block, at least one."""
     start, stop, _ = piece.indices(len(block))
     if (start, stop) == (0, len(block)):

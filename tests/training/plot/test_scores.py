@@ -22,8 +22,8 @@ from training.fitting.run_folder import CHECKPOINT, METRICS, write_checkpoint
 from training.plot.axis import choose_scale, plain
 from training.plot.curves import _thin, curves, draw_curves, names, plot_curves
 from training.plot.histogram import draw_histogram
+from training.plot.labelled_scores import read_labelled_scores
 from training.plot.losses import draw_losses, plot_losses, read_epochs
-from training.plot.scored import read_scored
 from training.plot.skyscraper import BUCKETS, MOST, draw_skyscraper, places, plot_skyscraper, spans, thin
 from training.plot.style import RED, YELLOW
 
@@ -79,7 +79,7 @@ def notes(figure) -> str:
 
 
 def test_a_tower_stands_for_each_score_and_the_threshold_is_a_line(tmp_path):
-    figure = draw_skyscraper(read_scored(write_scores(tmp_path / "s", [1.0, None, 4.0, 20.0])))
+    figure = draw_skyscraper(read_labelled_scores(write_scores(tmp_path / "s", [1.0, None, 4.0, 20.0])))
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
     assert towers(axes, "score") == {1: 1, 3: 4, 4: 20}
@@ -94,7 +94,7 @@ def test_a_tower_stands_for_each_score_and_the_threshold_is_a_line(tmp_path):
 def test_times_are_the_axis_where_they_are_known(tmp_path):
     times = ["2026-03-09T00:00:00+00:00", None, "2026-03-10T00:00:00Z", "2026-03-09T12:00:00+00:00"]
     rows = [record(line, 2.0 * line, time=time) for line, time in enumerate(times, 1)]
-    figure = draw_skyscraper(read_scored(write_lines(tmp_path / "s", rows)))
+    figure = draw_skyscraper(read_labelled_scores(write_lines(tmp_path / "s", rows)))
     day = np.datetime64("2026-03-09").astype("datetime64[D]").astype(int)
     foots = [float(foot[0]) for foot, _ in plotted(figure.axes[0], "score").get_segments()]
     assert foots == [day, day, day + 0.5, day + 1]
@@ -104,14 +104,14 @@ def test_times_are_the_axis_where_they_are_known(tmp_path):
 
 def test_lines_of_one_time_stand_by_their_number(tmp_path):
     rows = [record(line, 2.0, time="2026-03-09T00:00:00Z") for line in (1, 2, 3)]
-    x, timed, _ = places(read_scored(write_lines(tmp_path / "s", rows)))
+    x, timed, _ = places(read_labelled_scores(write_lines(tmp_path / "s", rows)))
     assert x.tolist() == [1, 2, 3] and not timed
 
 
 def test_labelled_spans_are_shaded(tmp_path):
     scores = write_scores(tmp_path / "s", [1.0] * 100)
     labels = write_labels(tmp_path / "l", "0" * 40 + "1" * 20 + "0" * 39 + "1")
-    figure = draw_skyscraper(read_scored(scores, labels))
+    figure = draw_skyscraper(read_labelled_scores(scores, labels))
     shade = plotted(figure.axes[0], "labelled anomalous")
     assert [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in shade.get_paths()] == [
         (41, 60),
@@ -156,7 +156,7 @@ def test_a_long_file_is_thinned_with_every_anomaly_and_says_so(tmp_path):
     odd = draw.choice(20_000, 300, replace=False)
     scores[odd] = draw.uniform(20, 90, 300)
     scores = scores.astype(np.float32)
-    figure = draw_skyscraper(read_scored(write_scores(tmp_path / "s", scores.tolist())))
+    figure = draw_skyscraper(read_labelled_scores(write_scores(tmp_path / "s", scores.tolist())))
     (axes,) = figure.axes
     high, low = towers(axes, "up to the largest"), towers(axes, "up to the smallest")
     assert len(high) == len(low) == BUCKETS
@@ -168,7 +168,7 @@ def test_a_long_file_is_thinned_with_every_anomaly_and_says_so(tmp_path):
 
 def test_of_very_many_anomalies_the_largest_of_each_place_are_drawn(tmp_path):
     scores = np.random.default_rng(1).uniform(20, 90, 3 * MOST).astype(np.float32)
-    figure = draw_skyscraper(read_scored(write_scores(tmp_path / "s", scores.tolist())))
+    figure = draw_skyscraper(read_labelled_scores(write_scores(tmp_path / "s", scores.tolist())))
     tops = plotted(figure.axes[0], "anomaly").get_ydata()
     assert tops.tolist() == scores.reshape(MOST, 3).max(axis=1).tolist()
     assert f"of {3 * MOST:,} anomalies the largest at each of {MOST:,} places" in notes(figure)
@@ -176,7 +176,7 @@ def test_of_very_many_anomalies_the_largest_of_each_place_are_drawn(tmp_path):
 
 def test_a_moving_threshold_is_drawn_where_it_was(tmp_path):
     rows = [record(line, 5.0, limit=float(limit)) for line, limit in enumerate([6, 6, 7, 4], 1)]
-    (axes,) = draw_skyscraper(read_scored(write_lines(tmp_path / "s", rows))).axes
+    (axes,) = draw_skyscraper(read_labelled_scores(write_lines(tmp_path / "s", rows))).axes
     assert plotted(axes, "threshold, moving").get_ydata().tolist() == [6, 6, 7, 4]
     assert axes.collections[-1].get_segments()[0].tolist() == [[4, 4], [4, 5]], "an anomaly begins at its threshold"
 
@@ -185,13 +185,13 @@ def test_a_moving_threshold_is_drawn_where_it_was(tmp_path):
 
 
 def test_scores_of_zero_are_drawn_at_the_least_positive_one_and_told(tmp_path):
-    figure = draw_skyscraper(read_scored(write_scores(tmp_path / "s", [0.0, 0.5, 20.0, 0.0])))
+    figure = draw_skyscraper(read_labelled_scores(write_scores(tmp_path / "s", [0.0, 0.5, 20.0, 0.0])))
     assert towers(figure.axes[0], "score") == {1: 0.5, 2: 0.5, 3: 20, 4: 0.5}
     assert "2 scores below 0.5" in notes(figure)
 
 
 def test_negative_scores_are_drawn_on_an_axis_with_a_linear_middle(tmp_path):
-    figure = draw_skyscraper(read_scored(write_scores(tmp_path / "s", [-3.0, 0.5, 900.0])))
+    figure = draw_skyscraper(read_labelled_scores(write_scores(tmp_path / "s", [-3.0, 0.5, 900.0])))
     (axes,) = figure.axes
     assert axes.get_yscale() == "symlog" and axes.get_ylim()[0] < -3 and axes.get_ylim()[1] > 900
     assert "linear from -1 to 1" in notes(figure)
@@ -201,7 +201,7 @@ def test_negative_scores_are_drawn_on_an_axis_with_a_linear_middle(tmp_path):
 
 def test_scores_that_are_all_zero_or_all_alike_are_drawn(tmp_path):
     for scores in ([0.0] * 3, [7.0] * 3, [-2.0] * 3, [1e-40, 1e38, 3.4e38], [5.0]):
-        scored = read_scored(write_scores(tmp_path / "s", scores))
+        scored = read_labelled_scores(write_scores(tmp_path / "s", scores))
         for draw in (draw_skyscraper, draw_histogram):
             (axes,) = draw(scored).axes
             assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
@@ -230,7 +230,7 @@ def test_curves_are_those_of_the_scores(tmp_path):
     truth = draw.random(600) < 0.2
     scores = np.where(truth, draw.normal(9, 3, 600), draw.normal(5, 3, 600)).clip(0.1).astype(np.float32)
     labels = write_labels(tmp_path / "l", "".join("01"[int(one)] for one in truth))
-    scored = read_scored(write_scores(tmp_path / "s.jsonl", scores.tolist()), labels)
+    scored = read_labelled_scores(write_scores(tmp_path / "s.jsonl", scores.tolist()), labels)
     found = curves(scored, "s")
     assert found.metrics.auc == pytest.approx(roc_auc_score(truth, scores))
     assert found.metrics.average_precision == pytest.approx(average_precision_score(truth, scores))
@@ -261,7 +261,7 @@ def test_a_thinned_curve_has_its_ends_and_passes_by_all_points(points):
 
 def test_lines_that_are_left_out_or_without_a_score_count_as_in_an_evaluation(tmp_path):
     scores = write_scores(tmp_path / "s", [None, 3.0, 4.0, 50.0, 5.0])
-    scored = read_scored(scores, write_labels(tmp_path / "l", "101-0"))
+    scored = read_labelled_scores(scores, write_labels(tmp_path / "l", "101-0"))
     found = curves(scored, "s")
     assert found.share == 0.5 and found.metrics.auc == 0.25
     assert "1 without a score count as the least odd" in notes(draw_curves([found], scored))
@@ -302,7 +302,7 @@ def test_models_that_scored_something_else_are_not_compared(tmp_path):
 def test_the_histogram_counts_both_kinds_and_the_threshold_cuts_no_bin(tmp_path):
     draw = np.random.default_rng(2)
     scores = draw.lognormal(1, 1.2, 5000).astype(np.float32)
-    scored = read_scored(write_scores(tmp_path / "s", scores.tolist()))
+    scored = read_labelled_scores(write_scores(tmp_path / "s", scores.tolist()))
     (axes,) = draw_histogram(scored).axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     odd = scores > 10
@@ -318,7 +318,7 @@ def test_the_histogram_counts_both_kinds_and_the_threshold_cuts_no_bin(tmp_path)
 
 def test_the_histogram_shows_labels_apart_and_leaves_out_what_they_leave_out(tmp_path):
     scores = write_scores(tmp_path / "s", [1.0, 2.0, 30.0, 1e6, None])
-    (axes,) = draw_histogram(read_scored(scores, write_labels(tmp_path / "l", "001-0"))).axes
+    (axes,) = draw_histogram(read_labelled_scores(scores, write_labels(tmp_path / "l", "001-0"))).axes
     assert plotted(axes, "labelled normal (2)").get_data().values.sum() == 2
     assert plotted(axes, "labelled anomalous (1)").get_data().values.sum() == 1
     assert axes.get_xlim()[1] < 31
@@ -379,16 +379,16 @@ def test_labels_by_line_are_those_of_the_sources_one_after_the_other(tmp_path):
         record(2, 3.0, source="b"),
         record(1, 4.0, source="a"),
     ]
-    scored = read_scored(write_lines(tmp_path / "s", rows), write_labels(tmp_path / "l", "01-1"))
+    scored = read_labelled_scores(write_lines(tmp_path / "s", rows), write_labels(tmp_path / "l", "01-1"))
     assert scored.labels.tolist() == [0, 1, 1, -1]
 
 
 def test_labels_by_stream_are_those_of_the_streams(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("stream,label\nb,1\na,0\n")
-    assert read_scored(sessions(tmp_path / "s", {"a": 1.0, "b": 2.0}), labels).labels.tolist() == [0, 1]
+    assert read_labelled_scores(sessions(tmp_path / "s", {"a": 1.0, "b": 2.0}), labels).labels.tolist() == [0, 1]
     rows = [record(line, 1.0, stream="ab"[line % 2]) for line in (1, 2, 3)]
-    assert read_scored(write_lines(tmp_path / "s", rows), labels).labels.tolist() == [1, 0, 1]
+    assert read_labelled_scores(write_lines(tmp_path / "s", rows), labels).labels.tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_labels_of_no_use_are_refused_in_one_line(tmp_path, labels, message):
 def test_labels_by_line_do_not_fit_sessions(tmp_path):
     scores = sessions(tmp_path / "s", {"a": 1.0, "b": 2.0})
     with pytest.raises(ConfigError, match="scores of sessions need labels by stream"):
-        read_scored(scores, write_labels(tmp_path / "l", "01"))
+        read_labelled_scores(scores, write_labels(tmp_path / "l", "01"))
 
 
 # what is refused, and the command line

@@ -34,9 +34,9 @@ from training.fitting import run_folder as folder  # noqa: E402
 from training.fitting.run_folder import load_run  # noqa: E402
 from training.walk import walker  # noqa: E402
 from training.walk.known import KnownTexts  # noqa: E402
-from training.walk.sample import Sample  # noqa: E402
+from training.walk.sample import LineSample  # noqa: E402
 from training.walk.scores import ScoreFile  # noqa: E402
-from training.walk.windows import Cutter, Every, parse_every, part  # noqa: E402
+from training.walk.windows import WindowCutter, WindowLength, parse_every, slice_block  # noqa: E402
 
 START = 1_700_000_000 // 3600 * 3600
 COLUMNS = "header={columns: [when, user, host, action], time: when}"
@@ -478,16 +478,21 @@ def test_the_seed_decides_the_walk(log, tmp_path, walk):
 
 @pytest.mark.parametrize(
     ("text", "every"),
-    [("1", Every(1, False)), ("90s", Every(90, True)), ("15m", Every(900, True)), ("2d", Every(172800, True))],
+    [
+        ("1", WindowLength(1, False)),
+        ("90s", WindowLength(90, True)),
+        ("15m", WindowLength(900, True)),
+        ("2d", WindowLength(172800, True)),
+    ],
 )
 def test_what_every_says(text, every):
     assert parse_every(text) == every
 
 
 def test_windows_have_names_up_to_the_ends_of_time():
-    assert Every(5, False).label(2.0) == "3"
-    assert Every(900, True).label(-1.0) == "1969-12-31T23:45:00+00:00"
-    assert Every(86400 * 10**6, True).label(-1.0) == "0001-01-01T00:00:00+00:00"
+    assert WindowLength(5, False).label(2.0) == "3"
+    assert WindowLength(900, True).label(-1.0) == "1969-12-31T23:45:00+00:00"
+    assert WindowLength(86400 * 10**6, True).label(-1.0) == "0001-01-01T00:00:00+00:00"
     with pytest.raises(ConfigError):
         parse_every("9" * 10)
 
@@ -508,7 +513,7 @@ def expected_windows(moments, size):
 
 @given(MOMENTS, st.integers(1, 20), st.lists(st.integers(0, 40)))
 def test_windows_do_not_depend_on_how_lines_are_cut(moments, size, cuts):
-    cutter, windows, number = Cutter(Every(size, True)), [], 0
+    cutter, windows, number = WindowCutter(WindowLength(size, True)), [], 0
     bounds = sorted({0, len(moments), *(cut for cut in cuts if cut < len(moments))})
     for start, end in pairwise(bounds):
         times = np.array([np.nan if moment is None else moment for moment in moments[start:end]], float)
@@ -527,7 +532,7 @@ def test_windows_do_not_depend_on_how_lines_are_cut(moments, size, cuts):
 
 @given(st.lists(st.integers(1, 30), max_size=8), st.integers(1, 25))
 def test_windows_of_lines_are_full_but_the_last(blocks, size):
-    cutter, windows = Cutter(Every(size, False)), [0]
+    cutter, windows = WindowCutter(WindowLength(size, False)), [0]
     for count in blocks:
         for piece in cutter.cut(count, None):
             if piece is None:
@@ -541,7 +546,7 @@ def test_windows_of_lines_are_full_but_the_last(blocks, size):
 def test_the_parts_of_a_block_are_the_block(lines, data):
     block = LineSplitter("log", 7, 3).feed(b"".join(line + b"\n" for line in lines))
     cut = data.draw(st.integers(1, len(block)))
-    parts = [part(block, slice(0, cut))] + ([part(block, slice(cut, None))] if cut < len(block) else [])
+    parts = [slice_block(block, slice(0, cut))] + ([slice_block(block, slice(cut, None))] if cut < len(block) else [])
     assert b"".join(one.data for one in parts) == block.data and parts[-1].end == block.end
     assert [line for one in parts for line in one.lines()] == list(block.lines())
     assert np.concatenate([one.offsets for one in parts]).tolist() == block.offsets.tolist()
@@ -555,7 +560,7 @@ def test_a_sample_does_not_depend_on_the_blocks_and_keeps_the_order(blocks, most
     total = sum(blocks)
     ids = np.arange(1, total + 1, dtype=np.int32)
     keys = [b"%d" % (number % 3) for number in range(total)]
-    once, often, start = Sample(most, (seed,)), Sample(most, (seed,)), 0
+    once, often, start = LineSample(most, (seed,)), LineSample(most, (seed,)), 0
     once.add(keys, ids, ids.astype(np.float32))
     for count in blocks:
         piece = slice(start, start + count)
@@ -571,7 +576,7 @@ def test_a_sample_does_not_depend_on_the_blocks_and_keeps_the_order(blocks, most
 def test_a_sample_is_even():
     found = np.zeros(100)
     for seed in range(400):
-        sample = Sample(20, (seed,))
+        sample = LineSample(20, (seed,))
         for start in range(0, 100, 10):
             sample.add([b""] * 10, np.arange(start, start + 10, dtype=np.int32), np.zeros(10, np.float32))
         found[sample.ids] += 1
@@ -594,7 +599,7 @@ def test_known_texts_are_the_frequent_ones_with_their_counts(windows, most):
 
 def as_corpus(texts):
     names = ["", *dict.fromkeys(texts)]
-    sample = Sample(1000, (0,))
+    sample = LineSample(1000, (0,))
     ids = np.array([names.index(text) for text in texts], np.int32)
     sample.add([b""] * len(ids), ids, np.zeros(len(ids), np.float32))
     return sample.corpus(names)

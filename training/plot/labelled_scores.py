@@ -19,7 +19,7 @@ from training.plot.style import clean
 
 
 @dataclass(frozen=True)
-class Scored:
+class LabelledScores:
     """Scores, and int8 [rows] the labels: 0 normal, 1 anomalous, -1 leave out; None without labels.
 
     score  float32 [rows]: what cannot be drawn, beyond float32, at the highest and the lowest that can; NaN for none
@@ -70,7 +70,7 @@ class Scored:
         return np.zeros(len(self.score), bool) if self.labels is None else self.labels == ANOMALOUS
 
 
-def read_scored(path: Path, labels: Path | None = None) -> Scored:
+def read_labelled_scores(path: Path, labels: Path | None = None) -> LabelledScores:
     """Reads a score file and its labels; what was damaged in it is told on standard error.
 
     A SourceError where it holds no records, a ConfigError where none has a score or the labels do not fit.
@@ -87,7 +87,7 @@ def read_scored(path: Path, labels: Path | None = None) -> Scored:
         )
     limit = np.finfo(np.float32).max
     score = np.clip(table.score, -limit, limit)
-    return Scored(path, table, score, None if labels is None else _read_labels(labels, table))
+    return LabelledScores(path, table, score, None if labels is None else _read_labels(labels, table))
 
 
 def _read_labels(path: Path, table: ScoreTable) -> NDArray[np.int8]:
