@@ -19,7 +19,7 @@ from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline, check_multiline
 from agent.sources.files.globs import is_url
 from agent.state.store import MAX_OUTBOX
-from agent.telemetry.http import parse_listen
+from agent.telemetry.http import parse_metrics_address
 from agent.text.lines import MAX_LINE
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
         config.scoring_settings()
         config.alert_settings()
         if config.metrics is not None:
-            parse_listen(config.metrics)
+            parse_metrics_address(config.metrics)
         if not (config.metrics_file or ".prom").endswith(".prom"):
             raise ConfigError(f"metrics_file: {config.metrics_file!r} does not end with .prom; node_exporter wants it")
         for key, least in _LEAST.items():
@@ -125,19 +125,18 @@ def _check_source(source: str | FileInput, where: str) -> None:
 
 
 def _check_url(source: FileInput) -> None:
-    from agent.delivery.sinks import MAX_UNIX_PATH
     from agent.sources.journal.journalctl import parse_journal
     from agent.sources.live import message_reading
-    from agent.sources.network.listen import parse_address
+    from agent.sources.network.listen import parse_listen, parse_listen_path
 
     url = source.path
     message_reading(url, Reading(encoding=source.encoding, multiline=source.multiline))
     if url.startswith("journal:"):
         parse_journal(url)
     elif not url.startswith("listen:unix:"):
-        parse_address(url)
-    elif not 0 < len(os.fsencode(url.removeprefix("listen:unix:"))) <= MAX_UNIX_PATH:
-        raise ConfigError(f"{url} is not understood; write listen:unix:PATH, a path of at most {MAX_UNIX_PATH} bytes")
+        parse_listen(url)
+    else:
+        parse_listen_path(url)
 
 
 def _check_name(name: str | None, where: str) -> None:

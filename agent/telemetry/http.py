@@ -1,7 +1,5 @@
 """A small HTTP server that answers GET and nothing else, and that never holds up the process it tells of."""
 
-import ipaddress
-import re
 import socket
 import threading
 from collections.abc import Callable
@@ -10,26 +8,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from agent.errors import ConfigError
+from agent.host.addresses import is_port, split_host_port
 
 Answer = Callable[[str], tuple[int, str, str]]
 _PATIENCE = 5  # seconds for a client to send its request
 _MOST_CLIENTS = 4  # at once; a service has few threads to spare
-_ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+)):(?P<port>[0-9]{1,5})")
 
 
-def parse_listen(address: str) -> tuple[str, int]:
+def parse_metrics_address(address: str) -> tuple[str, int]:
     """The host and port of HOST:PORT, where an IPv6 address stands in brackets; a ConfigError where it is none."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 65536:
+    parts = split_host_port(address)
+    if parts is None or not parts.host or not is_port(parts.port or 0):
         raise ConfigError(
             f"metrics: {address!r} is not understood; write HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
         )
-    if match["six"]:
-        try:
-            ipaddress.IPv6Address(match["six"])
-        except ValueError as error:
-            raise ConfigError(f"metrics: {address!r}: {error}") from None
-    return match["six"] or match["host"], int(match["port"])
+    try:
+        parts.check_ipv6()
+    except ValueError as error:
+        raise ConfigError(f"metrics: {address!r}: {error}") from None
+    return parts.host, parts.port or 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +111,7 @@ class Endpoint(ThreadingHTTPServer):
 def serve(address: str, answer: Answer) -> Endpoint:
     """Serves at HOST:PORT what `answer` gives for a path: status, content type, text. A ConfigError where it cannot."""
     try:
-        found = socket.getaddrinfo(*parse_listen(address), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(*parse_metrics_address(address), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return Endpoint(found[0][0], found[0][4], answer)
     except OSError as error:
         raise ConfigError(

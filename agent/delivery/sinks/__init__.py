@@ -1,8 +1,5 @@
 """Where alerts go: one sink for each form of URL."""
 
-import ipaddress
-import os
-import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,16 +7,13 @@ from agent.alerting.alert import Alert
 from agent.delivery.sinks.jsonl import JsonlSink
 from agent.delivery.sinks.syslog import TcpSink, UdpSink, UnixSink
 from agent.errors import ConfigError
+from agent.host.addresses import MAX_UNIX_PATH, fits_unix_path, is_port, split_host_port
 
 FORMS = (
     "console:, jsonl:PATH (jsonl:- is standard output), unix:PATH, journald:, udp://HOST[:PORT], tcp://HOST[:PORT], "
     "tls://HOST[:PORT][?ca=PATH&cert=PATH&key=PATH], http[s]://HOST[:PORT]/PATH[#secret=PATH]"
 )
 PORT, TLS_PORT = 514, 6514  # RFC 5426 3.3, by custom for TCP too; RFC 5425 4.1
-MAX_UNIX_PATH = 107  # bytes, unix(7)
-_NETWORK = re.compile(
-    r"(?:udp|tcp|tls)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]+))(?::(?P<port>[0-9]{1,5}))?"
-)
 
 
 class Sink(Protocol):
@@ -50,7 +44,7 @@ def open_sink(url: str, host: str, seal: Callable[[str], str]) -> Sink:
         return _open_journald(url, rest, host, seal)
     if scheme in ("udp", "tcp"):
         kind = UdpSink if scheme == "udp" else TcpSink
-        return kind(url, parse_address(url), host, seal)
+        return kind(url, parse_destination(url), host, seal)
     if scheme == "tls":
         return _open_tls(url, host, seal)
     if scheme in ("http", "https"):
@@ -59,7 +53,7 @@ def open_sink(url: str, host: str, seal: Callable[[str], str]) -> Sink:
 
 
 def _socket_path(url: str, path: str) -> str:
-    if len(os.fsencode(path)) > MAX_UNIX_PATH:
+    if not fits_unix_path(path):
         raise ConfigError(f"sink {url!r}: a socket's path has at most {MAX_UNIX_PATH} bytes; use a shorter one")
     return path
 
@@ -83,7 +77,7 @@ def _open_tls(url: str, host: str, seal: Callable[[str], str]) -> Sink:
     from agent.delivery.sinks.tls import FILES, TlsSink, parse_options
 
     address, _, options = url.partition("?")
-    return TlsSink(url, parse_address(address, TLS_PORT), parse_options(url, options, FILES), host, seal)
+    return TlsSink(url, parse_destination(address, TLS_PORT), parse_options(url, options, FILES), host, seal)
 
 
 def _open_webhook(url: str) -> Sink:
@@ -92,17 +86,17 @@ def _open_webhook(url: str) -> Sink:
     return WebhookSink(url)
 
 
-def parse_address(url: str, port: int = PORT) -> tuple[str, int]:
+def parse_destination(url: str, port: int = PORT) -> tuple[str, int]:
     """The host and port of udp://HOST[:PORT], also of tcp:// and tls://; an IPv6 address stands in brackets."""
-    match = _NETWORK.fullmatch(url)
-    if match is None:
-        raise ConfigError(f"sink {url!r} is not understood; write {url[:3]}://HOST:PORT, IPv6 addresses in brackets")
-    port = int(match["port"] or port)
-    if not 0 < port < 65536:
+    scheme = f"{url[:3]}://"
+    address = split_host_port(url.removeprefix(scheme)) if url.startswith(scheme) else None
+    if address is None or not address.host:
+        raise ConfigError(f"sink {url!r} is not understood; write {scheme}HOST:PORT, IPv6 addresses in brackets")
+    port = address.port if address.port is not None else port
+    if not is_port(port):
         raise ConfigError(f"sink {url!r}: a port is a number from 1 to 65535")
-    if match["six"]:
-        try:
-            ipaddress.IPv6Address(match["six"])
-        except ValueError as error:
-            raise ConfigError(f"sink {url!r}: {error}") from None
-    return match["six"] or match["host"], port
+    try:
+        address.check_ipv6()
+    except ValueError as error:
+        raise ConfigError(f"sink {url!r}: {error}") from None
+    return address.host, port

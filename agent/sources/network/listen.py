@@ -5,23 +5,20 @@ Without a host it is 127.0.0.1, so that nobody else can send; 0.0.0.0 or [::] st
 
 import errno
 import os
-import re
 import socket
 import stat
 
 from agent.errors import ConfigError, SourceError
+from agent.host.addresses import MAX_UNIX_PATH, fits_unix_path, is_port, split_host_port
 from agent.sources.decoding.line_reader import PLAIN, Reading
 from agent.sources.live import StreamCheckpoint, decode_checkpoint, message_reading
 from agent.sources.network.receivers import Connections, Datagrams, Receiver
 
-_NETWORK = re.compile(
-    r"listen:(?P<kind>udp|tcp)://(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:/?#@\s]*)):(?P<port>[0-9]{1,5})"
-)
+_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _DEFAULT_HOST = "127.0.0.1"
 _BUFFER = 8 << 20  # bytes for datagrams that are not read yet
 _SO_RCVBUFFORCE = 33  # Linux: above net.core.rmem_max too, with CAP_NET_ADMIN
 _MODE = 0o660  # of the socket's file: to send is to write
-_LONGEST = 107  # bytes of a socket's path (unix(7))
 _WAITING = 128  # connections that wait to be accepted
 
 
@@ -29,25 +26,33 @@ def open_listener(name: str, mark: bytes | None, reading: Reading = PLAIN) -> Re
     """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
     message_reading(name, reading)  # before anything is bound
     if name.startswith("listen:unix:"):
-        path = name.removeprefix("listen:unix:")
+        path = parse_listen_path(name)
         bound, unbind = _bind_unix(name, path), _Unlink(path)
         return Datagrams(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, unbind)
-    kind, host, port = parse_address(name)
+    kind, host, port = parse_listen(name)
     bound = _bind_network(name, kind, host, port)
     source = Datagrams if kind == socket.SOCK_DGRAM else Connections
     return source(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, lambda: None)
 
 
-def parse_address(name: str) -> tuple[socket.SocketKind, str, int]:
+def parse_listen(name: str) -> tuple[socket.SocketKind, str, int]:
     """The kind of socket, the host and the port of a `listen:udp://` or `listen:tcp://` URL."""
-    match = _NETWORK.fullmatch(name)
-    if match is None or not 0 < int(match["port"]) < 65536:
+    word, _, rest = name.removeprefix("listen:").partition("://")
+    address = split_host_port(rest)
+    if not name.startswith("listen:") or word not in _KINDS or address is None or not is_port(address.port or 0):
         raise ConfigError(
             f"{name} is not understood; write listen:udp://HOST:PORT or listen:tcp://HOST:PORT, an IPv6 address in "
             "brackets, or listen:unix:PATH"
         )
-    kind = socket.SOCK_DGRAM if match["kind"] == "udp" else socket.SOCK_STREAM
-    return kind, match["six"] or match["host"] or _DEFAULT_HOST, int(match["port"])
+    return _KINDS[word], address.host or _DEFAULT_HOST, address.port or 0
+
+
+def parse_listen_path(name: str) -> str:
+    """The path of a `listen:unix:` URL."""
+    path = name.removeprefix("listen:unix:")
+    if not path or not fits_unix_path(path) or "\0" in path:
+        raise ConfigError(f"{name} is not understood; write listen:unix:PATH, a path of at most {MAX_UNIX_PATH} bytes")
+    return path
 
 
 def _bind_network(name: str, kind: socket.SocketKind, host: str, port: int) -> socket.socket:
@@ -108,8 +113,6 @@ def _key(path: str) -> tuple[int, int] | None:
 
 
 def _bind_unix(name: str, path: str) -> socket.socket:
-    if not path or len(os.fsencode(path)) > _LONGEST or "\0" in path:
-        raise ConfigError(f"{name} is not understood; write listen:unix:PATH, a path of at most {_LONGEST} bytes")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         _remove_stale(name, path)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import agent.delivery.sinks.syslog
 from agent.alerting.alert import Alert
 from agent.alerting.message import MAX_TEXT, alert_text, why
-from agent.delivery.sinks import FORMS, open_sink, parse_address
+from agent.delivery.sinks import FORMS, open_sink, parse_destination
 from agent.delivery.sinks.console import ConsoleSink, render
 from agent.delivery.sinks.jsonl import JsonlSink
 from agent.delivery.sinks.syslog import (
@@ -687,7 +687,7 @@ def test_where_the_reader_of_the_output_has_left_the_agent_is_asked_to_end(monke
     ],
 )
 def test_addresses(url, address):
-    assert parse_address(url) == address
+    assert parse_destination(url) == address
     assert open_sink(url, "h", str).name == url
 
 

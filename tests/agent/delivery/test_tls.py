@@ -14,7 +14,7 @@ from helpers.rsyslog import Rsyslog
 from helpers.waiting import until
 from helpers.webhook_receiver import Receiver
 
-from agent.delivery.sinks import open_sink, parse_address
+from agent.delivery.sinks import open_sink, parse_destination
 from agent.delivery.sinks.tls import client_context
 from agent.errors import ConfigError, SinkError
 
@@ -197,7 +197,7 @@ def test_what_cannot_work_is_refused_at_the_start_in_one_line(keys, query, words
 def test_the_port_is_6514_and_a_path_may_be_encoded(keys, tmp_path):
     (tmp_path / "a &b.pem").write_bytes((keys / "ca.pem").read_bytes())
     sink = open_sink(f"tls://h?ca={tmp_path}/a%20%26b.pem", "h", str)
-    assert sink._address == parse_address("tls://h", 6514) == ("h", 6514)
+    assert sink._address == parse_destination("tls://h", 6514) == ("h", 6514)
 
 
 def test_rsyslog_takes_alerts_over_tls_and_refuses_who_has_no_certificate(keys, tmp_path, make_alert):

@@ -22,7 +22,7 @@ from agent.errors import ConfigError, SourceError
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline
 from agent.sources.network.framing import MOST_COUNTED, Framer, one_line
-from agent.sources.network.listen import open_listener, parse_address
+from agent.sources.network.listen import open_listener, parse_listen
 from agent.sources.network.receivers import Connections, Receiver
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -63,14 +63,14 @@ def lines_of(source: Receiver, count: int) -> list[bytes]:
 
 
 def udp(name: str, *datagrams: bytes) -> None:
-    _, host, port = parse_address(name)
+    _, host, port = parse_listen(name)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for datagram in datagrams:
             sender.sendto(datagram, (host, port))
 
 
 def tcp(name: str) -> socket.socket:
-    return socket.create_connection(parse_address(name)[1:], 5)
+    return socket.create_connection(parse_listen(name)[1:], 5)
 
 
 @pytest.fixture
@@ -269,8 +269,8 @@ def test_an_address_of_ip_version_6(listen: Callable[..., Receiver], udp_name: s
 
 
 def test_without_a_host_nobody_else_can_send() -> None:
-    assert parse_address("listen:udp://:514") == (socket.SOCK_DGRAM, "127.0.0.1", 514)
-    assert parse_address("listen:tcp://[::]:65535") == (socket.SOCK_STREAM, "::", 65535)
+    assert parse_listen("listen:udp://:514") == (socket.SOCK_DGRAM, "127.0.0.1", 514)
+    assert parse_listen("listen:tcp://[::]:65535") == (socket.SOCK_STREAM, "::", 65535)
 
 
 @pytest.mark.parametrize(
