@@ -1,7 +1,11 @@
-"""agent < training < export: a layer imports what is below it alone, and the agent runs where the others are not."""
+"""agent < training < export: a layer imports what is below it alone, and the agent runs where the others are not.
+
+Within the agent each room imports what ARCHITECTURE.md lists, in no circle.
+"""
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ FORBIDDEN = {
     "training": {"export"} | EXPORT_ONLY,
     "export": set(),
 }
+ARCHITECTURE = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
 AGENT_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "agent").rglob("*.py")
@@ -52,6 +57,59 @@ def imports(code: str) -> Iterator[str]:
             )
 
 
+def listed_rooms() -> dict[str, set[str]]:
+    """The rooms of the agent in the order of ARCHITECTURE.md, each with those that it may import."""
+    table = ARCHITECTURE.partition("| room | what lives there | imports |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+    return {room: set(filter(None, re.split(r",\s*", imported))) for room, _, imported in rows}
+
+
+def room_imports(path: Path) -> set[str]:
+    """The rooms of the agent that a module imports from, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        modules = [f"{node.module}.{name}" for name in names] if isinstance(node, ast.ImportFrom) else names
+        found |= {parts[1] for module in modules if (parts := module.split("."))[0] == "agent" and len(parts) > 1}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """What remains of a graph when all that imports nothing that remains is taken away, again and again."""
+    left = dict(graph)
+    while free := [name for name, imported in left.items() if not imported & left.keys()]:
+        for name in free:
+            del left[name]
+    return set(left)
+
+
+def imported_modules(package: str) -> dict[str, set[str]]:
+    """The modules of a package, each with those that it imports when it is imported itself."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / package).rglob("*.py")
+    }
+    graph = {}
+    for name, path in names.items():
+        found = set()
+        for node in _at_import(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.ImportFrom) or node.level == 0, f"{path} has a relative import"
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+                found |= {module if module in names else module.rpartition(".")[0]} & names.keys()
+        graph[name] = found - {name}
+    return graph
+
+
+def _at_import(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports outside of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _at_import(node)
+
+
 def run_blocked(modules: list[str], blocked: set[str], then: str = "") -> subprocess.CompletedProcess[str]:
     """Imports modules in a fresh interpreter that finds the same packages but the blocked ones."""
     code = BLOCKER.format(blocked=blocked, modules=modules) + then
@@ -67,6 +125,30 @@ def test_a_layer_imports_nothing_of_those_above_it(layer):
     assert files
     found = {(path.name, name) for path in files for name in imports(path.read_text()) if name in FORBIDDEN[layer]}
     assert not found
+
+
+def test_architecture_lists_the_rooms_of_the_agent_from_the_bottom_to_the_top():
+    rooms = listed_rooms()
+    loose = {path.stem for path in (ROOT / "agent").glob("*.py")} - {"__init__", "errors"}
+    assert set(rooms) == loose | {path.parent.name for path in (ROOT / "agent").glob("*/__init__.py")}
+    for number, (room, imported) in enumerate(rooms.items()):
+        assert imported <= set(list(rooms)[:number]), f"{room} imports what does not stand above it in the table"
+
+
+@pytest.mark.parametrize("room", listed_rooms())
+def test_a_room_imports_what_architecture_lists_and_nothing_else(room):
+    paths = [*(ROOT / "agent" / room).rglob("*.py"), *(ROOT / "agent").glob(f"{room}.py")]
+    imported = set().union(*map(room_imports, paths)) & listed_rooms().keys() - {room}
+    assert imported == listed_rooms()[room]
+
+
+@pytest.mark.parametrize("layer", sorted(FORBIDDEN))
+def test_no_modules_import_each_other_in_a_circle(layer):
+    assert not circles(imported_modules(layer))
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"a", "b", "c"}
 
 
 def test_imports_are_found_wherever_they_stand():
