@@ -18,6 +18,7 @@ from agent.bundle.known_texts import text_hash
 from agent.bundle.manifest import FORMAT_VERSION, MANIFEST, Graph, Manifest, Relative, Scale
 from agent.bundle.onnx import import_onnxruntime, open_session
 from agent.errors import BundleError, ConfigError
+from agent.host.atomic_file import replace_folder
 from agent.scoring.relative import prior
 from agent.text import templates
 from agent.text.tokenizers import pad
@@ -64,7 +65,7 @@ def export_run(run: Run, out: Path, int8: bool, calibrate: list[Path], overwrite
             scores = score_lines(Bundle.load(folder), corpus)
         _write_manifest(folder, out.name, run, specs, scale_of(scores), report, int8, relative)
         report["replay"] = _replay(folder)
-        _rename(folder, out)
+        replace_folder(folder, out)
     return report
 
 
@@ -175,7 +176,7 @@ def _replay(folder: Path) -> dict[str, float]:
 @contextlib.contextmanager
 def _staging(out: Path) -> Iterator[Path]:
     """A new folder beside `out`; whatever happens it does not stay."""
-    folder = out.absolute().parent / f".{out.name}.{os.getpid()}.staging"
+    folder = Path(os.path.realpath(out)).parent / f".{out.name}.{os.getpid()}.staging"
     try:
         folder.mkdir(parents=True)
         yield folder
@@ -183,22 +184,3 @@ def _staging(out: Path) -> Iterator[Path]:
         raise ConfigError(f"bundle {out} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _rename(folder: Path, out: Path) -> None:
-    """Puts the staged folder in its place; an old bundle is moved away first and removed after."""
-    old = folder.with_suffix(".old")
-    if out.exists():
-        out.rename(old)
-    try:
-        folder.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    parent = os.open(out.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

@@ -9,7 +9,6 @@ from agent.app.build import prepare, require_sources
 from agent.app.loop_check import refuse_file_loops
 from agent.config import AgentConfig
 from agent.errors import ConfigError, cannot_read
-from agent.host.log import say
 from agent.sources.factory import source_name
 from agent.sources.files.globs import is_url
 from agent.sources.journal.journalctl import command_of
@@ -25,7 +24,7 @@ def preflight(config: AgentConfig) -> None:
     refuse_file_loops(config)
     if config.state is not None:
         _check_state(Path(config.state))
-    Monitor(None, config.metrics_file, say)
+    Monitor(None, config.metrics_file)
     prepare(config, EchoGuard(new_key()))
     for source in config.inputs():
         _check_source(source.path)

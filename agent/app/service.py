@@ -73,7 +73,7 @@ class Service:
             stack.callback(self._watcher.stop)
             stack.callback(self._signals.sleep)
             self._signals.wake = self._watcher.wake
-            self._monitor = Monitor(config.metrics, config.metrics_file, _LOG.warning, watchdog_seconds())
+            self._monitor = Monitor(config.metrics, config.metrics_file, watchdog_seconds())
             stack.callback(lambda: self._monitor.close())
             self._store = StateRetry(self._monitor, lambda: self._signals.stopped or self._once, clock)
             self._kept = RetryingState(self._state, self._store)

@@ -1,19 +1,19 @@
 """Scores as JSON, one object a line or one a stream, written to a file or to standard output."""
 
 import gzip
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
 
 from agent.alerting.context import Contexts
 from agent.errors import SinkError
+from agent.host.atomic_file import closed_after, replacing
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.threshold import severity
 from agent.text.escape import escape
@@ -165,6 +165,10 @@ def writing(name: str) -> Iterator[None]:
         raise SinkError(f"{name} cannot be written: {error.strerror or error}; choose another file") from None
 
 
+def _appending(target: str) -> AbstractContextManager[BinaryIO]:
+    return closed_after(Path(target).open("ab"))
+
+
 @contextmanager
 def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
     """A writer to `-` (standard output) or to a file, gzip where its name ends in .gz.
@@ -176,18 +180,12 @@ def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
     if target == "-":
         yield JsonLines(sys.stdout.buffer, "standard output")
         return
-    path = Path(target)
-    part = path if live else path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing(target):
-        file = (gzip.open if path.suffix == ".gz" else open)(part, "ab" if live else "wb")
-    try:
+    with ExitStack() as stack:
+        with writing(target):
+            file = stack.enter_context(_appending(target) if live else replacing(target))
+            if Path(target).suffix == ".gz":
+                zipped = cast(BinaryIO, gzip.GzipFile(Path(target).name, "ab", fileobj=file))
+                file = stack.enter_context(closed_after(zipped))
         yield JsonLines(file, target)
         with writing(target):
-            file.close()
-            if not live:
-                part.replace(path)
-    finally:
-        with suppress(OSError):
-            file.close()
-        if not live:
-            part.unlink(missing_ok=True)
+            stack.close()

@@ -1,6 +1,5 @@
 """Finding out that a state's database is damaged, and setting it aside."""
 
-import os
 import sqlite3
 import struct
 import time
@@ -188,12 +187,3 @@ def _remove_oldest(file: Path, say: Callable[[str], None]) -> None:
         for end in ("", "-wal", "-shm"):
             file.with_name(name + end).unlink(missing_ok=True)
         say(f"{file.with_name(name)} is removed: the last {KEPT} damaged states are kept")
-
-
-def sync_folder(folder: Path) -> None:
-    """Has the names of the files in a folder on disk; an OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

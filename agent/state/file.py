@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.state.damage import find_damage, set_aside, sync_folder, tell_lost_log
+from agent.host.atomic_file import sync_folder
+from agent.state.damage import find_damage, set_aside, tell_lost_log
 from agent.state.lock import StateLock
 from agent.state.schema import DAMAGES, create, migrate
 

@@ -1,16 +1,18 @@
 """How the running agent is watched: /metrics, /healthz and /readyz over HTTP, and a file for node_exporter."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.host.atomic_file import replace_file
 from agent.telemetry.http import serve
 from agent.telemetry.prometheus import CONTENT_TYPE, exposition, families
 from agent.telemetry.snapshot import Snapshot
 
+_LOG = logging.getLogger(__name__)
 WATCHDOG = 30.0  # seconds without a look at the sources that make the agent unhealthy, where systemd sets none
 FILE_EVERY = 15.0  # seconds between two writings of the metrics file
 
@@ -26,13 +28,13 @@ class Monitor:
         self,
         address: str | None,
         file: str | None,
-        say: Callable[[str], None],
         limit: float = WATCHDOG,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ready = False
         self.wanted = address is not None or file is not None
-        self._file, self._say, self._told = None if file is None else Path(file), say, ""
+        self._file = None if file is None else Path(file)
+        self._last_warning = ""
         self._limit, self._clock = limit, clock
         self._looked, self._written = clock(), clock()
         self._snapshot: Snapshot | None = None
@@ -77,14 +79,14 @@ class Monitor:
 
     def _write(self, file: Path, text: str) -> None:
         try:
-            replace_file(file, text)
+            replace_file(file, text.encode(), mode=0o644, wait=False)  # anybody may read it
         except OSError as error:
             problem = f"metrics_file {file} cannot be written: {error.strerror}; trying again every {FILE_EVERY:.0f} s"
-            if problem != self._told:
-                self._say(problem)
-            self._told = problem
+            if problem != self._last_warning:
+                _LOG.warning("%s", problem)
+            self._last_warning = problem
         else:
-            self._told = ""
+            self._last_warning = ""
 
 
 def watchdog_seconds() -> float:
@@ -93,22 +95,6 @@ def watchdog_seconds() -> float:
         return int(os.environ["WATCHDOG_USEC"]) / 1e6
     except (KeyError, ValueError):
         return WATCHDOG
-
-
-def replace_file(file: Path, text: str) -> None:
-    """Writes a file that anybody may read, in one step for those who read it meanwhile."""
-    draft = file.with_name(f".{file.name}.new")  # node_exporter reads *.prom alone
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with open(descriptor, "w", encoding="utf-8") as output:
-            os.fchmod(descriptor, 0o644)
-            output.write(text)
-        draft.replace(file)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
 
 
 def _check_folder(file: Path) -> None:

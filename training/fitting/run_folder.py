@@ -12,7 +12,6 @@ metrics.json                        written last: a run that has it is finished
 
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from agent.config import convert
 from agent.errors import BundleError, ConfigError
+from agent.host.atomic_file import replace_file
 from agent.text.events import Events
 from agent.text.templates import FILE
 from agent.text.tokenizers import Tokenizer, load_tokenizer
@@ -59,25 +59,10 @@ _DAMAGE = (
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file so that after a crash it is the old one or the new one; a ConfigError where that cannot be."""
-    staged = path.with_name(f".{path.name}.tmp")
     try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-        _sync(path.parent)
+        replace_file(path, content, sync=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def digest(content: Any) -> str:

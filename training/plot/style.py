@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import RcKeyType
 
 from agent.errors import ConfigError
+from agent.host.atomic_file import replace_file
 from agent.scorefile.writer import writing
 
 Style = dict[RcKeyType, Any]
@@ -95,4 +96,4 @@ def save(figure: Figure, out: Path, style: Style | None = None) -> None:
     with matplotlib.rc_context(style or FIXED_WIDTH):
         figure.savefig(content, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.15, metadata=date)
     with writing(str(out)):
-        out.write_bytes(content.getvalue())
+        replace_file(out, content.getvalue())

@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import html
-import os
 import re
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import agent
 from agent.commands.report.data import page_data
 from agent.commands.report.loading import load_subject
 from agent.errors import SinkError
+from agent.host.atomic_file import replace_file
 from agent.host.progress import progress, size_of
 from agent.scorefile.writer import writing
 from agent.text.escape import escape
@@ -34,7 +33,8 @@ def write_report(file: str, output: Path) -> str:
         subject = load_subject(Path(file), advance)
     name = "standard input" if file == "-" else Path(file).name
     page = render(page_data(subject, name))
-    _replace(output, page)
+    with writing(str(output)):
+        replace_file(output, page)
     rows, odd = len(subject.table.line), int(subject.table.anomaly.sum())
     noun = {"line": "line", "session": "stream"}.get(subject.table.scope)
     counted = f"{_told(rows, noun)}, " if noun else ""
@@ -84,14 +84,3 @@ def embed(data: dict[str, Any]) -> str:
 
 def _asset(name: str) -> str:
     return files(__package__).joinpath("assets", name).read_bytes().decode()
-
-
-def _replace(output: Path, page: bytes) -> None:
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with writing(str(output)):
-            part.write_bytes(page)
-            part.replace(output)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -228,11 +228,11 @@ def test_the_backlog_has_the_rest_of_a_rotated_file_and_the_new_one(follow, tmp_
     assert source.backlog == 85
 
 
-def test_the_file_is_replaced_in_one_step_and_readable_for_all(tmp_path):
+def test_the_file_is_replaced_in_one_step_and_readable_for_all(tmp_path, said):
     (tmp_path / "metrics").mkdir()
     file = tmp_path / "metrics" / "oddline.prom"
-    now, said = [0.0], []
-    monitor = Monitor(None, str(file), said.append, clock=lambda: now[0])
+    now = [0.0]
+    monitor = Monitor(None, str(file), clock=lambda: now[0])
     before = os.umask(0o077)
     try:
         monitor.publish(made_up_snapshot(["/a"]))
@@ -253,10 +253,9 @@ def test_the_file_is_replaced_in_one_step_and_readable_for_all(tmp_path):
     assert os.listdir(tmp_path / "metrics") == ["oddline.prom"] and not said
 
 
-def test_a_file_that_cannot_be_written_is_told_once(tmp_path):
+def test_a_file_that_cannot_be_written_is_told_once(tmp_path, said):
     (tmp_path / "metrics").mkdir()
-    said: list[str] = []
-    monitor = Monitor(None, str(tmp_path / "metrics" / "oddline.prom"), said.append)
+    monitor = Monitor(None, str(tmp_path / "metrics" / "oddline.prom"))
     (tmp_path / "metrics").rmdir()
     for _ in range(3):
         monitor.publish(made_up_snapshot(["/a"]), last=True)
@@ -267,7 +266,7 @@ def test_a_file_that_cannot_be_written_is_told_once(tmp_path):
 def test_a_file_that_can_never_be_written_is_refused(tmp_path, name):
     (tmp_path / "folder.prom").mkdir()
     with pytest.raises(ConfigError, match=r"metrics_file .*prom cannot be written; name a file in a folder"):
-        Monitor(None, str(tmp_path / name), print)
+        Monitor(None, str(tmp_path / name))
 
 
 def test_a_tailed_file_is_never_replaced(bundle, tmp_path, call_agent):
