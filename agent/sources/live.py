@@ -84,6 +84,6 @@ class LiveSource(Source):
             self.lines_read += len(block)
             self.bytes_read += block.end - int(block.offsets[0])
         self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._lines.left_out
-        for remark in self._lines.remarks():
-            _LOG.warning("%s: %s", self.name, remark)
+        for warning in self._lines.warnings():
+            _LOG.warning("%s: %s", self.name, warning)
         return block

@@ -10,14 +10,14 @@ from agent.errors import ConfigError
 from agent.text.lines import MAX_LINE, Block, LineSplitter
 
 UTF_8 = ""  # how the codec of bytes that are taken as they are is named here
-_MARKS = {  # Unicode Standard, section 23.8; that of UTF-32 begins with that of UTF-16
+_BOMS = {  # Unicode Standard, section 23.8; that of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
     codecs.BOM_UTF8: UTF_8,
 }
-MARK = max(map(len, _MARKS))  # bytes at the start of a file that tell its encoding
+MAX_BOM = max(map(len, _BOMS))  # bytes at the start of a file that tell its encoding
 _STATEFUL = ("iso2022", "hz", "utf-7")  # what a line means may depend on the one before, where that is broken
 _NO_LOGS = ("charmap", "idna", "iso2022_kr", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 _REPLACED = "\ufffd"
@@ -46,20 +46,20 @@ def find_codec(encoding: str, head: bytes, ended: bool) -> str | None:
     ended: whether `head` is all that will tell. Where `utf-16` or `utf-32` has no byte order mark it is little-endian.
     """
     if encoding == "auto":
-        return _by_mark(head, tuple(_MARKS), ended, UTF_8)
+        return _by_bom(head, tuple(_BOMS), ended, UTF_8)
     name = codecs.lookup(encoding).name
     if name in ("utf-8", "utf-8-sig"):
         return UTF_8
     if name in ("utf-16", "utf-32"):
-        marks = tuple(mark for mark, codec in _MARKS.items() if codec.startswith(name))
-        return _by_mark(head, marks, ended, f"{name}-le")
+        boms = tuple(bom for bom, codec in _BOMS.items() if codec.startswith(name))
+        return _by_bom(head, boms, ended, f"{name}-le")
     return name
 
 
-def _by_mark(head: bytes, marks: tuple[bytes, ...], ended: bool, other: str) -> str | None:
-    if not ended and any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
+def _by_bom(head: bytes, boms: tuple[bytes, ...], ended: bool, other: str) -> str | None:
+    if not ended and any(len(head) < len(bom) and bom.startswith(head) for bom in boms):
         return None
-    return next((_MARKS[mark] for mark in marks if head.startswith(mark)), other)
+    return next((_BOMS[bom] for bom in boms if head.startswith(bom)), other)
 
 
 class LineFeed(NamedTuple):

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.sources.decoding.encoding import MARK, UTF_8, TextSplitter, find_codec
+from agent.sources.decoding.encoding import MAX_BOM, UTF_8, TextSplitter, find_codec
 from agent.sources.decoding.multiline import Multiline, RecordJoiner
 from agent.text.lines import MAX_LINE, Block, LineSplitter
 
 
 @dataclass(frozen=True)
 class Reading:
-    """max_line: bytes of a line that are kept. encoding: a codec of Python; auto: by the byte order mark, else UTF-8.
+    """How the lines of a source are to be read.
+
+    max_line: bytes of a line that are kept. encoding: a codec of Python; auto: by the byte order mark, else UTF-8.
     multiline: which lines belong together.
     """
 
@@ -23,8 +25,10 @@ PLAIN = Reading()
 
 
 class LeftOut(NamedTuple):
-    """What is missing in the lines of a source: those cut and the bytes that were lost by it, NUL bytes that stood
-    before lines, and pieces that could not be decoded.
+    """What is missing in the lines of a source.
+
+    Lines that were cut and the bytes that were lost by it, NUL bytes that stood before lines, and pieces that could not
+    be decoded.
     """
 
     cut_lines: int = 0
@@ -50,9 +54,9 @@ class LineReader:
         self._splitter = LineSplitter(source, offset, line, reading.max_line)
         self._known = False
         self._joiner = RecordJoiner(source, reading.multiline, reading.max_line) if reading.multiline else None
-        self._said: set[str] = set()
+        self._warned: set[str] = set()  # the kinds of warnings that were given
         self.codec, self.skipped = UTF_8, 0
-        self._choose(head[:MARK], ended=offset > 0)
+        self._choose(head[:MAX_BOM], ended=offset > 0)
 
     @property
     def offset(self) -> int:
@@ -90,7 +94,7 @@ class LineReader:
             if not self._choose(data, ended=False):
                 return None
         block = self._splitter.feed(data)
-        return self._joiner.take(block, last) if self._joiner else block
+        return self._joiner.join(block, last) if self._joiner else block
 
     @property
     def holds(self) -> bool:
@@ -99,7 +103,7 @@ class LineReader:
 
     def flush(self) -> Block | None:
         """The record that is held back, or None."""
-        return self._joiner.take(None, last=True) if self._joiner else None
+        return self._joiner.join(None, last=True) if self._joiner else None
 
     def finish(self) -> Block | None:
         """What is held back: a record, and a line that no line feed ends; or None."""
@@ -107,10 +111,10 @@ class LineReader:
             self._choose(first, ended=True)
             self._splitter.feed(first)  # it begins a byte order mark, so no line ends in it
         block = self._splitter.finish()
-        return self._joiner.take(block, last=True) if self._joiner else block
+        return self._joiner.join(block, last=True) if self._joiner else block
 
-    def remarks(self) -> list[str]:
-        """What there is to say of what is missing, each once."""
+    def warnings(self) -> list[str]:
+        """What to warn of, since it is missing in the lines; each once."""
         found = {}
         zeros, undecodable = self.left_out[2:]
         if zeros:
@@ -125,8 +129,8 @@ class LineReader:
                 f"the record at line {self._joiner.first_cut} is longer than what is kept of one; what follows in it "
                 "is left out; check `multiline`"
             )
-        new = [sentence for key, sentence in found.items() if key not in self._said]
-        self._said |= found.keys()
+        new = [sentence for key, sentence in found.items() if key not in self._warned]
+        self._warned |= found.keys()
         return new
 
     def _choose(self, head: bytes, ended: bool) -> bool:
@@ -143,7 +147,7 @@ class LineReader:
 
 
 def too_long(what: str, max_line: int, left_out: int) -> str:
-    """What is said of the first line that is longer than what is kept of one. left_out: bytes."""
+    """The warning of the first line that is longer than what is kept of one. left_out: bytes."""
     return (
         f"{what} is longer than max_line ({max_line} bytes): its head is scored, the rest, {left_out} bytes, is left "
         "out; later ones are only counted (cut_lines)"

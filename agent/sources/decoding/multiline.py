@@ -83,17 +83,17 @@ class RecordJoiner:
         """The offset and the number of the first line of the record that is held back; None where none is."""
         return (self._offset, self._number) if self._parts else None
 
-    def take(self, block: Block | None, last: bool = False) -> Block | None:
+    def join(self, block: Block | None, last: bool = False) -> Block | None:
         """The records that a block completes, or None; last: also the one that would be held back."""
         if block is not None:
-            self._take(block)
+            self._add_lines(block)
         if last:
             self._close()
         return self._hand_out(self._offset if self._parts else self._end)
 
-    def _take(self, block: Block) -> None:
-        lines, stops = list(block.lines()), [*block.offsets[1:].tolist(), block.end]
-        rows = zip(lines, block.offsets.tolist(), stops, strict=True)
+    def _add_lines(self, block: Block) -> None:
+        stops = [*block.offsets[1:].tolist(), block.end]
+        rows = zip(block.lines(), block.offsets.tolist(), stops, strict=True)
         for number, (line, offset, stop) in enumerate(rows, block.first):
             if self._parts and self._continues(line.decode("utf-8", "replace")):
                 self._add(line)

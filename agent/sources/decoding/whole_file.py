@@ -4,8 +4,9 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from agent.errors import SourceError, cannot_read
 
@@ -28,11 +29,11 @@ def read_log(path: Path, chunk: int = 1 << 20) -> Iterator[bytes]:
         raise cannot_read(name, error) from None
 
 
-def _open(path: Path) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if path == Path("-") else path.open("rb")
+def _open(path: Path) -> AbstractContextManager[BufferedReader]:
+    return nullcontext(cast(BufferedReader, sys.stdin.buffer)) if path == Path("-") else path.open("rb")
 
 
-def _pieces(first: bytes, file: BinaryIO, chunk: int) -> Iterator[bytes]:
+def _pieces(first: bytes, file: BufferedReader, chunk: int) -> Iterator[bytes]:
     """`first` and what follows it, as soon as it can be had: a pipe need not fill a chunk."""
     if first:
         yield first + file.read1(chunk)

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from agent.errors import SourceError, cannot_read
-from agent.sources.decoding.encoding import MARK, UTF_8, LineFeed, find_codec
+from agent.sources.decoding.encoding import MAX_BOM, UTF_8, LineFeed, find_codec
 from agent.sources.decoding.line_reader import LeftOut, LineReader, Reading
 from agent.sources.decoding.whole_file import GZIP_MAGIC
 from agent.sources.files.position import HEAD, TAIL, Position, digest, read_before
@@ -81,7 +81,7 @@ class OpenFile:
         self.begin(offset, feeds + 1)
 
     def _line_feed(self) -> LineFeed:
-        return LineFeed.of(find_codec(self._reading.encoding, self._pread(MARK, 0), ended=True) or UTF_8)
+        return LineFeed.of(find_codec(self._reading.encoding, self._pread(MAX_BOM, 0), ended=True) or UTF_8)
 
     def resume(self, position: Position, anywhere: bool = False) -> str:
         """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none.
@@ -155,7 +155,7 @@ class OpenFile:
 
     def remarks(self) -> list[str]:
         """What there is to say of what is missing in the lines, each once."""
-        return self._lines.remarks()
+        return self._lines.warnings()
 
     @property
     def holds(self) -> bool:

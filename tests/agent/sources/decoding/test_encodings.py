@@ -204,13 +204,13 @@ def test_bytes_that_are_no_utf_8_stay_as_they_are_and_those_of_other_encodings_a
 ) -> None:
     reader = LineReader("x", 0, 1, Reading(encoding=encoding))
     assert list(reader.feed(b"br\xff\xe9 \x81\nnext\n").lines()) == [kept, b"next"]
-    assert reader.left_out.undecodable == undecodable and len(reader.remarks()) == bool(undecodable)
+    assert reader.left_out.undecodable == undecodable and len(reader.warnings()) == bool(undecodable)
 
 
 def test_wide_text_without_a_mark_or_a_setting_is_taken_for_what_a_crash_left() -> None:
     reader = LineReader("x", 0, 1, Reading())
     assert list(reader.feed("ab\ncd\n".encode("utf-16-le")).lines()) == [b"a\0b\0", b"c\0d\0"]
-    (sentence,) = reader.remarks()
+    (sentence,) = reader.warnings()
     assert sentence == "1 NUL bytes before a line were left out; a crash of the system leaves such"
 
 
@@ -219,10 +219,10 @@ def test_what_cannot_be_decoded_is_counted_and_told_once() -> None:
     block = reader.feed(b"good\nbad \x81\nworse \xff\xff\n")
     assert list(block.lines()) == [b"good", "bad \ufffd".encode(), "worse \ufffd\ufffd".encode()]
     assert reader.left_out.undecodable == 3
-    (sentence,) = reader.remarks()
+    (sentence,) = reader.warnings()
     assert "3 pieces are no shift_jis text" in sentence
     reader.feed(b"\xff\n")
-    assert reader.remarks() == []
+    assert reader.warnings() == []
 
 
 def test_a_line_feed_that_is_spelt_out_ends_no_line() -> None:

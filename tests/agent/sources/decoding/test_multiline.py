@@ -134,20 +134,20 @@ def test_a_record_too_long_keeps_its_head_and_is_counted() -> None:
 def test_a_record_too_long_is_told_also_where_it_came_at_one_go() -> None:
     reader = LineReader("x", 0, 1, Reading(multiline=Multiline(indentation=True, max_lines=2)))
     reader.feed(b"short\nfirst\n one\n two\nnext\n")
-    (sentence,) = reader.remarks()
+    (sentence,) = reader.warnings()
     assert sentence.startswith("the record at line 2 is longer than what is kept of one")
     reader.feed(b"again\n one\n two\nnext\n")
-    assert reader.remarks() == []
+    assert reader.warnings() == []
 
 
 def test_a_record_that_outgrows_its_bounds_is_told_while_it_grows() -> None:
     reader = LineReader("x", 0, 1, Reading(multiline=Multiline(start="never", max_lines=3)))
     assert reader.feed(b"1\n2\n3\n") is None
-    assert reader.remarks() == []
+    assert reader.warnings() == []
     assert reader.feed(b"4\n5\n") is None
-    (sentence,) = reader.remarks()
+    (sentence,) = reader.warnings()
     assert "record at line 1" in sentence and "multiline" in sentence
-    assert reader.remarks() == []
+    assert reader.warnings() == []
     assert entries(reader.finish()) == [(b"1\r2\r3", 0, 1)]
     assert reader.left_out.cut_lines == 1
 
