@@ -15,7 +15,7 @@ from agent.inputs.identity import Key, LogFiles, fits, has_rotations, key_of, ke
 from agent.inputs.open_sources import OpenSources, Wanted
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.factory import read_position
+from agent.sources.factory import Start, read_position
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import folders, is_named, matches
 from agent.sources.files.position import Position
@@ -151,7 +151,10 @@ class PatternFiles:
         own: the position under its name. Where another source reads the file of that, what was rotated since is first.
         """
         reader = self._opened.holder(own) if own else None
-        start, since = ("start", reader.modified if reader else 0) if own else self._opened.first_look(wanted[0])
+        start: Start = "start"
+        since = reader.modified if reader else 0
+        if own is None:
+            start, since = self._opened.first_look(wanted[0])
         source = self._try(name, position, start, wanted[1], since)
         if source is not None:
             source.unstored |= position is not None and position != own
@@ -211,7 +214,9 @@ class PatternFiles:
         self._full = self._full or self._spare < 0
         return self._spare < 0
 
-    def _try(self, name: str, position: Position | None, start: str, reading: Reading, since: int = 0) -> Source | None:
+    def _try(
+        self, name: str, position: Position | None, start: Start, reading: Reading, since: int = 0
+    ) -> Source | None:
         mark = None if position is None else msgspec.msgpack.encode(position)
         try:
             source = self._opened.open_matched(name, mark, start, reading, since)

@@ -8,7 +8,7 @@ from agent.config import FileInput
 from agent.inputs.identity import Key, keys_of, path_key
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.factory import open_source
+from agent.sources.factory import Start, open_source
 from agent.sources.files.clock import before_now
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_named
@@ -39,11 +39,11 @@ class OpenSources:
         self.named: set[str] = set()
         self._state, self._leave = state, leave
 
-    def open(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int = 0) -> Source:
+    def open(self, name: str, mark: bytes | None, start: Start, reading: Reading, since: int = 0) -> Source:
         """A source of a name of the configuration, which is not kept yet; see open_source."""
         return open_source(name, mark, start, reading, self.is_input, since)
 
-    def open_matched(self, name: str, mark: bytes | None, start: str, reading: Reading, since: int) -> Source:
+    def open_matched(self, name: str, mark: bytes | None, start: Start, reading: Reading, since: int) -> Source:
         """The same of a name that a pattern has, whose files may have been read under other names."""
         return open_source(name, mark, start, reading, self.is_input, since, self._take_up)
 
@@ -80,7 +80,7 @@ class OpenSources:
         names = [alias for alias, name in self.aliases.items() if name == source.name]
         return [(source.name, mark), *((name, mark) for name in names if path_key(name) in keys_of(source))]
 
-    def first_look(self, wanted: FileInput) -> tuple[str, int]:
+    def first_look(self, wanted: FileInput) -> tuple[Start, int]:
         """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
 
         What came after the first look is read from its start, and what was rotated since then before it.
@@ -135,7 +135,7 @@ class OpenSources:
         or where it was truncated, which that one is to see.
         """
         if reader := next((one for one in self.files() if one.key == file.key), None):
-            if path_key(reader.name) == file.key or file.resume(reader.position):
+            if path_key(reader.name) == file.key or reader.position is None or file.resume(reader.position):
                 return False
             reader.close()
             return True

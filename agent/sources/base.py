@@ -1,20 +1,19 @@
-"""What every source of lines offers to the loop that reads it."""
+"""The contract of a source of lines: what the loop that reads it relies on, and what each source may leave as it is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
 
 from agent.text.lines import Block
 
 
-class Source:
+class Source(ABC):
     """Where lines come from. Nothing here ever waits: what is new is read, and a wait is the caller's.
 
     name         how its blocks, its state and its metrics are named: the path or the URL
     paths        files whose change may bring something new
     descriptors  what becomes readable when there is something new
     ended        whether nothing can ever come any more
-    settled      whether nothing new can come without an event, so that a look once in a while is enough
-    is_open      whether it holds what it reads from
     durable      whether it keeps what is not read for a later run, as a file does and a pipe does not
     unstored     whether its mark should be stored though no line came; whoever stores it sets it back
 
@@ -30,14 +29,13 @@ class Source:
     descriptors: Collection[int] = ()
     ended = False
     durable = True
-    is_open = True
-    settled = unstored = False
+    unstored = False
     bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
 
+    @abstractmethod
     def read(self, most: int = 1 << 20) -> Block | None:
         """The next block of complete lines, from pieces of `most` bytes; None where nothing is new at present."""
-        raise NotImplementedError
 
     def finish(self) -> Block | None:
         """The last line where nothing ends it, or None: for the end of a run that does not wait."""
@@ -53,9 +51,19 @@ class Source:
         return None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it holds what it reads from."""
+        return True
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing new can come without an event, so that reading it once in a while is enough."""
+        return False
+
+    @property
+    @abstractmethod
     def identity(self) -> str:
         """Names what the last block came from: with an offset in it, it names a line for all times."""
-        raise NotImplementedError
 
     def fields(self, index: int) -> dict[str, str]:
         """What else is known of a line of the last block, by the names that the source gives it."""
@@ -66,8 +74,8 @@ class Source:
         """Bytes that could be read now; 0 where nobody can know."""
         return 0
 
-    def hurry(self) -> None:
+    def hurry(self) -> None:  # noqa: B027
         """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Gives back what it holds; `mark` stays."""

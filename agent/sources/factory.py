@@ -17,6 +17,7 @@ from agent.sources.files.globs import is_url
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
 
+Start = Literal["start", "end"]  # where to begin in what the state does not know
 _LOG = logging.getLogger(__name__)
 
 
@@ -28,7 +29,7 @@ def source_name(path: str) -> str:
 def open_source(
     name: str,
     mark: bytes | None,
-    start: Literal["start", "end"],
+    start: Start,
     reading: Reading,
     taken: Callable[[Path], bool] = lambda path: False,
     since: int = 0,

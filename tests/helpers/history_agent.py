@@ -400,7 +400,7 @@ class World:
     def holds(self, names: list[str], path: Path) -> bool:
         """Whether the agent has the file of this path open for a source of these names."""
         sources = [] if self.agent is None else [source for name in names if (source := self.agent.source(name))]
-        return any(one._file is not None and one._file.key == _key(path) for one in sources)
+        return any(one.key == _key(path) for one in sources)
 
     def start(self) -> None:
         """Starts the agent unless it runs; it may be killed meanwhile, or refuse to start."""

@@ -1,71 +1,50 @@
-"""A rotated log that was compressed, read as the file that it was made from."""
+"""The content of a rotated log that was compressed."""
 
 import bz2
 import lzma
 import os
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
-from agent.errors import SourceError, cannot_read
-from agent.sources.decoding.line_reader import Reading
+from agent.errors import SourceError
 from agent.sources.decoding.whole_file import GZIP_MAGIC, unzip
-from agent.sources.files.open_file import OpenFile
+from agent.sources.files.content import link_of
 from agent.sources.files.position import HEAD, TAIL
 
 _CHUNK = 1 << 18
 _MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
-_OPENERS = {".bz2": bz2.open, ".xz": lzma.open}
 
 
-class PackedFile(OpenFile):
-    """A gzip, bzip2 or xz file, which does not grow; offsets are those of its content, read forwards alone.
+class CompressedContent:
+    """What is packed in a gzip, bzip2 or xz file, read forwards alone. An OSError says why it cannot be opened."""
 
-    damage  why no more can be read than what was, or an empty string
-    """
+    compressed = True
 
-    packed = True
-
-    def __init__(self, path: Path, source: str, reading: Reading) -> None:
+    def __init__(self, path: Path) -> None:
         self.damage = ""
+        self._path = path
         self._file = path.open("rb")
         self._pieces = _unpack(path, self._file)
         self._start = self._window = b""
         self._at = 0  # the offset of the window in the content
-        super().__init__(self._file.fileno(), source, reading)
 
-    @classmethod
-    def open(cls, path: Path, source: str, reading: Reading) -> "PackedFile":
-        """Opens a path; a SourceError says why it cannot be read, and FileNotFoundError is left to the caller."""
-        try:
-            return cls(path, source, reading)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise cannot_read(path, error) from None
+    def status(self) -> os.stat_result:
+        return os.fstat(self._file.fileno())
 
-    @property
-    def size(self) -> int:
-        """How much was read: how long the content is shows at its end."""
-        return self.read_to
+    def path(self) -> Path:
+        return link_of(self._file.fileno())
 
-    @property
-    def unread(self) -> int:
-        """Nothing: the file does not change."""
+    def hole(self) -> int:
         return 0
 
-    def is_truncated(self) -> bool:
-        """Never: the file does not change."""
-        return False
+    def again(self) -> "CompressedContent":
+        return CompressedContent(self._path)
 
     def close(self) -> None:
-        """Gives the file back."""
         self._file.close()
 
-    def _hole(self) -> int:
-        return 0
-
-    def _pread(self, most: int, offset: int) -> bytes:
+    def pread(self, most: int, offset: int) -> bytes:
         """As of a plain file, but no further back than the head and the bytes just before the last offset."""
         if offset < self._at:
             return self._start[offset : offset + most]
@@ -95,7 +74,7 @@ class PackedFile(OpenFile):
             return b""
 
 
-def _unpack(path: Path, file: BinaryIO) -> Iterator[bytes]:
+def _unpack(path: Path, file: BufferedReader) -> Iterator[bytes]:
     magic = _MAGIC[path.suffix]
     first = os.pread(file.fileno(), len(magic), 0)
     if first != magic:
@@ -104,7 +83,7 @@ def _unpack(path: Path, file: BinaryIO) -> Iterator[bytes]:
         yield from unzip(str(path), iter(lambda: file.read1(_CHUNK), b""), _CHUNK)
         return
     try:
-        with _OPENERS[path.suffix](file) as content:
+        with (bz2.BZ2File if path.suffix == ".bz2" else lzma.LZMAFile)(file) as content:
             while piece := content.read1(_CHUNK):
                 yield piece
     except EOFError:

@@ -77,10 +77,7 @@ class FollowedFile(Source):
 
         copied: also where the open file is a copy of the one that the position was in.
         """
-        file = self._file
-        if file is None or (file.copied and not copied) or (file.device, file.inode) != position.key:
-            return False
-        return not file.misfit(position)
+        return self._file is not None and self._file.is_at(position, copied)
 
     @property
     def identity(self) -> str:
@@ -142,8 +139,8 @@ class FollowedFile(Source):
     def _note(self) -> None:
         """Counts what is missing in the lines, and says it once for each file."""
         self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
-        for remark in self._file.remarks() if self._file else ():
-            _LOG.warning("%s: %s", self.path, remark)
+        for warning in self._file.warnings() if self._file else ():
+            _LOG.warning("%s: %s", self.path, warning)
 
     def _left_out(self) -> LeftOut:
         return self._closed.plus(self._file.left_out) if self._file else self._closed

@@ -51,7 +51,7 @@ def _is_match(path: Path, parts: tuple[str, ...]) -> bool:
 
 def folders(pattern: str) -> set[Path]:
     """The directories in which a new file may match: those that exist, and the parents of those that may come."""
-    path, found = Path(os.path.abspath(pattern)), set()
+    path, found = Path(os.path.abspath(pattern)), set[Path]()
     for parent in path.parents:
         if not glob.has_magic(str(parent)):
             return found | {parent}

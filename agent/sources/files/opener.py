@@ -123,7 +123,7 @@ class LogOpener:
             self._begin_here(opened)
             return Opened(FollowEvent.OPENED, opened)
         named = None if wait else self.try_path(seen=True)
-        return named and self.begin(named)
+        return self.begin(named) if named else None
 
     def try_path(self, seen: bool) -> OpenFile | None:
         """What the path names, from its start; None where it cannot be had at present. seen: whether it ever could."""

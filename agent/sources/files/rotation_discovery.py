@@ -8,7 +8,6 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.files.compressed import PackedFile
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import TAIL, Position
 from agent.sources.files.rotation_names import Form, Rotated, form_of, other_forms, rotated_files
@@ -24,7 +23,7 @@ def open_rotated(rotated: Rotated, source: str, reading: Reading) -> OpenFile:
     FileNotFoundError, and an OSError where the system has not enough of something at present, are the caller's.
     """
     try:
-        return (PackedFile if rotated.packed else OpenFile).open(rotated.path, source, reading)
+        return (OpenFile.open_compressed if rotated.packed else OpenFile.open)(rotated.path, source, reading)
     except SourceError as error:
         if error.errno in PASSING:
             raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None

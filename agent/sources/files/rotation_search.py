@@ -1,36 +1,26 @@
 """Finding the rest of a log that was rotated, copied or compressed: among its rotations, and by content."""
 
-import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.files.compressed import PackedFile
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.position import Position
-from agent.sources.files.rotation_discovery import SAME_TIME, Elsewhere, open_rotated, written_since
-from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
+from agent.sources.files.rotated_files import RotatedFiles
+from agent.sources.files.rotation_discovery import SAME_TIME, written_since
+from agent.sources.files.rotation_names import Rotated
 
-_LOG = logging.getLogger(__name__)
 
-
-class Rotations:
+class Rotations(RotatedFiles):
     """The rotated files of one path: what follows a position or a file among them.
 
     Those beside the log are known by their names, those elsewhere once one of them was seen to be a part of the log.
-    One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `taken` tells which files are
-    read as logs of their own.
     """
 
     def __init__(
         self, path: Path, reading: Reading, taken: Callable[[Path], bool] = lambda _: False, quiet: bool = False
     ) -> None:
-        self._path, self._reading, self._taken, self._quiet = path, reading, taken, quiet
-        self._elsewhere = Elsewhere(path, reading, taken)
-        self._refused: set[tuple[int, int]] = set()
+        super().__init__(path, reading, taken, quiet)
         self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
 
     def under(self, path: Path) -> "Rotations":
@@ -112,24 +102,6 @@ class Rotations:
             found = self._find_content([other for other in self._files() if other.path == found[1]], file.position)
         return found
 
-    def _files(self) -> list[Rotated]:
-        """The rotated files in all forms that are known, the oldest at the front."""
-        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
-        return [other for other in files if other.form == own or not self._taken(other.path)]
-
-    def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
-        """The oldest that fits of those that were written after the last look: older ones may only begin alike.
-
-        Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
-        plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
-        search.
-        """
-        same = [other for other in files if other.key == position.key and not other.packed]
-        for rotated in written_since(files, position.modified) + same:
-            if file := self._fitting(rotated, position):
-                return file, rotated.path
-        return None
-
     def after(self, file: OpenFile) -> list[Rotated]:
         """The rotated files that come after an open one, in order; several rotations may lie between two looks."""
         files, place = self._locate(file)
@@ -153,24 +125,6 @@ class Rotations:
         same = [other for other in near if other.modified < modified + SAME_TIME]
         return same + [other for other in near if other.modified >= modified + SAME_TIME][:1]
 
-    def newer(self, modified: int) -> list[Rotated]:
-        """The rotated files that were last written after a time, in nanoseconds, in order."""
-        return [other for other in self._files() if other.modified > modified]
-
-    def open(self, rotated: Rotated) -> OpenFile | None:
-        """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
-        try:
-            file = open_rotated(rotated, str(self._path), self._reading)
-        except FileNotFoundError:
-            return None
-        except SourceError as error:
-            self._refuse(rotated.key, str(error))
-            return None
-        if file.key == rotated.key:
-            return file
-        file.close()
-        return None
-
     def next(self, file: OpenFile) -> tuple[OpenFile | None, bool]:
         """The rotated file that comes after an open one, and whether to wait for one that cannot be had at present."""
         for rotated in self.after(file):
@@ -178,13 +132,6 @@ class Rotations:
             if opened or rotated.key not in self._refused:
                 return opened, opened is None
         return None, False
-
-    def tell_damage(self, file: OpenFile) -> bool:
-        """Says what could not be read of a compressed file, once; whether there is such."""
-        if not (isinstance(file, PackedFile) and file.damage) or file.key in self._refused:
-            return False
-        self._refuse(file.key, file.damage)
-        return True
 
     def tell_gone(self, copy: OpenFile, truncated: bool) -> bool:
         """Says that the file of which an open one is a copy is gone, with all that it got since; whether it is.
@@ -195,34 +142,6 @@ class Rotations:
             return False
         self._warn(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
         return True
-
-    def _has(self, key: tuple[int, int]) -> bool:
-        """Whether a file is at the path, or among the rotated ones."""
-        with suppress(OSError):
-            status = os.stat(self._path)
-            if key == (status.st_dev, status.st_ino):
-                return True
-        return any(other.key == key for other in self._files())
-
-    def _refuse(self, key: tuple[int, int], reason: str) -> None:
-        if key not in self._refused:
-            self._refused.add(key)
-            self._warn(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
-
-    def _warn(self, sentence: str) -> None:
-        if not self._quiet:
-            _LOG.warning("%s", sentence)
-
-    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
-        file = self.open(rotated)
-        if file is None:
-            return None
-        reason = file.resume(position, anywhere=True)
-        if not reason:
-            return file
-        self.tell_damage(file)
-        file.close()
-        return None
 
     def _is_form(self, rotated: Rotated, file: OpenFile) -> bool:
         """Whether a rotated file was made from an open one, which is gone itself."""

@@ -1,0 +1,100 @@
+"""The rotated files of a log: which there are, what each holds, and which are no good."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from agent.errors import SourceError
+from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.open_file import OpenFile
+from agent.sources.files.position import Position
+from agent.sources.files.rotation_discovery import Elsewhere, open_rotated, written_since
+from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
+
+_LOG = logging.getLogger(__name__)
+
+
+class RotatedFiles:
+    """The rotated files of one path, to be opened and held against positions.
+
+    One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `taken` tells which files are
+    read as logs of their own.
+    """
+
+    def __init__(self, path: Path, reading: Reading, taken: Callable[[Path], bool], quiet: bool) -> None:
+        self._path, self._reading, self._taken, self._quiet = path, reading, taken, quiet
+        self._elsewhere = Elsewhere(path, reading, taken)
+        self._refused: set[tuple[int, int]] = set()
+
+    def newer(self, modified: int) -> list[Rotated]:
+        """The rotated files that were last written after a time, in nanoseconds, in order."""
+        return [other for other in self._files() if other.modified > modified]
+
+    def open(self, rotated: Rotated) -> OpenFile | None:
+        """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
+        try:
+            file = open_rotated(rotated, str(self._path), self._reading)
+        except FileNotFoundError:
+            return None
+        except SourceError as error:
+            self._refuse(rotated.key, str(error))
+            return None
+        if file.key == rotated.key:
+            return file
+        file.close()
+        return None
+
+    def tell_damage(self, file: OpenFile) -> bool:
+        """Says what could not be read of a compressed file, once; whether there is such."""
+        if not file.damage or file.key in self._refused:
+            return False
+        self._refuse(file.key, file.damage)
+        return True
+
+    def _files(self) -> list[Rotated]:
+        """The rotated files in all forms that are known, the oldest at the front."""
+        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
+        return [other for other in files if other.form == own or not self._taken(other.path)]
+
+    def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
+        """The oldest that fits of those that were written after the last look: older ones may only begin alike.
+
+        Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
+        plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
+        search.
+        """
+        same = [other for other in files if other.key == position.key and not other.packed]
+        for rotated in written_since(files, position.modified) + same:
+            if file := self._fitting(rotated, position):
+                return file, rotated.path
+        return None
+
+    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
+        file = self.open(rotated)
+        if file is None:
+            return None
+        reason = file.resume(position, anywhere=True)
+        if not reason:
+            return file
+        self.tell_damage(file)
+        file.close()
+        return None
+
+    def _has(self, key: tuple[int, int]) -> bool:
+        """Whether a file is at the path, or among the rotated ones."""
+        with suppress(OSError):
+            status = os.stat(self._path)
+            if key == (status.st_dev, status.st_ino):
+                return True
+        return any(other.key == key for other in self._files())
+
+    def _refuse(self, key: tuple[int, int], reason: str) -> None:
+        if key not in self._refused:
+            self._refused.add(key)
+            self._warn(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+
+    def _warn(self, sentence: str) -> None:
+        if not self._quiet:
+            _LOG.warning("%s", sentence)
