@@ -12,7 +12,9 @@ from agent.errors import ConfigError, SourceError
 from agent.host.addresses import MAX_UNIX_PATH, fits_unix_path, is_port, split_host_port
 from agent.sources.decoding.line_reader import PLAIN, Reading
 from agent.sources.live import StreamCheckpoint, decode_checkpoint, message_reading
-from agent.sources.network.receivers import Connections, Datagrams, Receiver
+from agent.sources.network.connections import Connections
+from agent.sources.network.datagrams import Datagrams
+from agent.sources.network.receiver import Receiver
 
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _DEFAULT_HOST = "127.0.0.1"

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from agent.errors import ConfigError, SourceError
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline
+from agent.sources.network.connections import Connections
 from agent.sources.network.framing import MOST_COUNTED, Framer, one_line
 from agent.sources.network.listen import open_listener, parse_listen
-from agent.sources.network.receivers import Connections, Receiver
+from agent.sources.network.receiver import Receiver
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 STAMP = b"Mar  9 03:12:45"
@@ -421,7 +422,7 @@ def test_one_call_takes_a_part_of_many_connections(listen: Callable[..., Receive
 def test_too_many_connections_are_refused(
     listen: Callable[..., Receiver], tcp_name: str, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.sources.network.receivers.MOST_CONNECTIONS", 3)
+    monkeypatch.setattr("agent.sources.network.connections.MOST_CONNECTIONS", 3)
     source = listen(tcp_name)
     senders = [tcp(tcp_name) for _ in range(5)]
     until(lambda: some_lines(source) or source.losses == 2)

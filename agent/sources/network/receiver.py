@@ -1,0 +1,68 @@
+"""What the sources share that listen at a socket: each message that comes becomes one line."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+from agent.host.rate_limited_log import RateLimitedLog
+from agent.sources.decoding.line_reader import Reading, too_long
+from agent.sources.live import LiveSource, StreamCheckpoint, message_reading
+from agent.sources.network.framing import Message, one_line
+from agent.text.lines import Block
+
+_LOG = logging.getLogger(__name__)
+
+
+class Receiver(LiveSource):
+    """What the sources share that listen at a socket: `bound` is non-blocking, `unbind` is called at the close."""
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: StreamCheckpoint | None,
+        reading: Reading,
+        bound: socket.socket,
+        unbind: Callable[[], None],
+    ) -> None:
+        super().__init__(name, checkpoint, message_reading(name, reading))
+        self._socket, self._unbind = bound, unbind
+        self._limited_log = RateLimitedLog(_LOG)
+        self._host = socket.gethostname().encode()
+        self._hurried = self._closed = False
+
+    def hurry(self) -> None:
+        self._hurried = True
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = self.ended = True
+        self._release()
+        self._socket.close()
+        self._unbind()
+
+    def _release(self) -> None:
+        """Gives back what is held besides the socket."""
+
+    def _line(self, message: Message, host: bytes) -> bytes:
+        text, left_out = one_line(message, host, self._reading.max_line)
+        if left_out:
+            self._count_cut(left_out, host)
+        return text + b"\n" if text else b""
+
+    def _count_cut(self, left_out: int, host: bytes) -> None:
+        if not self.cut_lines:
+            sender = host.decode("utf-8", "backslashreplace")
+            _LOG.warning("%s: %s", self.name, too_long(f"a message of {sender}", self._reading.max_line, left_out))
+        self.cut_lines += 1
+        self.cut_bytes += left_out
+
+    def _block(self, lines: list[bytes]) -> Block | None:
+        data = b"".join(lines)
+        return self._counted(self._lines.feed(data)) if data else None
+
+    def _counted(self, block: Block | None) -> Block | None:
+        cut = self.cut_lines, self.cut_bytes  # of messages, which were cut before they became lines
+        super()._counted(block)
+        self.cut_lines, self.cut_bytes = cut
+        return block
