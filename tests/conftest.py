@@ -12,10 +12,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from helpers.logs import Collector, drop_collectors
-from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
+from helpers.recipes import BUNDLES, make_once
 
 from agent.alerting.alert import Alert
 from agent.cli import main
@@ -40,98 +39,49 @@ def call_agent(
     return call
 
 
-def _make_bundle(folder: Path, *settings: str, stream: str | None = None) -> Path:
-    """A bundle of a very small two-stage model that learned made-up lines."""
-    (folder / "log").write_bytes(b"".join(made_up_lines(600)))
-    small = (
-        "encoder.epochs=4",
-        "encoder.embedding=8",
-        "encoder.hidden=8",
-        "encoder.vector=6",
-        "encoder.learning_rate=0.03",
-        "detector.epochs=12",
-        "detector.hidden=8",
-        "detector.learning_rate=0.02",
-        "window.size=4",
-        "threshold.q=0.99",
-    )
-    return _train(folder, None, small + settings, {"stream": stream, "family": "two-stage", "seed": 3})
-
-
-def _train(folder: Path, config: Path | None, settings: tuple[str, ...], options: dict[str, object]) -> Path:
-    pytest.importorskip("torch")
-    from export.writer import export_run
-    from training.fitting.job import Job, run_job
-    from training.fitting.run_folder import load_run
-
-    run_job(Job([folder / "log"], folder / "run", config, settings, options, None, None, None, "cpu", 1, False))
-    export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
-    return folder / "bundle"
-
-
 @pytest.fixture(scope="session")
-def tiered_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a small tiered language model over the fields of `auth_rows`, a stream for each user."""
-    folder = tmp_path_factory.mktemp("tiered")
-    (folder / "log").write_bytes(b"".join(auth_rows(600)))
-    model = {"tier": "mean", "embedding": 8, "hidden": 8, "context": 6, "batch_size": 9, "epochs": 6}
-    content = {"family": "language-model", "header": AUTH_HEADER, "stream": r"^[^,]*,([^,]+)", "relative": "mean"}
-    content |= {"model": model | {"learning_rate": 0.02}, "threshold": {"q": 0.99}}
-    (folder / "config.yaml").write_bytes(msgspec.yaml.encode(content))
-    return _train(folder, folder / "config.yaml", (), {})
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle() -> Path:
     """A bundle whose windows have 4 lines of a file. Not to be changed: copy it."""
-    return _make_bundle(tmp_path_factory.mktemp("bundle"))
+    return BUNDLES / "two-stage"
 
 
 @pytest.fixture(scope="session")
-def padded_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def padded_bundle() -> Path:
     """A bundle of streams of requests whose beginnings are padded and whose ends count."""
-    return _make_bundle(tmp_path_factory.mktemp("padded"), "window.pad=true", "window.end=true", stream=r"req-\d+")
+    return BUNDLES / "padded"
 
 
 @pytest.fixture(scope="session")
-def timed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def timed_bundle() -> Path:
     """A bundle whose detector sees the time of day."""
-    return _make_bundle(tmp_path_factory.mktemp("timed"), "time_of_day=true")
+    return BUNDLES / "timed"
 
 
 @pytest.fixture(scope="session")
-def codebook_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def codebook_bundle() -> Path:
     """A bundle whose detector has a codebook and sees the time of day."""
-    # with 16 values a vector fills a register; a sum over fewer depends on where onnxruntime lays it
-    settings = ("detector.head=codebook", "time_of_day=true", "encoder.vector=16")
-    return _make_bundle(tmp_path_factory.mktemp("codebook"), *settings)
+    return BUNDLES / "codebook"
 
 
 @pytest.fixture(scope="session")
-def char_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a language model of characters that reads 80 of a line; its run lies beside it."""
-    folder = tmp_path_factory.mktemp("characters")
-    (folder / "log").write_bytes(b"".join(made_up_lines(600)))
-    small = ("tokenizer.kind=char", "tokenizer.max_tokens=80", "model.epochs=3", "model.hidden=16")
-    settings = (*small, "model.learning_rate=0.03", "model.attention=semantic1", "threshold.q=0.99")
-    return _train(folder, None, settings, {"family": "language-model", "seed": 3})
+def char_bundle() -> Path:
+    """A bundle of a language model of characters that reads 80 of a line."""
+    return BUNDLES / "characters"
 
 
 @pytest.fixture(scope="session")
-def sequence_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a small sequence autoencoder of the plain preset's first normal lines; run and logs lie beside it.
+def tiered_bundle() -> Path:
+    """A bundle of a small tiered language model over the fields of `auth_rows`, a stream for each user."""
+    return BUNDLES / "tiered"
 
-    `log` is what it learnt, `later` the whole with the burst, `labels` those of `later`.
-    """
-    from training.synth import generate, write_log
 
-    folder = tmp_path_factory.mktemp("sequence")
-    labels = folder / "labels"
-    write_log(str(folder / "later"), generate(1500, seed=1, preset="plain"), labels=str(labels))
-    with (folder / "later").open("rb") as file:
-        (folder / "log").write_bytes(b"".join(file.readlines()[:1100]))
-    small = ("model.hidden=16", "model.latent=16", "model.epochs=8", "model.learning_rate=0.005", "window.size=10")
-    return _train(folder, None, small, {"family": "sequence-autoencoder", "seed": 3})
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a bundle by a recipe, its log and its run beside it, once for all processes that run tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    return lambda name: make_once(name, shared)
 
 
 @pytest.fixture

@@ -1,0 +1,131 @@
+"""How the very small bundles are made that tests take from tests/bundles; `python -m helpers.recipes` makes those anew.
+
+They are committed so that the tests of the agent need neither torch nor time; what needs a run beside its bundle, the
+tests of training and of the export, trains again by the same recipe.
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.bundle.bundle import file_sha256
+from agent.bundle.manifest import MANIFEST
+from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+
+
+def _train(folder: Path, config: Path | None, settings: tuple[str, ...], options: dict[str, object]) -> None:
+    """Trains on the file `log` of a folder; the folders `run` and `bundle` are new in it."""
+    from export.writer import export_run
+    from training.fitting.job import Job, run_job
+    from training.fitting.run_folder import load_run
+
+    run_job(Job([folder / "log"], folder / "run", config, settings, options, None, None, None, "cpu", 1, False))
+    export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
+
+
+def _two_stage(*settings: str, stream: str | None = None) -> Callable[[Path], None]:
+    """A very small two-stage model that learned made-up lines."""
+    small = (
+        "encoder.epochs=4",
+        "encoder.embedding=8",
+        "encoder.hidden=8",
+        "encoder.vector=6",
+        "encoder.learning_rate=0.03",
+        "detector.epochs=12",
+        "detector.hidden=8",
+        "detector.learning_rate=0.02",
+        "window.size=4",
+        "threshold.q=0.99",
+    )
+
+    def make(folder: Path) -> None:
+        (folder / "log").write_bytes(b"".join(made_up_lines(600)))
+        _train(folder, None, small + settings, {"stream": stream, "family": "two-stage", "seed": 3})
+
+    return make
+
+
+def _characters(folder: Path) -> None:
+    (folder / "log").write_bytes(b"".join(made_up_lines(600)))
+    small = ("tokenizer.kind=char", "tokenizer.max_tokens=80", "model.epochs=3", "model.hidden=16")
+    settings = (*small, "model.learning_rate=0.03", "model.attention=semantic1", "threshold.q=0.99")
+    _train(folder, None, settings, {"family": "language-model", "seed": 3})
+
+
+def _tiered(folder: Path) -> None:
+    (folder / "log").write_bytes(b"".join(auth_rows(600)))
+    model = {"tier": "mean", "embedding": 8, "hidden": 8, "context": 6, "batch_size": 9, "epochs": 6}
+    content = {"family": "language-model", "header": AUTH_HEADER, "stream": r"^[^,]*,([^,]+)", "relative": "mean"}
+    content |= {"model": model | {"learning_rate": 0.02}, "threshold": {"q": 0.99}}
+    (folder / "config.yaml").write_bytes(msgspec.yaml.encode(content))
+    _train(folder, folder / "config.yaml", (), {})
+
+
+def _sequence(folder: Path) -> None:
+    """Of the plain preset's first normal lines; `later` is the whole with the burst, `labels` those of `later`."""
+    from training.synth import generate, write_log
+
+    write_log(str(folder / "later"), generate(1500, seed=1, preset="plain"), labels=str(folder / "labels"))
+    with (folder / "later").open("rb") as file:
+        (folder / "log").write_bytes(b"".join(file.readlines()[:1100]))
+    small = ("model.hidden=16", "model.latent=16", "model.epochs=8", "model.learning_rate=0.005", "window.size=10")
+    _train(folder, None, small, {"family": "sequence-autoencoder", "seed": 3})
+
+
+COMMITTED: dict[str, Callable[[Path], None]] = {
+    "two-stage": _two_stage(),
+    "padded": _two_stage("window.pad=true", "window.end=true", stream=r"req-\d+"),
+    "timed": _two_stage("time_of_day=true"),
+    # with 16 values a vector fills a register; a sum over fewer depends on where onnxruntime lays it
+    "codebook": _two_stage("detector.head=codebook", "detector.max_codes=64", "time_of_day=true", "encoder.vector=16"),
+    "characters": _characters,
+    "tiered": _tiered,
+}
+RECIPES = COMMITTED | {"sequence": _sequence}
+
+
+def make_once(name: str, shared: Path) -> Path:
+    """The bundle of a recipe, its log and its run beside it, in a folder that several processes share: the first one
+    trains, the others wait for it."""
+    folder = shared / f"trained-{name}"
+    with open(shared / f"trained-{name}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            partial = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=shared))
+            RECIPES[name](partial)
+            partial.rename(folder)
+    return folder / "bundle"
+
+
+def rebuild() -> None:
+    """Makes every bundle of tests/bundles anew."""
+    for name, make in COMMITTED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder))
+            _forget_traces(Path(folder, "bundle"))
+            shutil.rmtree(BUNDLES / name, ignore_errors=True)
+            shutil.copytree(Path(folder, "bundle"), BUNDLES / name)
+
+
+def _forget_traces(bundle: Path) -> None:
+    """Takes out of the graphs where in the checkout each node was made."""
+    import onnx
+
+    manifest = (bundle / MANIFEST).read_text()
+    for path in bundle.glob("*.onnx"):
+        before, graph = file_sha256(path), onnx.load(path)
+        for node in graph.graph.node:
+            del node.metadata_props[:]
+        onnx.save(graph, path)
+        manifest = manifest.replace(before, file_sha256(path))
+    (bundle / MANIFEST).write_text(manifest)
+
+
+if __name__ == "__main__":
+    rebuild()
