@@ -1,5 +1,6 @@
 """`agent score`: whole logs into scores."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -9,13 +10,13 @@ from pathlib import Path
 from agent.app.build import load_bundle
 from agent.config import AgentConfig, check_config
 from agent.errors import ConfigError
-from agent.host.log import say
 from agent.host.progress import progress, size_of
 from agent.scorefile.writer import Explanations, JsonLines, Sessions, line_records, open_output
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import Block, LineSplitter
 
+_LOG = logging.getLogger(__name__)
 _MAX_STREAMS = 1 << 20
 
 
@@ -47,11 +48,12 @@ def score_files(
                 else:
                     _write_lines(engine, scored, read, writer, explanations)
             for warning in engine.take_warnings():
-                say(f"{file}: {warning}")
+                _LOG.warning("%s: %s", file, warning)
         if sessions is not None:
             writer.write(sessions.records())
     if engine.streams.ended:
-        say(f"{len(engine.streams.ended)} streams were taken for ended: more than {_MAX_STREAMS} were open at once")
+        ended = len(engine.streams.ended)
+        _LOG.warning("%s streams were taken for ended: more than %s were open at once", ended, _MAX_STREAMS)
 
 
 def _write_lines(
@@ -87,7 +89,10 @@ def _blocks(file: str, chunks: Iterator[bytes], advance: Callable[[int], None]) 
     if block := splitter.finish():
         yield block
     if splitter.cut_lines:
-        say(
-            f"{file}: {splitter.cut_lines} lines were longer than {splitter.max_line} bytes; "
-            f"what follows that ({splitter.cut_bytes} bytes) was not scored"
+        _LOG.warning(
+            "%s: %s lines were longer than %s bytes; what follows that (%s bytes) was not scored",
+            file,
+            splitter.cut_lines,
+            splitter.max_line,
+            splitter.cut_bytes,
         )

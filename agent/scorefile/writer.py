@@ -4,6 +4,7 @@ import gzip
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -88,47 +89,63 @@ class Explanations:
             self._contexts.forget(stream)
 
 
+@dataclass
+class _Session:
+    """One stream, as far as it was read."""
+
+    first_line: int
+    last_line: int = 0
+    lines: int = 0
+    score: float = float("nan")
+    anomaly: bool = False
+
+
+def _larger(one: float, other: float) -> float:
+    """The larger of two scores; NaN is none."""
+    return other if np.isnan(one) or other > one else one
+
+
 class Sessions:
     """The largest score of each stream, its end counted as a line where the bundle says so."""
 
     def __init__(self, engine: ScoringEngine) -> None:
         self._engine = engine
-        self._rows: dict[tuple[str, bytes], list[Any]] = {}  # lines, first line, last line, score, anomaly
+        self._sessions: dict[tuple[str, bytes], _Session] = {}
 
     def add(self, scored: ScoredBlock) -> None:
         """Takes in a block."""
         block, source = scored.block, scored.block.source
         for index, score in zip(scored.rows.tolist(), scored.scores[scored.rows].tolist(), strict=True):
-            row = self._rows.setdefault((source, scored.keys[index]), [0, block.number(index), 0, float("nan"), False])
-            row[0] += 1
-            row[2] = block.number(index)
-            row[3] = score if np.isnan(row[3]) or score > row[3] else row[3]
-            row[4] = row[4] or index in scored.anomalies
+            number = block.number(index)
+            session = self._sessions.setdefault((source, scored.keys[index]), _Session(number))
+            session.lines += 1
+            session.last_line = number
+            session.score = _larger(session.score, score)
+            session.anomaly |= index in scored.anomalies
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One object a stream, in the order of their first lines."""
         limit = self._engine.limits.constant
         ends = self._ends() if self._engine.bundle.manifest.window.end else {}
-        for (source, key), (lines, first, last, score, anomaly) in self._rows.items():
+        for (source, key), session in self._sessions.items():
             end = ends.get((source, key), float("nan"))
-            score = end if np.isnan(score) or end > score else score
             yield {
                 "source": escape(source),
                 "stream": escape(key),
-                "lines": lines,
-                "first_line": first,
-                "last_line": last,
-                "score": score_json(score),
+                "lines": session.lines,
+                "first_line": session.first_line,
+                "last_line": session.last_line,
+                "score": score_json(_larger(session.score, end)),
                 "threshold": score_json(limit),
-                "anomaly": anomaly or bool(end > limit),
+                "anomaly": session.anomaly or bool(end > limit),
             }
 
     def _ends(self) -> dict[tuple[str, bytes], float]:
         streams = self._engine.streams
-        present = [stream for stream in self._rows if streams.slot(*stream) is not None]
+        present = {stream: slot for stream in self._sessions if (slot := streams.slot(*stream)) is not None}
         if not present:
             return {}
-        tails = [streams.tail(streams.slot(*stream)) for stream in present]
+        tails = [streams.tail(slot) for slot in present.values()]
         windows = np.stack([np.append(ids, np.int32(PADDING)) for ids, _, _ in tails])
         features = np.stack([np.concatenate([some, np.zeros((1, streams.width), np.float32)]) for _, some, _ in tails])
         scores = self._engine.scorer.score(windows, features if streams.width else None)

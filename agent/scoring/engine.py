@@ -143,7 +143,7 @@ class ScoringEngine:
         count, self.scorer.cut_lines = self.scorer.cut_lines, 0
         lines, most = "1 line has" if count == 1 else f"{count} lines have", self.bundle.tokenizer.max_tokens
         cut = f"{lines} more tokens than the model reads ({most}); the rest of each was not scored"
-        return self.normalizer.report() + ([cut] if count else [])
+        return self.normalizer.take_warnings() + ([cut] if count else [])
 
     def _keyed(self, block: Block) -> KeyedBlock:
         rows = np.arange(len(block))

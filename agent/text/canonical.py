@@ -210,14 +210,14 @@ class Normalizer:
             self._shortened.add(text_id)
         return text_id
 
-    def report(self) -> list[str]:
-        """What there is to say of rows of a wrong width and of texts that were cut; the counters start again."""
-        said = [] if self.records is None else self.records.report()
+    def take_warnings(self) -> list[str]:
+        """Warnings of rows of a wrong width and of texts that were cut; the counters start again."""
+        warnings = [] if self.records is None else self.records.take_warnings()
         if self.shortened:
             lines = "1 line has" if self.shortened == 1 else f"{self.shortened} lines have"
-            said.append(f"{lines} a text of more than {MAX_TEXT} characters; what is beyond was left out")
+            warnings.append(f"{lines} a text of more than {MAX_TEXT} characters; what is beyond was left out")
         self.shortened = 0
-        return said
+        return warnings
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows the table: lines are looked up anew."""

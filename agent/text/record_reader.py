@@ -146,8 +146,8 @@ class RecordReader:
         seconds[~((seconds >= _FIRST) & (seconds < _END))] = np.nan
         return seconds
 
-    def report(self) -> list[str]:
-        """What there is to say of rows of a wrong width since the last call; the counters start again."""
+    def take_warnings(self) -> list[str]:
+        """Warnings of rows of a wrong width since the last call; the counters start again."""
         columns = f"the {self._width} declared column{'s' if self._width > 1 else ''}"
         warnings = [
             f"{count} {'rows have' if count > 1 else 'row has'} {what}"

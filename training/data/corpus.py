@@ -112,7 +112,7 @@ class _CorpusBuilder:
 
     def end(self, name: str) -> None:
         """Takes note of what there is to say at the end of a file."""
-        self.remarks += [f"{name}: {remark}" for remark in self.normalizer.report()]
+        self.remarks += [f"{name}: {remark}" for remark in self.normalizer.take_warnings()]
 
     def column(self, name: str) -> NDArray[Any] | None:
         parts = self.columns[name]

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from agent.errors import ConfigError
 from agent.host.log import say
-from agent.scorefile.reader import ScoreTable, read_scores
+from agent.scorefile.table import ScoreTable, read_scores
 from training.data.corpus import ANOMALOUS, LEFT_OUT
 from training.data.labels import read_labels
 from training.data.logs import read_whole

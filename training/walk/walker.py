@@ -89,7 +89,7 @@ class Walker:
                 if block.first + len(block) - 1 > done:
                     rest = slice_block(block, slice(max(0, done + 1 - block.first), None))
                     self._process_block(number, rest, reference)
-        remarks = self._normalizer.report()
+        remarks = self._normalizer.take_warnings()
         if splitter.cut_lines:
             remarks.append(cut_remark(splitter.cut_lines))
         for remark in remarks:

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from agent.alerting.alert import Alert
 from agent.alerting.message import why
-from agent.commands.report.loading import Subject
+from agent.commands.report.loading import Report
 from agent.commands.report.streams import stream_rows
 from agent.commands.report.thin import thin
-from agent.scorefile.reader import ScoreTable
+from agent.scorefile.table import ScoreTable
 from agent.text.escape import escape
 
 MAX_ALERTS = 5_000
@@ -20,9 +20,9 @@ _NAMES = {"line": "line", "session": "stream", "alert": "alert"}
 _DIGITS = 6  # of a score
 
 
-def page_data(subject: Subject, name: str) -> dict[str, Any]:
-    """All that a page shows of a subject."""
-    table, notes = subject.table, list(subject.table.remarks)
+def page_data(report: Report, name: str) -> dict[str, Any]:
+    """All that a page shows."""
+    table, notes = report.table, list(report.table.remarks)
     listed = _highest(table, notes)
     x, timed = _axis(table, notes)
     rows = thin(x, table.score, listed)
@@ -42,7 +42,7 @@ def page_data(subject: Subject, name: str) -> dict[str, Any]:
         "facts": facts(table),
         "notes": notes,
         "chart": _chart(table, x, rows),
-        "alerts": _alerts(subject, listed, x, notes),
+        "alerts": _alerts(report, listed, x, notes),
         "streams": streams,
     }
 
@@ -109,11 +109,13 @@ def _number(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
 
 
-def _alerts(subject: Subject, listed: NDArray[np.int64], x: NDArray[np.float64], notes: list[str]) -> list[dict]:
+def _alerts(
+    report: Report, listed: NDArray[np.int64], x: NDArray[np.float64], notes: list[str]
+) -> list[dict[str, Any]]:
     """The listed alerts in their order; those with the highest scores are told in full."""
     told, short, room = {}, 0, _MAX_TOLD
-    for row in sorted(listed.tolist(), key=lambda row: -subject.table.score[row]):
-        alert = subject.alert(row)
+    for row in sorted(listed.tolist(), key=lambda row: -report.table.score[row]):
+        alert = report.alert(row)
         whole = _told(alert)
         size = sum(map(len, [whole["message"], whole["why"], *whole["quotes"].values(), *whole["context"]]))
         room -= size

@@ -12,11 +12,12 @@ import numpy as np
 
 from agent.alerting.alert import Alert
 from agent.host.progress import Advance, nowhere
-from agent.scorefile.reader import LineScore, ScoreTable, SessionScore, choose_score, read_records, score_table, seconds
+from agent.scorefile.reader import LineScore, SessionScore, choose_score, read_records, seconds
+from agent.scorefile.table import ScoreTable, score_table
 
 
 @dataclass(frozen=True)
-class Subject:
+class Report:
     """What a report shows.
 
     table  a row a line, stream or alert; its scope is "line", "session" or "alert"
@@ -27,7 +28,7 @@ class Subject:
     alert: Callable[[int], Alert]
 
 
-def load_subject(path: Path, advance: Advance = nowhere) -> Subject:
+def load_report(path: Path, advance: Advance = nowhere) -> Report:
     """Reads a score file, or the alerts that a jsonl sink wrote; its content tells which it is.
 
     A SourceError where it is neither, or of another version.
@@ -38,14 +39,14 @@ def load_subject(path: Path, advance: Advance = nowhere) -> Subject:
     if isinstance(first[0], Alert):
         return _of_alerts(list(chain.from_iterable(chain([first], blocks))), remarks)
     table = score_table(chain([first], blocks), remarks)
-    return Subject(table, partial(_alert, table))
+    return Report(table, partial(_alert, table))
 
 
 def _choose(name: str, first: dict[str, Any]) -> type[Alert] | type[LineScore] | type[SessionScore]:
     return Alert if {"severity", "p_value"} <= first.keys() else choose_score(name, first)
 
 
-def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Subject:
+def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Report:
     sources: dict[str, int] = {}
     streams: dict[str, int] = {}
     with np.errstate(over="ignore"):
@@ -63,7 +64,7 @@ def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Subject:
             {},
             remarks,
         )
-    return Subject(table, alerts.__getitem__)
+    return Report(table, alerts.__getitem__)
 
 
 def _alert(table: ScoreTable, row: int) -> Alert:

@@ -12,7 +12,7 @@ import msgspec
 
 import agent
 from agent.commands.report.data import page_data
-from agent.commands.report.loading import load_subject
+from agent.commands.report.loading import load_report
 from agent.errors import SinkError
 from agent.host.atomic_file import replace_file
 from agent.host.progress import progress, size_of
@@ -30,13 +30,13 @@ def write_report(file: str, output: Path) -> str:
     if output.is_dir():
         raise SinkError(f"{output} is a directory; name a file, as in -o report.html")
     with progress("reading", size_of([file])) as advance:
-        subject = load_subject(Path(file), advance)
+        report = load_report(Path(file), advance)
     name = "standard input" if file == "-" else Path(file).name
-    page = render(page_data(subject, name))
+    page = render(page_data(report, name))
     with writing(str(output)):
         replace_file(output, page)
-    rows, odd = len(subject.table.line), int(subject.table.anomaly.sum())
-    noun = {"line": "line", "session": "stream"}.get(subject.table.scope)
+    rows, odd = len(report.table.line), int(report.table.anomaly.sum())
+    noun = {"line": "line", "session": "stream"}.get(report.table.scope)
     counted = f"{_told(rows, noun)}, " if noun else ""
     return f"wrote {escape(str(output))}: {counted}{_told(odd, 'alert')}, {len(page) / 1e6:.1f} MB"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.scorefile.reader import ScoreTable
+from agent.scorefile.table import ScoreTable
 from agent.text.escape import escape
 
 MAX_STREAMS = 500

@@ -11,9 +11,9 @@ from helpers.made_up import made_up_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import agent.scorefile.reader
+import agent.scorefile.table
 from agent.errors import SourceError
-from agent.scorefile.reader import ScoreTable, read_scores
+from agent.scorefile.table import ScoreTable, read_scores
 
 RECORD = {
     "source": "app.log",
@@ -124,7 +124,7 @@ def test_a_packed_file_that_ends_early_is_read_as_far_as_it_goes(tmp_path):
 
 
 def test_the_details_of_the_highest_scores_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(agent.scorefile.reader, "MAX_DETAILS", 3)
+    monkeypatch.setattr(agent.scorefile.table, "MAX_DETAILS", 3)
     odd = [RECORD | {"anomaly": True, "score": float(score), "message": str(score)} for score in range(20)]
     table = read(tmp_path, encode(odd))
     assert {row: detail["message"] for row, detail in table.details.items()} == {17: "17", 18: "18", 19: "19"}

@@ -134,11 +134,11 @@ def test_rows_of_one_column():
 def test_the_report_names_both_kinds_and_starts_again():
     reader = RecordReader(LOGONS)
     reader.keys(block(b"1", b"1,a,b,c,d", b"1,a,b,c,d"))
-    assert reader.report() == [
+    assert reader.take_warnings() == [
         "2 rows have more fields than the 4 declared columns; those were left out",
         "1 row has fewer fields than the 4 declared columns; the missing ones were taken as empty",
     ]
-    assert reader.report() == []
+    assert reader.take_warnings() == []
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,8 @@ def test_a_long_row_is_cut_but_has_all_parts():
     normalizer = Normalizer(LOGONS, MASKS)
     text = normalizer.texts[normalizer.ids(block(b'1,"' + b"a," * 4000 + b'",h1,ok'))[0]]
     assert len(text) <= MAX_TEXT and LOGONS.row(text)[-2:] == ["h1", "ok"]
-    assert normalizer.report() == ["1 line has a text of more than 1024 characters; what is beyond was left out"]
-    assert normalizer.report() == []
+    assert normalizer.take_warnings() == ["1 line has a text of more than 1024 characters; what is beyond was left out"]
+    assert normalizer.take_warnings() == []
 
 
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=30), st.integers(2, 6))
