@@ -71,7 +71,7 @@ class Reader:
 
     def look(self) -> bool:
         """Brings the files of patterns up to date; whether any was opened."""
-        opened = self.inputs.look()
+        opened = self.inputs.scan()
         self._welcome(opened)
         return bool(opened)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.sources.base import Source
 from agent.sources.files.follower import FileSource
 from agent.sources.files.position import HEAD, TAIL, Position, digest
-from agent.sources.files.rotation_names import Rotated, rotated_files
+from agent.sources.files.rotation_names import Rotated, rotated_files, rotation_of
 from agent.sources.files.rotation_search import Rotations
 
 Key = tuple[int, int]  # device and inode
@@ -47,6 +47,22 @@ def has_rotations(name: str) -> bool:
         return bool(rotated_files(Path(name)))
     except OSError:
         return True
+
+
+def is_left(name: str) -> bool:
+    """Whether a name names no log any more: no file, or a rotation of a log that has come beside it."""
+    return not os.path.lexists(name) or rotation_of(Path(name)) is not None
+
+
+def is_other(name: str, position: Position) -> bool:
+    """Whether a name does not name the file of a position as a log any more."""
+    return path_key(name) != position.key or is_left(name)
+
+
+def is_earlier(position: Position, other: Position) -> bool:
+    """Whether a position in a file was reached before another one in it, or is the same."""
+    first, second = ((at.modified, (at.reached or at).offset) for at in (position, other))
+    return position.key == other.key and first <= second
 
 
 class LogFiles:

@@ -9,7 +9,7 @@ from agent.config import AgentConfig
 from agent.errors import OddlineError
 from agent.inputs.glob_files import PatternFiles
 from agent.inputs.identity import Key, keys_of
-from agent.inputs.open_sources import OpenSources, Wanted
+from agent.inputs.open_sources import InputSpec, OpenSources
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.factory import is_fifo, read_position, source_name
@@ -60,13 +60,13 @@ class Inputs:
         A source that cannot be opened is a SourceError; those that were opened before it are closed again, and those
         that are named no more stay open.
         """
-        wanted = [(one, Reading(config.max_line, one.encoding, one.multiline)) for one in config.inputs()]
-        single = {source_name(one.path): (one, how) for one, how in wanted if not is_pattern(one.path)}
-        patterns = [(one, how) for one, how in wanted if is_pattern(one.path)]
-        named = {*(one.path for one, _ in patterns), *single, *map(os.path.realpath, single)}
+        wanted = [InputSpec(one, Reading(config.max_line, one.encoding, one.multiline)) for one in config.inputs()]
+        single = {source_name(one.input.path): one for one in wanted if not is_pattern(one.input.path)}
+        patterns = [one for one in wanted if is_pattern(one.input.path)]
+        named = {*(one.input.path for one in patterns), *single, *map(os.path.realpath, single)}
         self._opened.named |= named  # before anything is opened
-        opened = self._open_all({name: how for name, how in single.items() if self._opened.wanted.get(name) != how})
-        kept = {name for name, how in self._opened.wanted.items() if how in patterns}
+        opened = self._open_all({name: one for name, one in single.items() if self._opened.wanted.get(name) != one})
+        kept = {name for name, one in self._opened.wanted.items() if one in patterns}
         for name in self.sources.keys() - single.keys() - kept:
             self._opened.close(name)
         for source in opened:
@@ -74,13 +74,13 @@ class Inputs:
             self._opened.keep(source, single[source.name])
         self._patterns.wanted, self._opened.named = patterns, named
         self._patterns.are_missing = True
-        opened += self.look()
+        opened += self.scan()
         self._tell_odd(set(single))
         return opened
 
-    def look(self) -> list[Source]:
+    def scan(self) -> list[Source]:
         """Brings the files of the patterns up to date; the sources that were opened."""
-        return self._patterns.look()
+        return self._patterns.scan()
 
     def open_pipes(self) -> list[Source]:
         """Opens the named pipes that were made where no file was; the sources that were opened.
@@ -96,7 +96,7 @@ class Inputs:
         And when the patterns, and paths at which nothing was, were first looked at: what comes to them later is read
         from its start. Empty where all is known.
         """
-        return self._opened.starts(opened, [one for one, _ in self._patterns.wanted])
+        return self._opened.starts(opened, [one.input for one in self._patterns.wanted])
 
     def marks(self, source: Source) -> list[tuple[str, bytes]]:
         """How far a source is read, to be stored under its name and those others that name the same file."""
@@ -116,16 +116,16 @@ class Inputs:
         """Says of patterns that name nothing, and of a file that is configured under two names."""
         for wanted in self._patterns.wanted:
             if wanted not in self._opened.wanted.values():
-                _LOG.warning("%s names no file yet: waiting for one", wanted[0].path)
+                _LOG.warning("%s names no file yet: waiting for one", wanted.input.path)
         first: dict[Key, str] = {}
         for name in sorted(single):
             for key in keys_of(self.sources[name]):
                 if first.setdefault(key, name) != name:
                     _LOG.warning("%s and %s are one file, which is read once for each: name it once", first[key], name)
 
-    def _open_all(self, wanted: dict[str, Wanted]) -> list[Source]:
+    def _open_all(self, wanted: dict[str, InputSpec]) -> list[Source]:
         opened: list[Source] = []
-        closed: dict[str, Wanted] = {}
+        closed: dict[str, InputSpec] = {}
         try:
             for name, (one, reading) in wanted.items():
                 old = self.sources.get(name)
@@ -141,11 +141,11 @@ class Inputs:
             raise
         return opened
 
-    def _reopen(self, closed: dict[str, Wanted]) -> None:
+    def _reopen(self, closed: dict[str, InputSpec]) -> None:
         """Goes on with sources that were closed for a configuration that is refused."""
         for name, wanted in closed.items():
             try:
-                source = self._opened.open(name, self._opened.mark(name), "start", wanted[1])
+                source = self._opened.open(name, self._opened.mark(name), "start", wanted.reading)
             except (OddlineError, OSError) as error:
                 _LOG.error("%s; nothing more is read of it until a reload can open it", error)
             else:
@@ -156,7 +156,7 @@ class Inputs:
         wanted, mark = self._opened.wanted[name], self._state.mark(name)
         mark = mark if read_position(mark) is None else None
         try:
-            pipe = self._opened.open(name, mark, "start", wanted[1])
+            pipe = self._opened.open(name, mark, "start", wanted.reading)
         except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
             return None
         self._opened.close(name)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.config import FileInput
 from agent.inputs.identity import Key, keys_of, path_key
@@ -18,7 +19,12 @@ from agent.sources.files.rotation_search import Rotations
 from agent.state.retrying import RetryingState
 from agent.state.store import State
 
-Wanted = tuple[FileInput, Reading]
+
+class InputSpec(NamedTuple):
+    """A path, a pattern or a URL of the configuration, and how its bytes are made into lines."""
+
+    input: FileInput
+    reading: Reading
 
 
 class OpenSources:
@@ -27,15 +33,15 @@ class OpenSources:
     by_name  the sources
     wanted   what each was opened for
     aliases  further names of the files of sources, with the names of these; those names are no sources
-    strays   at the start: positions, by device and inode, in files that are no longer under their names
+    displaced  at the start: positions, by device and inode, in files that are no longer under their names
     named    the paths and patterns of the configuration, and of one that was refused
     """
 
     def __init__(self, state: State | RetryingState, leave: Callable[[Source, bool], None]) -> None:
         self.by_name: dict[str, Source] = {}
-        self.wanted: dict[str, Wanted] = {}
+        self.wanted: dict[str, InputSpec] = {}
         self.aliases: dict[str, str] = {}
-        self.strays: dict[Key, list[Position]] = {}
+        self.displaced: dict[Key, list[Position]] = {}
         self.named: set[str] = set()
         self._state, self._leave = state, leave
 
@@ -51,7 +57,7 @@ class OpenSources:
         """The rotated files of a log that need not be open."""
         return Rotations(Path(name), reading, self.is_input, quiet=True)
 
-    def keep(self, source: Source, wanted: Wanted) -> None:
+    def keep(self, source: Source, wanted: InputSpec) -> None:
         """Takes a source in, in the place of one that was closed."""
         self.by_name[source.name] = source
         self.wanted[source.name] = wanted
@@ -99,7 +105,7 @@ class OpenSources:
         }
         named = [pair for one in [*opened, *aliased.values()] for pair in self.marks(one)]
         marks = [(name, mark) for name, mark in named if self._state.mark(name) is None]
-        empty = [self.wanted[one.name][0] for one in opened if not one.mark and isinstance(one, FileSource)]
+        empty = [self.wanted[one.name].input for one in opened if not one.mark and isinstance(one, FileSource)]
         names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
         now = str(before_now()).encode()
         memory = [(name, now) for name in names if self._state.recall(name) is None]
@@ -140,7 +146,7 @@ class OpenSources:
             reader.close()
             return True
         left = [at for one in self.files() for at in one.left if at.key == file.key]
-        fitting = (at for at in [*self.strays.get(file.key, []), *left] if not file.misfit(at))
+        fitting = (at for at in [*self.displaced.get(file.key, []), *left] if not file.misfit(at))
         at = max(fitting, key=lambda at: at.offset, default=None)
         if at is not None and at.offset > file.read_to:
             file.resume(at)

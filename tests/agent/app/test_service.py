@@ -48,7 +48,7 @@ def test_a_file_that_is_removed_while_it_is_found_ends_nothing(tmp_path, monkeyp
             yield path, key
 
     (tmp_path / "short.log").touch()
-    monkeypatch.setattr(agent.inputs.glob_files, "matches", found_too_late)
+    monkeypatch.setattr(agent.inputs.scan, "matches", found_too_late)
     Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"), once=True).run()
     assert "read 0 lines" in capfd.readouterr().err
 
@@ -331,14 +331,14 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     log.unlink()
     service._step(str(log), None)
     with monkeypatch.context() as patched:
-        for module in (agent.inputs.identity, agent.sources.files.rotation_search):
+        for module in (agent.inputs.identity, agent.sources.files.rotated_files):
             patched.setattr(module, "rotated_files", full)
-        service._reader.inputs.look()
+        service._reader.inputs.scan()
         assert str(log) in service._reader.sources, "it may have rotations"
         service._reader.inputs._opened.close(str(log))
         log.write_text("line 2\n")
-        assert service._reader.inputs.look() == []
-    (again,) = service._reader.inputs.look()
+        assert service._reader.inputs.scan() == []
+    (again,) = service._reader.inputs.scan()
     assert again.name == str(log) and b"line 2" in again.read().data
     assert capfd.readouterr().err.count("Too many open files; trying again") == 1
     service._close.close()

@@ -42,7 +42,7 @@ class Reader:
         self.start()
 
     def look(self) -> None:
-        opened = self.inputs.look()
+        opened = self.inputs.scan()
         self.state.commit(**self.inputs.starts(opened))
         for source in opened:
             source.hurry()
@@ -573,7 +573,7 @@ def test_more_files_than_may_be_open_wait_and_leave_some_for_the_rest(tmp_path, 
     for number in range(10):
         write(tmp_path / f"{number}.log", f"of {number}")
     free = 64 + 4
-    monkeypatch.setattr("agent.inputs.glob_files.free_descriptors", lambda: free)
+    monkeypatch.setattr("agent.inputs.scan.free_descriptors", lambda: free)
     reader = make(tmp_path / "*.log")
     free = 64
     assert reader.read() == [b"of 0", b"of 1", b"of 2", b"of 3"]
