@@ -85,8 +85,8 @@ def baseline_scores(name: str, corpus: Corpus, early: int) -> NDArray[np.float64
     words = np.array([len(text.split()) for text in corpus.texts])
     items = line_items(corpus, np.arange(len(corpus)), SIZE, words)
     detector = BASELINES[name]()
-    detector.fit(items.take(np.arange(early)))
-    return detector.score(items.take(np.arange(early, len(corpus))), lambda done, total: None)
+    detector.fit(items.subset(np.arange(early)))
+    return detector.score(items.subset(np.arange(early, len(corpus))), lambda done, total: None)
 
 
 def judge(scores: NDArray[np.floating], above: NDArray[np.bool_], lines: Sequence[Line], train: int) -> dict[str, Any]:

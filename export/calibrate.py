@@ -19,7 +19,7 @@ __all__ = ["held_out", "read_logs", "scale_of", "score_lines"]
 def read_logs(run: Run, logs: list[Path]) -> Corpus:
     """Other normal lines, read as the run read its own."""
     config = run.config
-    return read_corpus(logs, config.header, config.masks, config.stream, read=config.reads())
+    return read_corpus(logs, config.header, config.masks, config.stream, read=config.line_reader())
 
 
 def score_lines(bundle: Bundle, corpus: Corpus) -> NDArray[np.float32]:

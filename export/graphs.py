@@ -41,9 +41,9 @@ def _recurrent(x: Any, lengths: Any, weight: Any, state_weight: Any, bias: Any, 
         direction="bidirectional" if directions == 2 else "forward",
         **more,
     )
+    by_batch = op.Transpose(sequences, perm=[2, 0, 1, 3])
     shape: Any = op.Constant(value_ints=[0, 0, -1])
-    outputs = op.Reshape(op.Transpose(sequences, perm=[2, 0, 1, 3]), shape)
-    return outputs, op.Transpose(states, perm=[1, 0, 2])
+    return op.Reshape(by_batch, shape), op.Transpose(states, perm=[1, 0, 2])
 
 
 def _reorder(gates: Any, order: tuple[int, ...], times: int) -> Any:

@@ -125,7 +125,7 @@ def _write_manifest(
         header=config.header,
         masks=config.masks,
         stream=config.stream,
-        window=config.lines(),
+        window=config.score_window(),
         settings=family.settings(config),
         graphs={spec.name: Graph(f"{spec.name}.onnx", spec.inputs, spec.outputs) for spec in specs},
         state=family.state(run.config),

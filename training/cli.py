@@ -193,11 +193,13 @@ def synth(
     Example: oddline training synth plain.log --preset plain --labels plain.labels
     """
     from training.synth import generate, write_log
-    from training.synth.progress import shown
+    from training.synth.progress import with_progress
 
     chosen = None if services is None else services.split(",")
     made = generate(lines, seed, incident, chosen, at, preset)
-    count = write_log(out, made if out == "-" else shown(made, lines, rate is not None), form, rate, labels, kinds)
+    count = write_log(
+        out, made if out == "-" else with_progress(made, lines, rate is not None), form, rate, labels, kinds
+    )
     if out != "-":
         typer.echo(f"{count} lines in {out}")
 

@@ -144,16 +144,16 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError(str(error)) from None
         self.tokenizer.resolve(self.header)
 
-    def lines(self) -> Window:
+    def score_window(self) -> Window:
         """How many lines a score looks at: one, unless the family says otherwise."""
         return Window(1)
 
-    def reads(self) -> Read | None:
+    def line_reader(self) -> Read | None:
         """What the model needs of the raw lines, besides their texts."""
         return None
 
     @property
-    def looks_at_events(self) -> bool:
+    def uses_events(self) -> bool:
         """Whether the model sees which event a line is."""
         return False
 

@@ -17,7 +17,7 @@ from agent.text.canonical import Normalizer
 from agent.text.headers import Format, check_format, parse_header
 from agent.text.lines import Block, LineSplitter
 from training.data.labels import read_labels
-from training.data.logs import LogFile, find, reading
+from training.data.logs import LogFile, find_files, reading_progress
 
 NORMAL, ANOMALOUS, LEFT_OUT = 0, 1, -1
 
@@ -61,7 +61,7 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: NDArray[np.bool_ | np.integer]) -> "Corpus":
+    def subset(self, rows: NDArray[np.bool_ | np.integer]) -> "Corpus":
         """The corpus of some of the lines (a mask or indices); texts and keys stay."""
         numbers, times = (None if column is None else column[rows] for column in (self.numbers, self.times))
         ids, streams, labels = self.ids[rows], self.streams[rows], self.labels[rows]
@@ -136,9 +136,9 @@ def read_corpus(
     read, a ConfigError labels that do not fit.
     """
     check_format(header)
-    files = find(paths)
+    files = find_files(paths)
     builder = _CorpusBuilder(normalizer or Normalizer(header, masks), header, stream, read, times)
-    with reading(files) as progress:
+    with reading_progress(files) as progress:
         sources = [_read_file(builder, index, file, progress.tasks[0].id, progress) for index, file in enumerate(files)]
     ids, streams = builder.column("ids"), builder.column("streams")
     if ids is None or streams is None:

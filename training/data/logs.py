@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 
 
-def find(paths: list[Path]) -> list[Path]:
+def find_files(paths: list[Path]) -> list[Path]:
     """The files of these paths: folders recursively, sorted, hidden files and folders left out."""
     files = [file for path in paths for file in _files(path)]
     if not files:
@@ -100,7 +100,7 @@ def read_whole(path: Path, what: str) -> bytes:
 
 
 @contextmanager
-def reading(files: list[Path]) -> Iterator[Progress]:
+def reading_progress(files: list[Path]) -> Iterator[Progress]:
     """A progress bar, on a terminal, over the bytes of these files; advance its only task."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -47,7 +47,7 @@ def select(corpus: Corpus, start: float | datetime | None, until: float | dateti
             keep &= (corpus.times >= bound.timestamp()) == later
     if not keep.any():
         raise ConfigError(f"no line of {len(corpus)} is left between --from and --until")
-    return corpus if keep.all() else corpus.take(keep)
+    return corpus if keep.all() else corpus.subset(keep)
 
 
 def _positions(corpus: Corpus) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ def _positions(corpus: Corpus) -> NDArray[np.float64]:
 def drop_labelled(corpus: Corpus) -> tuple[Corpus, int]:
     """The normal lines, and how many others were left out."""
     keep = corpus.labels == NORMAL
-    return corpus.take(keep), int(len(keep) - keep.sum())
+    return corpus.subset(keep), int(len(keep) - keep.sum())
 
 
 def compact(corpus: Corpus) -> Corpus:
@@ -88,4 +88,4 @@ def split(corpus: Corpus, share: float, by: HeldOut) -> tuple[Corpus, Corpus]:
         for stream in order:
             rows = np.flatnonzero(corpus.streams == stream)
             mask[rows[len(rows) - round(share * len(rows)) :]] = True
-    return corpus.take(~mask), corpus.take(mask)
+    return corpus.subset(~mask), corpus.subset(mask)

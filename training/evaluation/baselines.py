@@ -41,7 +41,7 @@ class Items:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def take(self, rows: NDArray[np.int64]) -> "Items":
+    def subset(self, rows: NDArray[np.int64]) -> "Items":
         """Some of the items."""
         sizes = np.diff(self.starts)[rows]
         starts = np.append(0, np.cumsum(sizes))
@@ -77,10 +77,10 @@ def _pair(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np
     return first.astype(np.int64) << 32 | second
 
 
-def line_items(corpus: Corpus, rows: NDArray[np.int64], size: int, words: NDArray[np.int64]) -> Items:
-    """Lines of a corpus as windows of `size` lines, their own last. words int64 [texts]: how many each text has."""
+def line_items(corpus: Corpus, rows: NDArray[np.int64], size: int, word_counts: NDArray[np.int64]) -> Items:
+    """Lines of a corpus as windows of `size` lines, their own last. word_counts int64 [texts]."""
     ids = Windows(corpus, size, pad=True, end=False).ids(rows)
-    return Items(False, ids.ravel(), np.arange(len(rows) + 1) * size, words[ids[:, -1]])
+    return Items(False, ids.ravel(), np.arange(len(rows) + 1) * size, word_counts[ids[:, -1]])
 
 
 def session_items(corpus: Corpus) -> Items:

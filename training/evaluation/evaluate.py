@@ -167,9 +167,9 @@ def _training_part(corpus: Corpus, start: Bound, request: Request) -> Corpus:
     """The lines before `start`, without those (or the sessions) that are not labelled normal."""
     before = np.ones(len(corpus), bool)
     before[_rows(corpus, start, None)] = False
-    part = corpus.take(before)
-    odd, whole = part.labels != NORMAL, request.scope == "session"
-    normal = part.take(~np.isin(part.streams, part.streams[odd]) if whole else ~odd)
+    part = corpus.subset(before)
+    abnormal, whole = part.labels != NORMAL, request.scope == "session"
+    normal = part.subset(~np.isin(part.streams, part.streams[abnormal]) if whole else ~abnormal)
     count = len(normal.stream_order()) if whole else len(normal)
     if count < _FEWEST:
         raise ConfigError(
@@ -186,12 +186,12 @@ def judge_baselines(subject: Subject, chosen: Selection, train: Corpus) -> tuple
     """
     corpus = chosen.corpus
     if chosen.scope == "session":
-        known, items = session_items(train), session_items(corpus.take(chosen.rows))
+        known, items = session_items(train), session_items(corpus.subset(chosen.rows))
     else:
-        words = np.array([len(subject.tokenizer.split(text)) for text in corpus.texts])
+        word_counts = np.array([len(subject.tokenizer.split(text)) for text in corpus.texts])
         size = max(2, subject.window.size)
-        known = line_items(train, np.arange(len(train)), size, words)
-        items = line_items(corpus, chosen.rows, size, words)
+        known = line_items(train, np.arange(len(train)), size, word_counts)
+        items = line_items(corpus, chosen.rows, size, word_counts)
     rule = subject.threshold
     q = rule.q if rule.kind == "quantile" and rule.q is not None else _Q
     return {name: _judge_baseline(name, known, items, chosen, q) for name in BASELINES}, len(known)
@@ -200,9 +200,9 @@ def judge_baselines(subject: Subject, chosen: Selection, train: Corpus) -> tuple
 def _judge_baseline(name: str, known: Items, items: Items, chosen: Selection, q: float) -> Metrics:
     """The threshold is a quantile of the scores of the last training items under a fit to those before them."""
     baseline, early = BASELINES[name](), int(_EARLY * len(known))
-    baseline.fit(known.take(np.arange(early)))
+    baseline.fit(known.subset(np.arange(early)))
     with _progress(name) as progress:
-        threshold = float(np.quantile(baseline.score(known.take(np.arange(early, len(known))), progress), q))
+        threshold = float(np.quantile(baseline.score(known.subset(np.arange(early, len(known))), progress), q))
         baseline.fit(known)
         scores = baseline.score(items, progress)
     return measure(scores, scores > threshold, chosen.labels, threshold, chosen.days)

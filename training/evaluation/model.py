@@ -169,7 +169,9 @@ class TorchModel:
         family = FAMILIES[config.family]
         graphs = {spec.name: spec for spec in family.graphs(config, model)}
         settings, state = family.settings(config), family.state(config)
-        return cls(TorchManifest(family.scorer(config), config.lines(), settings, state, graphs), tokenizer, events)
+        return cls(
+            TorchManifest(family.scorer(config), config.score_window(), settings, state, graphs), tokenizer, events
+        )
 
     def relative_to(self, relative: Relative | None) -> "TorchModel":
         """The same model with scores relative to their stream's, or not."""

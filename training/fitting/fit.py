@@ -39,7 +39,7 @@ def fit(
     check_size(config, train, validation)
     fabric = make_fabric(device, devices)
     tokenizer = learn_tokenizer(config, train)
-    events = learn_events(train) if config.looks_at_events else None
+    events = learn_events(train) if config.uses_events else None
     data = replace(tokenize(tokenizer, train, validation), events=events)
     if events is not None:
         about = about | {"unseen_events": check_events(events, validation)}
@@ -58,7 +58,7 @@ def fit(
 
 def check_size(config: RunConfig, train: Corpus, validation: Corpus) -> None:
     """Refuses training sets that are too small for one batch, or for windows on either side of the split."""
-    window = config.lines()
+    window = config.score_window()
     names = [name for name, value in msgspec.structs.asdict(config).items() if isinstance(value, StageConfig)]
     lower = " or ".join([*(["window.size"] if window.size > 1 else []), *(f"{name}.batch_size" for name in names)])
     batch = max(stage.batch_size for stage in msgspec.structs.astuple(config) if isinstance(stage, StageConfig))

@@ -45,11 +45,11 @@ def run_job(job: Job) -> dict[str, Any]:
     try:
         metrics = fit(config, train, validation, job.out, about, job.device, job.devices)
     except KeyboardInterrupt:
-        _say(f"interrupted; the same command goes on from the last whole epoch in {job.out}")
+        _print(f"interrupted; the same command goes on from the last whole epoch in {job.out}")
         raise typer.Exit(130) from None
     if unseen := metrics.get("unseen_events"):
-        _say(f"{unseen} held-out lines are events that training did not see; the scale of scores leaves them out")
-    _say(f"wrote {job.out}; next: oddline export onnx {job.out} --out BUNDLE")
+        _print(f"{unseen} held-out lines are events that training did not see; the scale of scores leaves them out")
+    _print(f"wrote {job.out}; next: oddline export onnx {job.out} --out BUNDLE")
     return metrics
 
 
@@ -57,14 +57,16 @@ def _gather(job: Job, config: RunConfig) -> tuple[Corpus, dict[str, Any]]:
     """The normal lines that are trained on, and where they come from."""
     start, until = parse_bound(job.start, "--from"), parse_bound(job.until, "--until")
     with_times = any(bound is not None and not isinstance(bound, float) for bound in (start, until))
-    corpus = read_corpus(job.logs, config.header, config.masks, config.stream, job.labels, config.reads(), with_times)
+    corpus = read_corpus(
+        job.logs, config.header, config.masks, config.stream, job.labels, config.line_reader(), with_times
+    )
     chosen = select(corpus, start, until)
     normal, left_out = drop_labelled(chosen)
     if not len(normal):
         raise ConfigError(f"no normal line is left: the labels leave out all {left_out}")
     for remark in corpus.remarks:
-        _say(remark)
-    _say(_summary(corpus, normal, left_out))
+        _print(remark)
+    _print(_summary(corpus, normal, left_out))
     return compact(normal), {
         "sources": [asdict(source) for source in corpus.sources],
         "labels": _digest(job.labels),
@@ -93,5 +95,5 @@ def _digest(path: Path | None) -> dict[str, str] | None:
         return {"name": path.name, "sha256": file.sha256}
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     print(message, file=sys.stderr, flush=True)

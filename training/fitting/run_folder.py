@@ -198,5 +198,5 @@ def _load(path: Path) -> Run:
     if not known or len(counts) != len(texts["texts"]) or len(heldout["streams"]) != len(ids):
         raise ValueError(f"{TEXTS} and {HELDOUT} do not fit together")
     metrics = msgspec.json.decode((path / METRICS).read_bytes(), type=dict[str, Any])
-    events = Events.from_json(msgspec.json.decode((path / EVENTS).read_bytes())) if config.looks_at_events else None
+    events = Events.from_json(msgspec.json.decode((path / EVENTS).read_bytes())) if config.uses_events else None
     return Run(path, config, model.eval(), tokenizer, texts["texts"], counts, heldout, metrics, events)

@@ -1,4 +1,4 @@
-"""StackedRecurrent that the families share, made so that the exporter can trace them."""
+"""Layers that the families share, made so that the exporter can trace them."""
 
 from collections.abc import Callable
 

@@ -1,1 +1,1 @@
-"""Pictures of what a model sees in lines."""
+"""Pictures of scores, of a training, and of what a model makes of lines."""

@@ -17,7 +17,7 @@ from training.evaluation.metrics import Metrics, measure, ranked
 from training.plot.labelled_scores import LabelledScores, read_labelled_scores
 from training.plot.style import BLUE, CHART, GREEN, ORANGE, PURPLE, RED, SKY, check_out, clean, save, write_notes
 
-_LOOKS = [(colour, dashes) for dashes in ("-", "--") for colour in (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)]
+_STYLES = [(colour, dashes) for dashes in ("-", "--") for colour in (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)]
 _STEPS = 2000  # a curve has no more points on either axis
 
 
@@ -37,8 +37,8 @@ class Curves:
 def plot_curves(paths: Sequence[Path], labels: Path, out: Path) -> str:
     """Draws the curves of files of scores; a sentence on the areas. A ConfigError where none are possible."""
     check_out(out)
-    if len(paths) > len(_LOOKS):
-        raise ConfigError(f"{len(paths)} files of scores are too many to tell apart; give at most {len(_LOOKS)}")
+    if len(paths) > len(_STYLES):
+        raise ConfigError(f"{len(paths)} files of scores are too many to tell apart; give at most {len(_STYLES)}")
     scored = [read_labelled_scores(path, labels) for path in paths]
     _check_alike(scored)
     found = [curves(one, name) for one, name in zip(scored, names(paths), strict=True)]
@@ -87,8 +87,8 @@ def _check_alike(scored: list[LabelledScores]) -> None:
             raise ConfigError(f"{first.path} scores {first.table.scope}s, {one.path} {one.table.scope}s; compare alike")
         kinds = [(int(each.judged.sum()), int(each.positive.sum())) for each in (first, one)]
         if kinds[0] != kinds[1]:
-            told = " and ".join(f"{positive:,} anomalous of {count:,}" for count, positive in kinds)
-            raise ConfigError(f"{first.path} and {one.path} differ in what they score: {told}; score the same logs")
+            found = " and ".join(f"{positive:,} anomalous of {count:,}" for count, positive in kinds)
+            raise ConfigError(f"{first.path} and {one.path} differ in what they score: {found}; score the same logs")
 
 
 def draw_curves(found: Sequence[Curves], scored: LabelledScores) -> Figure:
@@ -98,8 +98,8 @@ def draw_curves(found: Sequence[Curves], scored: LabelledScores) -> Figure:
         roc, pr = figure.add_axes((0, 0, 0.44, 1)), figure.add_axes((0.56, 0, 0.44, 1))
         roc.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
         pr.axhline(found[0].share, color="0.6", linewidth=1, linestyle=":")
-        for one, look in zip(found, _LOOKS, strict=False):
-            _draw(roc, pr, one, look)
+        for one, style in zip(found, _STYLES, strict=False):
+            _draw(roc, pr, one, style)
         _finish(roc, "ROC", "false positive rate", "recall (true positive rate)")
         _finish(pr, "Precision and recall", "recall", "precision")
         figure.legend(
@@ -109,16 +109,16 @@ def draw_curves(found: Sequence[Curves], scored: LabelledScores) -> Figure:
     return figure
 
 
-def _draw(roc: Axes, pr: Axes, one: Curves, look: tuple[str, str]) -> None:
-    line: dict[str, Any] = {"color": look[0], "linestyle": look[1], "linewidth": 1.8, "clip_on": False}
+def _draw(roc: Axes, pr: Axes, one: Curves, style: tuple[str, str]) -> None:
+    line: dict[str, Any] = {"color": style[0], "linestyle": style[1], "linewidth": 1.8, "clip_on": False}
     dot: dict[str, Any] = {"marker": "o", "markersize": 7, "markeredgecolor": "white", "clip_on": False, "zorder": 5}
     roc.plot(one.false_positives, one.true_positives, label=f"{one.name}: {_areas(one.metrics)}", **line)
     pr.plot(one.recall, one.precision, drawstyle="steps-post", **line)
     metrics = one.metrics
     assert metrics.false_positive_rate is not None and metrics.recall is not None  # there are rows of both classes
-    roc.plot([metrics.false_positive_rate], [metrics.recall], color=look[0], **dot)
+    roc.plot([metrics.false_positive_rate], [metrics.recall], color=style[0], **dot)
     if metrics.precision is not None:
-        pr.plot([metrics.recall], [metrics.precision], color=look[0], **dot)
+        pr.plot([metrics.recall], [metrics.precision], color=style[0], **dot)
 
 
 def _areas(metrics: Metrics) -> str:

@@ -23,7 +23,7 @@ _LEGEND = "surprise in bits; under each token the likeliest other"
 _FULL = 10.0  # bits: the least that the darkest shade stands for
 
 
-def shown(token: dict[str, Any], kind: str) -> str:
+def token_label(token: dict[str, Any], kind: str) -> str:
     """How a token, or what was expected instead, is written: that it is the end, or unknown, or white space."""
     if token.get("end"):
         return _RETURN if kind == "char" else "(end)"
@@ -36,7 +36,7 @@ def shown(token: dict[str, Any], kind: str) -> str:
 def expected(token: dict[str, Any], kind: str) -> str:
     """The likeliest token but the line's own, where that is not a character with its probability."""
     likely = token["expected"][0]
-    return shown(likely, kind) + ("" if kind == "char" else f" {likely['p']:.0%}")
+    return token_label(likely, kind) + ("" if kind == "char" else f" {likely['p']:.0%}")
 
 
 def predicted(token: dict[str, Any], kind: str) -> str:
@@ -126,7 +126,7 @@ def draw_line(tokens: list[dict[str, Any]], kind: str, title: str) -> Figure:
     """The tokens of one line as boxes, shaded by their bits, with their fields above and the likeliest other token
     below; folded where it is long.
     """
-    texts = [(token.get("field", ""), shown(token, kind), expected(token, kind)) for token in tokens]
+    texts = [(token.get("field", ""), token_label(token, kind), expected(token, kind)) for token in tokens]
     texts = [(clean(field), text, other) for field, text, other in texts]
     places, height = _fold([_letters(*text) for text in texts], 3 if any(field for field, _, _ in texts) else 2.3)
     with matplotlib.rc_context(FIXED_WIDTH):

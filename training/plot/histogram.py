@@ -20,7 +20,7 @@ def plot_histogram(path: Path, out: Path, labels: Path | None = None) -> str:
     check_out(out)
     scored = read_labelled_scores(path, labels)
     save(draw_histogram(scored), out, CHART)
-    return f"{scored.title}: {scored.told}"
+    return f"{scored.title}: {scored.summary}"
 
 
 def draw_histogram(scored: LabelledScores) -> Figure:
@@ -50,15 +50,15 @@ def draw_histogram(scored: LabelledScores) -> Figure:
         axes.set_ylabel(f"{scored.table.scope}s")
         axes.set_title(f"Histogram of scores: {scored.title}", pad=24)
         place_legend(axes)
-        write_notes(axes, [scored.told, _moving(scored), scale.note])
+        write_notes(axes, [scored.summary, _moving(scored), scale.note])
     return figure
 
 
 def _groups(scored: LabelledScores) -> list[tuple[NDArray[np.bool_], str, str]]:
     """Rows, colour and name of each histogram."""
     if scored.labels is None:
-        odd = scored.table.anomaly
-        return [(~odd, BLUE, "not anomalous"), (odd, RED, "anomalies")]
+        anomalous = scored.table.anomaly
+        return [(~anomalous, BLUE, "not anomalous"), (anomalous, RED, "anomalies")]
     return [(~scored.positive, BLUE, "labelled normal"), (scored.positive, RED, "labelled anomalous")]
 
 

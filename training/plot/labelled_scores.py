@@ -41,10 +41,10 @@ class LabelledScores:
         return f"{rows:,} {self.table.scope}{'' if rows == 1 else 's'}"
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many rows there are, odd, without a score, labelled and left out."""
-        odd, without = int(self.table.anomaly.sum()), int(np.isnan(self.score).sum())
-        text = f"{self.count(len(self.score))}, {odd:,} {'anomaly' if odd == 1 else 'anomalies'}"
+        anomalies, without = int(self.table.anomaly.sum()), int(np.isnan(self.score).sum())
+        text = f"{self.count(len(self.score))}, {anomalies:,} {'anomaly' if anomalies == 1 else 'anomalies'}"
         text += f", {without:,} without a score" if without else ""
         if self.labels is None:
             return text

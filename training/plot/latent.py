@@ -83,9 +83,9 @@ def choose(labels: NDArray[np.int8], most: int) -> NDArray[np.int64]:
     """int64: at most `most` rows, in order: evenly spaced ones, half of them for those that are labelled anomalous."""
     if len(labels) <= most:
         return np.arange(len(labels))
-    odd = _spaced(np.flatnonzero(labels == ANOMALOUS), max(1, most // 2))
-    rest = _spaced(np.flatnonzero(labels != ANOMALOUS), most - len(odd))
-    return np.sort(np.concatenate([odd, rest]))
+    anomalous = _spaced(np.flatnonzero(labels == ANOMALOUS), max(1, most // 2))
+    rest = _spaced(np.flatnonzero(labels != ANOMALOUS), most - len(anomalous))
+    return np.sort(np.concatenate([anomalous, rest]))
 
 
 def _spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

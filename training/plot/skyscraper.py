@@ -36,7 +36,7 @@ def plot_skyscraper(path: Path, out: Path, labels: Path | None = None) -> str:
     check_out(out)
     scored = read_labelled_scores(path, labels)
     save(draw_skyscraper(scored), out, CHART)
-    return f"{scored.title}: {scored.told}"
+    return f"{scored.title}: {scored.summary}"
 
 
 def draw_skyscraper(scored: LabelledScores) -> Figure:
@@ -52,10 +52,10 @@ def draw_skyscraper(scored: LabelledScores) -> Figure:
         base = _set_scores(axes, scale, towers, limits)
         _draw_labels(axes, scored, x)
         _draw_towers(axes, towers, base)
-        told = _draw_odd(axes, scored, x, scale, base)
+        note = _draw_anomalies(axes, scored, x, scale, base)
         _draw_threshold(axes, scored, x)
         _finish(axes, scored, x, timed)
-        write_notes(axes, [scored.told, *notes, _thinned(towers), told, scale.note])
+        write_notes(axes, [scored.summary, *notes, _thinned(towers), note, scale.note])
     return figure
 
 
@@ -117,7 +117,7 @@ def _draw_towers(axes: Axes, towers: Towers, base: float) -> None:
         axes.vlines(towers.x, base, towers.high, BLUE, linewidth=width, label="score")
 
 
-def _draw_odd(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], scale: AxisScale, base: float) -> str:
+def _draw_anomalies(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], scale: AxisScale, base: float) -> str:
     """Draws the anomalies from their thresholds up: each up to `MOST`, of more the largest at each place. What is to
     be told of that.
     """
@@ -126,13 +126,13 @@ def _draw_odd(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], scale:
         return ""
     limits = np.nan_to_num(scored.table.threshold[rows].astype(np.float64), nan=base)
     limits = np.maximum(limits, base) if scale.kind == "log" else limits
-    odd, feet = thin(x[rows], scale.values(scored.score[rows]), MOST), thin(x[rows], limits, MOST)
-    size = float(np.clip(60 / len(odd.x) ** 0.5, 1.8, 4))
-    axes.vlines(odd.x, feet.low, odd.high, RED, linewidth=1, zorder=3)
-    axes.plot(odd.x, odd.high, "o", color=RED, markersize=size, markeredgewidth=0, zorder=4, label="anomaly")
-    if len(odd.x) == odd.rows:
+    tops, feet = thin(x[rows], scale.values(scored.score[rows]), MOST), thin(x[rows], limits, MOST)
+    size = float(np.clip(60 / len(tops.x) ** 0.5, 1.8, 4))
+    axes.vlines(tops.x, feet.low, tops.high, RED, linewidth=1, zorder=3)
+    axes.plot(tops.x, tops.high, "o", color=RED, markersize=size, markeredgewidth=0, zorder=4, label="anomaly")
+    if len(tops.x) == tops.rows:
         return ""
-    return f"of {odd.rows:,} anomalies the largest at each of {len(odd.x):,} places"
+    return f"of {tops.rows:,} anomalies the largest at each of {len(tops.x):,} places"
 
 
 def _draw_threshold(axes: Axes, scored: LabelledScores, x: NDArray[np.float64]) -> None:

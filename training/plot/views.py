@@ -45,7 +45,7 @@ def plot_attention(path: Path, logs: list[Path], out: Path, line: int | None = N
     corpus = _read(subject, logs)
     if line is None:
         return _plot_average(subject, corpus, name, most, out)
-    tokens, text, before = look_at(subject, corpus, line)
+    tokens, text, before = inspect_line(subject, corpus, line)
     weights = subject.scorer.output(name, [text], [one[None] for one in before])[0]
     return _plot_weights(weights, tokens, subject.tokenizer.kind, f"line {line} of {_name(logs)}", out)
 
@@ -56,7 +56,7 @@ def plot_line(path: Path, logs: list[Path], out: Path, line: int) -> str:
 
     check_out(out)
     subject = _open(path)
-    tokens, text, _ = look_at(subject, _read(subject, logs), line)
+    tokens, text, _ = inspect_line(subject, _read(subject, logs), line)
     bits = sum(token["bits"] for token in tokens)
     left_out = max(0, len(subject.tokenizer.split(text)) - subject.tokenizer.max_tokens)
     rest = f"; {left_out} more tokens were not read" if left_out else ""
@@ -79,10 +79,10 @@ def _plot_average(subject: Subject, corpus: Corpus, name: str, most: int, out: P
 
 
 def _plot_weights(weights: NDArray[np.floating], tokens: list[dict[str, Any]], kind: str, title: str, out: Path) -> str:
-    from training.plot.drawing import draw_bars, draw_matrix, predicted, shown
+    from training.plot.drawing import draw_bars, draw_matrix, predicted, token_label
 
     title = f"attention in {title}"
-    labels = [shown(token, kind) for token in tokens if "end" not in token]
+    labels = [token_label(token, kind) for token in tokens if "end" not in token]
     if weights.ndim == 1:
         save(draw_bars(weights, labels, title), out)
     else:
@@ -105,7 +105,9 @@ def _name(logs: list[Path]) -> str:
     return logs[0].name if len(logs) == 1 else f"{logs[0].name} and {len(logs) - 1} more"
 
 
-def look_at(subject: Subject, corpus: Corpus, line: int) -> tuple[list[dict[str, Any]], str, list[NDArray[np.float32]]]:
+def inspect_line(
+    subject: Subject, corpus: Corpus, line: int
+) -> tuple[list[dict[str, Any]], str, list[NDArray[np.float32]]]:
     """Of the line with this number, from 1: its tokens as a reason tells them, its text, what was carried before it."""
     if not 1 <= line <= len(corpus):
         raise ConfigError(f"--line {line}: there are the lines 1 to {len(corpus)}")

@@ -23,13 +23,13 @@ def brute_force(host: Host, services: Sequence[str]) -> list[Flow]:
 def _guess(host: Host, address: str, name: str) -> list[Part]:
     pid, source, known = host.pids.next(), port(host), name == "root"
     who = name if known else f"invalid user {name}"
-    strange: list[Part] = [
+    unknown: list[Part] = [
         (0.0, "sshd", pid, f"Invalid user {name} from {address} port {source}"),
         (0.3, "sshd", pid, "pam_unix(sshd:auth): check pass; user unknown"),
     ]
     return [
         (host.random.uniform(1, 6), "sshd", pid, f"Connection from {address} port {source} on 192.0.2.10 port 22"),
-        *([] if known else strange),
+        *([] if known else unknown),
         (0.0, "sshd", pid, f"pam_unix(sshd:auth): {_FAILURE}{address}{'  user=root' if known else ''}"),
         (2.0, "sshd", pid, f"Failed password for {who} from {address} port {source} ssh2"),
         (

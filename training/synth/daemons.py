@@ -79,6 +79,6 @@ def temperature(host: Host) -> list[Part]:
     return [(0.0, "smartd", 611, f"Device: /dev/sda [SAT], {attribute}")] if was != now else []
 
 
-def said(program: str, pid: int | None, message: str) -> Callable[[Host], list[Part]]:
+def constant(program: str, pid: int | None, message: str) -> Callable[[Host], list[Part]]:
     """One message that is always the same."""
     return lambda host: [(0.0, program, pid, message)]

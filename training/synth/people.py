@@ -98,11 +98,11 @@ def scanner(host: Host) -> list[Part]:
     """A stranger looks what answers on the port, and goes."""
     pid, source = host.pids.next(), port(host)
     address = f"203.0.113.{host.random.randint(2, 250)}"
-    said = (
+    messages = (
         f"Did not receive identification string from {address} port {source}",
         f"Connection closed by {address} port {source} [preauth]",
     )
-    return [(0.0, "sshd", pid, host.random.choice(said))]
+    return [(0.0, "sshd", pid, host.random.choice(messages))]
 
 
 def deployment(host: Host) -> list[Part]:

@@ -11,7 +11,7 @@ from training.synth.host import Line
 _STEP = 500  # lines between two looks at the clock
 
 
-def shown(lines: Iterable[Line], total: int, slow: bool) -> Iterator[Line]:
+def with_progress(lines: Iterable[Line], total: int, slow: bool) -> Iterator[Line]:
     """The same lines; meanwhile a bar on standard error where that is a terminal. `slow` lines are shown one by one."""
     columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("lines"), TimeRemainingColumn())
     step = 1 if slow else _STEP

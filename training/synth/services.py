@@ -47,6 +47,6 @@ SERVICES: dict[str, list[Activity]] = {
     ],
     "backup": [Activity(every(DAY, 2 * HOUR + 30 * MINUTE, 20), daemons.backup)],
     "smartd": [Activity(every(30 * MINUTE, 400, 2), daemons.temperature)],
-    "rsyslogd": [Activity(every(DAY, 12.0, 300), daemons.said("rsyslogd", 455, _HUPED))],
-    "ntpd": [Activity(about(3), daemons.said("ntpd", 520, "synchronized to 192.0.2.123, stratum 2"))],
+    "rsyslogd": [Activity(every(DAY, 12.0, 300), daemons.constant("rsyslogd", 455, _HUPED))],
+    "ntpd": [Activity(about(3), daemons.constant("ntpd", 520, "synchronized to 192.0.2.123, stratum 2"))],
 }

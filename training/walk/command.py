@@ -13,7 +13,7 @@ import typer
 
 from agent.errors import ConfigError
 from training.config import load
-from training.data.logs import find, reading
+from training.data.logs import find_files, reading_progress
 from training.fitting import run_folder as folder
 from training.fitting.loop import make_fabric
 from training.models import CONFIGS
@@ -46,20 +46,20 @@ def run_walk(job: WalkJob) -> dict[str, Any]:
     config = load({_FAMILY: CONFIGS[_FAMILY]} | CONFIGS, job.config, job.overrides, job.options)
     if not isinstance(config, LanguageModelRunConfig):
         raise ConfigError(f"a walk trains models of the family {_FAMILY} alone, not {config.family}; use training fit")
-    every, columns, files = parse_every(job.every), choose_columns(config.header, job.columns), find(job.logs)
+    every, columns, files = parse_every(job.every), choose_columns(config.header, job.columns), find_files(job.logs)
     check_times(config.header, every)
     fabric = make_fabric(job.device, 1)
     logs = [(file.name, file.stat().st_size) for file in files]
     data = folder.digest({"walk": [every.size, every.timed], "columns": columns, "most": job.most, "logs": logs})
     folder.prepare(job.out, config, data, job.overwrite or _is_begun_only(job.out))
     try:
-        with reading(files) as progress:
+        with reading_progress(files) as progress:
             plan = WalkPlan(files, every, columns, job.most, job.out)
             metrics = Walker(plan, config, fabric, progress).go()
     except KeyboardInterrupt:
-        _say(f"interrupted; the same command goes on from the last whole window in {job.out}")
+        _print(f"interrupted; the same command goes on from the last whole window in {job.out}")
         raise typer.Exit(130) from None
-    _say(f"wrote {job.out}; next: oddline export onnx {job.out} --out BUNDLE")
+    _print(f"wrote {job.out}; next: oddline export onnx {job.out} --out BUNDLE")
     return metrics
 
 
@@ -69,5 +69,5 @@ def _is_begun_only(run: Path) -> bool:
     return begun and not (run / folder.CHECKPOINT).exists() and not (run / folder.METRICS).exists()
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     print(message, file=sys.stderr, flush=True)

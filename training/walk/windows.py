@@ -78,14 +78,14 @@ class WindowCutter:
         The counters and `present` are those after the slice that is yielded; at None they are those before the border.
         """
         windows = self._windows(count, times)
-        taken = np.fmax.accumulate(np.append(self.present, windows))
-        borders = np.flatnonzero((taken[1:] > taken[:-1]) & ~np.isnan(taken[:-1]))
-        taken, late, timeless = taken[1:], windows < taken[1:], np.isnan(windows)
+        assigned = np.fmax.accumulate(np.append(self.present, windows))
+        borders = np.flatnonzero((assigned[1:] > assigned[:-1]) & ~np.isnan(assigned[:-1]))
+        assigned, late, timeless = assigned[1:], windows < assigned[1:], np.isnan(windows)
         for start, end in pairwise(sorted({0, *borders.tolist(), count})):
             if start in borders:
                 yield None
             piece = slice(start, end)
-            self.present = float(taken[end - 1])
+            self.present = float(assigned[end - 1])
             self.lines += end - start
             self.late += int(late[piece].sum())
             self.timeless += int(timeless[piece].sum())

@@ -239,7 +239,7 @@ def test_selections_that_leave_nothing(tmp_path, log):
 
 
 def test_compact_forgets_what_no_line_has(log):
-    some = compact(read(log).take(np.array([2, 4])))
+    some = compact(read(log).subset(np.array([2, 4])))
     assert some.ids.tolist() == [1, 1] and some.texts[0] == "" and len(some.texts) == 2
     assert "answered" in some.texts[1]
 
@@ -254,7 +254,7 @@ def test_the_split_is_by_time(log):
 
 def test_a_fraction_is_one_of_the_streams_that_are_left_in_the_order_of_their_lines(log):
     late = select(read(log, stream=STREAM), 0.25, None)  # req-2, 3, 2, 4
-    backwards = late.take(np.arange(len(late))[::-1])
+    backwards = late.subset(np.arange(len(late))[::-1])
     assert [backwards.keys[stream] for stream in backwards.stream_order()] == [b"req-4", b"req-2", b"req-3"]
     assert select(backwards, None, 0.3).streams.tolist() == [3]
     assert select(backwards, 0.3, 0.6).streams.tolist() == [1, 1]
@@ -275,7 +275,7 @@ def test_the_last_lines_validate(tmp_path):
 
 def test_every_column_follows_the_lines_that_are_taken(tmp_path):
     lines = [b"2026-03-01T00:00:%02dZ host app: step\n" % second for second in range(5)]
-    some = read(put(tmp_path / "log", lines), read=read_time, times=True).take(np.array([4, 1]))
+    some = read(put(tmp_path / "log", lines), read=read_time, times=True).subset(np.array([4, 1]))
     assert some.numbers.tolist() == [[4], [1]] and (some.times - some.times[1]).tolist() == [3, 0]
 
 

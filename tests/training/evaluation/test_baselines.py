@@ -46,7 +46,7 @@ def scores(baseline, train, test):
 
 
 def test_sessions_are_delimited_and_in_the_order_of_their_streams():
-    interleaved = corpus("ab", "c").take(np.array([2, 0, 1]))
+    interleaved = corpus("ab", "c").subset(np.array([2, 0, 1]))
     items = session_items(interleaved)
     assert items.ids.tolist() == [0, 1, 2, 0, 0, 3, 0]
     assert items.starts.tolist() == [0, 4, 7]
@@ -60,10 +60,10 @@ def test_lines_are_windows_that_do_not_cross_streams():
 
 
 def test_items_can_be_taken_in_any_number():
-    items = sessions("ab", "cde", "f").take(np.array([2, 1]))
+    items = sessions("ab", "cde", "f").subset(np.array([2, 1]))
     assert items.ids.tolist() == [0, 6, 0, 0, 3, 4, 5, 0]
     assert items.lengths.tolist() == [1, 3]
-    assert len(items.take(np.arange(0))) == 0
+    assert len(items.subset(np.arange(0))) == 0
 
 
 def test_new_event_counts_each_unseen_text_of_a_session_once():

@@ -415,7 +415,7 @@ def test_a_file_gives_way_to_settings_and_those_to_options(tmp_path):
     config = load(CONFIGS, tmp_path / "c.yaml", ["seed=2", "encoder.hidden=6"], {"seed": 3, "stream": None})
     assert (config.seed, config.encoder.hidden, config.encoder.learning_rate) == (3, 6, 0.01)
     assert (config.family, config.stream, config.encoder.embedding) == ("two-stage", "a(b)", 64)
-    assert config.lines().pad and config.lines().end  # as there is a stream pattern
+    assert config.score_window().pad and config.score_window().end  # as there is a stream pattern
     assert not load(CONFIGS).lines().pad and not load(CONFIGS, None, ["window.end=false"]).lines().end
     assert load(CONFIGS, None, ["encoder=", "encoder.hidden=7"]).encoder.hidden == 7
 

@@ -349,12 +349,12 @@ def test_the_bundle_replays_what_was_recorded(exported):
 def torch_scores(run, path):
     """The score of each place of a log, by torch and the training's own windows."""
     config, model = run.config, run.model
-    lines = read_corpus([path], config.header, config.masks, config.stream, read=config.reads())
+    lines = read_corpus([path], config.header, config.masks, config.stream, read=config.line_reader())
     rows = [run.tokenizer.encode(text) for text in lines.texts[1:]]
     vectors = np.zeros((len(rows) + 1, config.encoder.vector), np.float32)
     for number, row in enumerate(rows, 1):
         vectors[number] = model.encoder(torch.tensor([row]), torch.tensor([len(row)]))[0].numpy()
-    window = config.lines()
+    window = config.score_window()
     windows = Windows(lines, window.size, window.pad, False)
     (whole,) = VectorWindows(windows, vectors).batch(np.arange(len(windows)))
     if config.detector.head == "codebook":
@@ -371,7 +371,7 @@ def test_the_agent_scores_as_the_model_was_trained(exported, tmp_path):
     (tmp_path / "log").write_bytes(b"".join(LINES))
     expected = torch_scores(run, tmp_path / "log")
     found = ScoringEngine(bundle).score(block(LINES)).scores
-    assert np.isnan(expected).sum() == (0 if run.config.lines().pad else run.config.window.size - 1)
+    assert np.isnan(expected).sum() == (0 if run.config.score_window().pad else run.config.window.size - 1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
     assert np.nanstd(expected) > 0.01
 

@@ -21,9 +21,9 @@ from training.cli import app
 from training.data.corpus import read_corpus
 from training.evaluation.model import open_subject
 from training.fitting.job import Job, run_job
-from training.plot.drawing import _fold, draw_bars, draw_line, draw_matrix, expected, predicted, shown
+from training.plot.drawing import _fold, draw_bars, draw_line, draw_matrix, expected, predicted, token_label
 from training.plot.style import clean, save
-from training.plot.views import average_weights, carried, look_at, plot_attention, plot_line
+from training.plot.views import average_weights, carried, inspect_line, plot_attention, plot_line
 
 STREAM = r"^[^,]*,([^,]+)"
 SMALL = {"embedding": 6, "hidden": 5, "context": 4, "batch_size": 16, "epochs": 1}
@@ -105,7 +105,7 @@ def test_the_state_before_a_line_is_that_of_all_lines_before_it(tiered):
     )
     assert found.lines == 150 and found.weights.sum() == pytest.approx(1, abs=1e-5)
     for number in (1, 2, 77, 200):
-        tokens, text, before = look_at(subject, corpus, number)
+        tokens, text, before = inspect_line(subject, corpus, number)
         wanted, outputs = rows[number - 1]
         assert text == texts[number - 1]
         np.testing.assert_allclose(before, wanted, atol=1e-5)
@@ -138,12 +138,12 @@ TOKENS = [
 
 
 def test_how_tokens_are_written():
-    assert [shown(token, "fields") for token in TOKENS] == ["ws1", "C$1$", "(end)"]
+    assert [token_label(token, "fields") for token in TOKENS] == ["ws1", "C$1$", "(end)"]
     assert [expected(token, "fields") for token in TOKENS] == ["ws2 25%", "(unknown) 30%", "ws2 1%"]
     assert [predicted(token, "fields") for token in TOKENS] == ["ws1 50%", "(unknown) 30%", "(end) 93%"]
     space = {"text": " ", "bits": 3.0, "expected": [{"text": "<unk>", "p": 0.5, "unknown": True}]}
-    assert (shown(space, "char"), expected(space, "char"), shown(TOKENS[2], "char")) == ("␣", "\ufffd", "↵")
-    assert shown({"text": ""}, "word") == '""'
+    assert (token_label(space, "char"), expected(space, "char"), token_label(TOKENS[2], "char")) == ("␣", "\ufffd", "↵")
+    assert token_label({"text": ""}, "word") == '""'
 
 
 @given(st.text(max_size=60), st.integers(1, 40))
@@ -221,7 +221,7 @@ def test_hostile_lines_are_drawn_without_a_warning(tmp_path, kind):
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
         save(draw_line(tokens, kind, "$\x00" * 200), tmp_path / f"a{suffix}")
         assert (tmp_path / f"a{suffix}").read_bytes().startswith(start)
-    labels = [shown(token, kind) for token in tokens]
+    labels = [token_label(token, kind) for token in tokens]
     weights = np.tril(np.ones((14, 14)), -1)
     save(draw_matrix(weights, labels, labels, [*labels, "$"], "title"), tmp_path / "b.png")
     assert min(size_of(tmp_path / "b.png")) > 500

@@ -22,7 +22,7 @@ from agent.text.lines import LineSplitter
 from training.cli import app
 from training.data.labels import read_labels
 from training.synth import INCIDENTS, Line, format_line, generate, write_log
-from training.synth.daemons import said
+from training.synth.daemons import constant
 from training.synth.host import Activity
 from training.synth.incidents import ALL
 from training.synth.machine import reboot
@@ -174,8 +174,8 @@ def test_a_silence_is_labelled_for_twenty_lines_after_each_time_that_was_missed(
 
 def test_a_silence_ends_twenty_lines_after_the_time_that_was_missed():
     ticks, job = (
-        Activity(every(60, 30), said("tick", 1, "tick")),
-        Activity(every(3600, 0), said("job", 1, "ran"), job="job"),
+        Activity(every(60, 30), constant("tick", 1, "tick")),
+        Activity(every(3600, 0), constant("job", 1, "ran"), job="job"),
     )
     silence = Incident("silence", lambda host, services: [], 0, 2 * 3600)
     lines = list(islice(Timeline(0, {"a": [ticks], "b": [job]}, [Planned(3500 * 2, silence, "job")]).lines(), 400))
@@ -253,7 +253,7 @@ def test_at_a_reboot_all_stops_and_the_clock_of_the_kernel_begins_again():
 
 
 def test_what_runs_at_a_reboot_is_cut_and_nothing_begins_before_the_machine_is_up():
-    ticks = Activity(every(5, 0), said("tick", 1, "tick"))
+    ticks = Activity(every(5, 0), constant("tick", 1, "tick"))
     long = Activity(every(100, 0), lambda host: [(0, "long", 1, "began"), (60, "long", 1, "ended")])
     boots = Activity(every(1000, 520), reboot)
     lines = list(islice(Timeline(0, {"a": [ticks], "b": [long], "c": [boots]}).lines(), 1500))

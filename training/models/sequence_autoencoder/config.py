@@ -49,17 +49,17 @@ class SequenceAutoencoderRunConfig(RunConfig, forbid_unknown_fields=True):
         if self.window.end:
             raise ValueError("window.end: the end of a stream has no time and no event; set it to false")
 
-    def lines(self) -> manifest.Window:
+    def score_window(self) -> manifest.Window:
         """The window; pad is resolved: where a stream pattern is set its first lines are scored too."""
         pad = self.stream is not None if self.window.pad is None else self.window.pad
         return manifest.Window(self.window.size, pad, False)
 
-    def reads(self) -> Read:
+    def line_reader(self) -> Read:
         """The time and the number of each line."""
         return read_events
 
     @property
-    def looks_at_events(self) -> bool:
+    def uses_events(self) -> bool:
         """It does."""
         return True
 

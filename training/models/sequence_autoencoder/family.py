@@ -25,7 +25,7 @@ class FeatureWindows:
     """The windows of a corpus as features, float32 [B, W, 9]."""
 
     def __init__(self, corpus: Corpus, config: SequenceAutoencoderRunConfig, features: TimeAndEvent) -> None:
-        window = config.lines()
+        window = config.score_window()
         self._windows, self._features = Windows(corpus, window.size, window.pad, False), features
 
     def __len__(self) -> int:

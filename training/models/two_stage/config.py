@@ -55,16 +55,16 @@ class TwoStageRunConfig(RunConfig, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.relative != "none" and self.lines().end:
+        if self.relative != "none" and self.score_window().end:
             raise ValueError("relative scores do not go with window.end: true, whose end is no line; set it to false")
 
-    def lines(self) -> manifest.Window:
+    def score_window(self) -> manifest.Window:
         """The window, with pad and end resolved."""
         of_streams = self.stream is not None
         pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
         return manifest.Window(self.window.size, pad, end)
 
-    def reads(self) -> Read | None:
+    def line_reader(self) -> Read | None:
         """The second of the day, where the detector sees it."""
         return read_time if self.time_of_day else None
 

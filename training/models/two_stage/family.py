@@ -63,7 +63,7 @@ def stages(config: TwoStageRunConfig, model: TwoStage, data: TrainingData) -> It
     held_out = TextExamples(data, *np.unique(data.validation.ids, return_counts=True))
     yield Stage("encoder", TextAutoencoder(model.encoder, decoder), config.encoder, lines, held_out)
     vectors = encode_texts(model.encoder, data)
-    window = config.lines()
+    window = config.score_window()
     train, validation = (
         VectorWindows(Windows(corpus, window.size, window.pad, window.end), vectors)
         for corpus in (data.train, data.validation)
@@ -83,7 +83,7 @@ def _codes(config: TwoStageRunConfig, data: TrainingData, vectors: NDArray[np.fl
     frequent = texts[np.argsort(-counts, kind="stable")]
     distinct = {data.tokens[text].tobytes(): text for text in frequent[::-1]}
     chosen = [text for text in frequent if distinct[data.tokens[text].tobytes()] == text]
-    nothing = [0] if config.lines().end else []
+    nothing = [0] if config.score_window().end else []
     codes: NDArray[np.float32] = vectors[np.array(nothing + chosen)[: config.detector.max_codes]]
     return codes
 
