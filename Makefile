@@ -1,7 +1,7 @@
 # make run    the agent live on a log that a generator lets grow; make run LOG=/var/log/syslog follows that file instead
 # make test   every test, on the installed wheel
 # make soak   the agent on 200 logs that are rotated while it is killed at random, then random histories; 10 minutes and more
-# make lint   ruff
+# make lint   ruff (rules and format) and mypy
 # make clean  removes .venv, caches and build output
 PYTHON ?= python3
 LOG ?=
@@ -60,6 +60,7 @@ soak: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
