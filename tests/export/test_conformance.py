@@ -53,14 +53,12 @@ def autoencoder(stream=None, **model):
 
 
 CONFIGURATIONS = {
-    "EM word": language(WORDS),
-    "EM char": language(CHARS),
-    "EM bpe": language(PIECES),
+    "EM word, relative to the mean": language(WORDS, USER) | {"relative": "mean"},
     "EM gru, two residual layers, dropout": language(WORDS, cell="gru", layers=2, residual=True, dropout=0.1),
-    "EM tied": language(CHARS, tie=True, embedding=6),
+    "EM char, tied": language(CHARS, tie=True, embedding=6),
     "EM fixed attention": language(WORDS, attention="fixed"),
     "EM syntax attention": language(CHARS, attention="syntax"),
-    "EM semantic attention 1": language(PIECES, attention="semantic1"),
+    "EM bpe, semantic attention 1": language(PIECES, attention="semantic1"),
     "EM semantic attention 2": language(WORDS, attention="semantic2", cell="rnn"),
     "BEM": language(WORDS, bidirectional=True),
     "BEM rnn, two layers, tied": language(CHARS, bidirectional=True, cell="rnn", layers=2, tie=True),
@@ -73,10 +71,8 @@ CONFIGURATIONS = {
     "transformer, two blocks, two heads, tied": language(
         WORDS, architecture="transformer", layers=2, heads=2, tie=True
     ),
-    "EM, relative to the mean": language(WORDS, USER) | {"relative": "mean"},
     "two-stage": two_stage(),
-    "two-stage codebook, padded streams": two_stage(r"req-\d+", "codebook"),
-    "two-stage, time of day": two_stage(time_of_day=True),
+    "two-stage codebook, padded streams, time of day": two_stage(r"req-\d+", "codebook", time_of_day=True),
     "sequence autoencoder": autoencoder(),
     "sequence autoencoder, one layer, padded streams, whole windows": autoencoder(r"req-\d+", layers=1)
     | {"score": "window"},

@@ -1,6 +1,7 @@
 """The measures of the benchmarks on made-up logs, where they are more than a table."""
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,15 @@ from benchmarks.incidents import CONTEXT, by_text, make_log, same_text
 from benchmarks.made_up import spread
 from benchmarks.plain import NEARER, holding, nearer
 from training.synth.generator import INCIDENTS, generate
+from training.synth.host import Line
 
 TRAIN = 8000
+
+
+@cache
+def log_with(incident: str) -> list[Line]:
+    """A log of the benchmark, made once: lines to train on, then others with an incident or "none"."""
+    return make_log(0, TRAIN, incident)
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 25))
@@ -41,14 +49,14 @@ def test_a_nearer_burst_differs_in_its_ids_alone() -> None:
 
 @pytest.mark.parametrize("incident", INCIDENTS)
 def test_what_is_trained_on_is_the_same_whatever_the_incident(incident: str) -> None:
-    lines = make_log(0, TRAIN, incident)
-    assert lines[:TRAIN] == make_log(0, TRAIN, "none")[:TRAIN]
+    lines = log_with(incident)
+    assert lines[:TRAIN] == log_with("none")[:TRAIN]
     assert any(line.label for line in lines[TRAIN:])
 
 
 @pytest.mark.parametrize("incident", CONTEXT)
 def test_scores_of_single_texts_tell_nothing_among_lines_of_the_same_text(incident: str) -> None:
-    lines, normal = make_log(0, TRAIN, incident)[TRAIN:], make_log(0, TRAIN, "none")[TRAIN:]
+    lines, normal = log_with(incident)[TRAIN:], log_with("none")[TRAIN:]
     labels = np.array([line.label for line in lines], float)
     texts = [np.array([len(line.message.split()) for line in ones], float) for ones in (lines, normal)]
     assert same_text(lines, texts[0], by_text(normal, texts[1])) == 0.5
@@ -57,7 +65,7 @@ def test_scores_of_single_texts_tell_nothing_among_lines_of_the_same_text(incide
 
 
 def test_no_normal_line_of_the_same_text_gives_no_share() -> None:
-    lines, normal = (make_log(0, TRAIN, incident)[TRAIN:] for incident in ("unseen-burst", "none"))
+    lines, normal = (log_with(incident)[TRAIN:] for incident in ("unseen-burst", "none"))
     assert same_text(lines, np.ones(len(lines)), by_text(normal, np.ones(len(normal)))) is None
 
 
