@@ -181,16 +181,16 @@ def test_a_kill_leaves_a_run_that_goes_on(whole, log, tmp_path, train):
 
 
 def test_a_checkpoint_that_was_half_written_does_not_count(whole, log, tmp_path, monkeypatch, call, train):
-    replace = Path.replace
+    replace = os.replace
 
     def fail(path, target):
-        if target.name == folder.CHECKPOINT and target.exists():
-            path.write_bytes(path.read_bytes()[:100])
+        if Path(target).name == folder.CHECKPOINT and Path(target).exists():
+            os.truncate(path, 100)
             raise KeyboardInterrupt
         return replace(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail)
+        patch.setattr(os, "replace", fail)
         assert call(arguments(log, tmp_path / "run"))[0] == 130
     train(log, tmp_path / "run")
     assert result(tmp_path / "run") == whole["regression"]
@@ -416,7 +416,7 @@ def test_a_file_gives_way_to_settings_and_those_to_options(tmp_path):
     assert (config.seed, config.encoder.hidden, config.encoder.learning_rate) == (3, 6, 0.01)
     assert (config.family, config.stream, config.encoder.embedding) == ("two-stage", "a(b)", 64)
     assert config.score_window().pad and config.score_window().end  # as there is a stream pattern
-    assert not load(CONFIGS).lines().pad and not load(CONFIGS, None, ["window.end=false"]).lines().end
+    assert not load(CONFIGS).score_window().pad and not load(CONFIGS, None, ["window.end=false"]).score_window().end
     assert load(CONFIGS, None, ["encoder=", "encoder.hidden=7"]).encoder.hidden == 7
 
 
