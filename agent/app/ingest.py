@@ -138,7 +138,7 @@ class Reader:
         self._batch_size.adapt(len(block.data), self._clock.monotonic() - began)
         changes = done.changes
         blobs = [*changes.blobs, self.ledger.add(source, done)]
-        self._state.commit(self.inputs.marks(source), changes.streams, changes.ended, blobs, done.alerts)
+        self._state.commit(self.inputs.checkpoints(source), changes.streams, changes.ended, blobs, done.alerts)
         if self._scores is not None:
             self._scores.write(line_records(done.scored, self.pipeline.engine.header, read))
         self._summary.add(block, len(done.alerts))
@@ -147,7 +147,7 @@ class Reader:
         """Stores what happened to a source without any line."""
         memory = self.ledger.look(source)
         if memory or source.unstored:
-            self._state.commit(self.inputs.marks(source), memory=[memory] if memory else [])
+            self._state.commit(self.inputs.checkpoints(source), memory=[memory] if memory else [])
             source.unstored = False
 
     def _suspect(self, source: Source, grown: bool) -> None:
@@ -169,10 +169,10 @@ class Reader:
         known = source.name in self.ledger.counts
         if known and not goes_on:
             self._empty(source, self._clock.monotonic() + _FINISH)
-        marks = self.inputs.marks(source)
+        checkpoints = self.inputs.checkpoints(source)
         source.close()
         if known and (memory := self.ledger.look(source)):
-            self._state.commit(marks, memory=[memory])
+            self._state.commit(checkpoints, memory=[memory])
 
     def _forget(self, name: str, losses: int) -> None:
         """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""

@@ -12,7 +12,7 @@ import msgspec
 from agent.config import load_config
 from agent.delivery.sinks.redaction import shown
 from agent.errors import ConfigError
-from agent.sources.files.position import Position
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.rotation_names import other_forms, own_form, rotated_files
 from agent.state.store import APPLICATION, FILE, LOCK, SCHEMA_VERSION
 from agent.telemetry.counters import GONE, Counts, memory_name
@@ -178,7 +178,7 @@ def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> Sourc
     counts = Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
     if mark.inode is None:
         return SourceStatus(path, None, mark.line, None, 0, 0.0, counts, mark.cursor or None)
-    position = msgspec.msgpack.decode(blob, type=Position)
+    position = msgspec.msgpack.decode(blob, type=FileCheckpoint)
     size, backlog = _unread(Path(path), position)
     behind = seconds_behind(counts, backlog, now, now)
     return SourceStatus(path, position.offset, position.line, size, backlog, behind, counts)
@@ -189,7 +189,7 @@ def _counts(db: sqlite3.Connection, name: str) -> Counts:
     return Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
 
 
-def _unread(path: Path, position: Position) -> tuple[int | None, int]:
+def _unread(path: Path, position: FileCheckpoint) -> tuple[int | None, int]:
     """How long the file is now, None where it is gone, and the bytes that are not read yet."""
     size, backlog = None, 0
     with suppress(OSError):

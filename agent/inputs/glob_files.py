@@ -11,9 +11,9 @@ from agent.inputs.open_sources import InputSpec, OpenSources
 from agent.inputs.scan import Scan, ScanWarnings
 from agent.inputs.stored import idle_positions, stored_positions
 from agent.sources.base import Source
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_named
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_names import logs_of
 from agent.state.retrying import RetryingState
 from agent.state.store import State
@@ -64,7 +64,8 @@ class PatternFiles:
     def _open_missing(self) -> list[Source]:
         """Opens the files that were gone at the start, since their rest may be in a rotation.
 
-        The name of one that is read under another name is forgotten by the next scan, when that one's mark is stored.
+        The name of one that is read under another name is forgotten by the next scan, when where that one is read to is
+        stored.
         """
         opened, self.are_missing = [], bool(self._last.unopened)
         for wanted in self.wanted:
@@ -79,7 +80,7 @@ class PatternFiles:
         self._opened.displaced = self._opened.displaced if self.are_missing else {}
         return opened
 
-    def _open_rest(self, name: str, position: Position, wanted: InputSpec) -> Source | None:
+    def _open_rest(self, name: str, position: FileCheckpoint, wanted: InputSpec) -> Source | None:
         """Opens what is left of a file that is not there, where it was renamed and then rotated under its new name."""
         log = self._new_name(name, position, wanted)
         source = self._last.open(log, position, "start", wanted.reading)
@@ -88,16 +89,16 @@ class PatternFiles:
             source.unstored = True
         return source
 
-    def _new_name(self, name: str, position: Position, wanted: InputSpec) -> str:
+    def _new_name(self, name: str, position: FileCheckpoint, wanted: InputSpec) -> str:
         """The log, neither there nor known yet, of which the file of a position is a rotation now; else `name`."""
         with suppress(OSError), os.scandir(os.path.dirname(name)) as entries:
             moved = [Path(one.path) for one in entries if one.inode() == position.inode and fits(one.path, position)]
             logs = [log for path in moved for log in logs_of(path) if is_named(log, wanted.input.path)]
-            known = self._state.marks().keys() | self._opened.by_name.keys()
+            known = self._state.checkpoints().keys() | self._opened.by_name.keys()
             return next((str(log) for log in logs if str(log) not in known and not log.exists()), name)
         return name
 
-    def _missing(self, wanted: InputSpec) -> dict[str, Position]:
+    def _missing(self, wanted: InputSpec) -> dict[str, FileCheckpoint]:
         """What the state knows of files that a pattern named, that are not there and that no source looks for."""
         return {
             name: at

@@ -5,15 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from agent.sources.base import Source
+from agent.sources.files.checkpoint import HEAD, TAIL, FileCheckpoint, digest
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import HEAD, TAIL, Position, digest
 from agent.sources.files.rotation_names import Rotated, rotated_files, rotation_of
 from agent.sources.files.rotation_search import Rotations
 
 Key = tuple[int, int]  # device and inode
 
 
-def key_of(position: Position | None) -> Key | None:
+def key_of(position: FileCheckpoint | None) -> Key | None:
     """Device and inode of the file of a position."""
     return None if position is None else position.key
 
@@ -32,11 +32,11 @@ def path_key(name: str) -> Key | None:
     return status.st_dev, status.st_ino
 
 
-def fits(name: str, position: Position | None) -> bool:
+def fits(name: str, position: FileCheckpoint | None) -> bool:
     """Whether a file has the content that a position was in."""
     try:
         with open(name, "rb") as file:
-            return position is not None and not position.misfit(partial(os.pread, file.fileno()))
+            return position is not None and not position.fingerprint_mismatch(partial(os.pread, file.fileno()))
     except OSError:
         return False
 
@@ -54,12 +54,12 @@ def is_left(name: str) -> bool:
     return not os.path.lexists(name) or rotation_of(Path(name)) is not None
 
 
-def is_other(name: str, position: Position) -> bool:
+def is_other(name: str, position: FileCheckpoint) -> bool:
     """Whether a name does not name the file of a position as a log any more."""
     return path_key(name) != position.key or is_left(name)
 
 
-def is_earlier(position: Position, other: Position) -> bool:
+def is_earlier(position: FileCheckpoint, other: FileCheckpoint) -> bool:
     """Whether a position in a file was reached before another one in it, or is the same."""
     first, second = ((at.modified, (at.reached or at).offset) for at in (position, other))
     return position.key == other.key and first <= second
@@ -78,7 +78,7 @@ class LogFiles:
         self._heads = [_head(rotations, one) for one in rotated]
         self._digests: dict[int, set[str]] = {}  # of the heads, by how much of them
 
-    def has(self, position: Position) -> bool:
+    def has(self, position: FileCheckpoint) -> bool:
         """Whether the file of a position is the log or one of its rotations.
 
         A rotation is it by its inode and what was read of it, by 256 bytes and more of that at both ends, or by any
@@ -97,12 +97,12 @@ class LogFiles:
             found[0].close()
         return found is not None
 
-    def _begins(self, position: Position) -> bool:
+    def _begins(self, position: FileCheckpoint) -> bool:
         """Whether a rotation has the first bytes of the file of a position."""
         size = min(HEAD, position.offset)
         if size not in self._digests:
             self._digests[size] = {digest(head[:size]) for head in self._heads}
-        return position.head in self._digests[size]
+        return position.head_hash in self._digests[size]
 
 
 def _head(rotations: Rotations, rotated: Rotated) -> bytes:

@@ -12,7 +12,7 @@ from agent.inputs.identity import Key, keys_of
 from agent.inputs.open_sources import InputSpec, OpenSources
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
-from agent.sources.factory import is_fifo, read_position, source_name
+from agent.sources.factory import is_fifo, read_checkpoint, source_name
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_pattern
 from agent.state.retrying import RetryingState
@@ -85,7 +85,7 @@ class Inputs:
     def open_pipes(self) -> list[Source]:
         """Opens the named pipes that were made where no file was; the sources that were opened.
 
-        Such a pipe goes on in the place of the file, from which it has no mark.
+        Such a pipe goes on in the place of the file, from which it has no checkpoint.
         """
         found = [one.name for one in self._opened.files() if not one.is_open]
         return [pipe for name in found if is_fifo(name) and (pipe := self._open_pipe(name))]
@@ -98,9 +98,9 @@ class Inputs:
         """
         return self._opened.starts(opened, [one.input for one in self._patterns.wanted])
 
-    def marks(self, source: Source) -> list[tuple[str, bytes]]:
+    def checkpoints(self, source: Source) -> list[tuple[str, bytes]]:
         """How far a source is read, to be stored under its name and those others that name the same file."""
-        return self._opened.marks(source)
+        return self._opened.checkpoints(source)
 
     def take_reopened(self) -> list[str]:
         """The names of sources that are others since a configuration was refused; each is told once."""
@@ -133,7 +133,7 @@ class Inputs:
                     closed[name] = self._opened.wanted[name]
                     self._opened.close(name)  # a port or a program cannot be had twice
                 start, since = self._opened.first_look(one)
-                opened.append(self._opened.open(name, self._opened.mark(name), start, reading, since))
+                opened.append(self._opened.open(name, self._opened.checkpoint(name), start, reading, since))
         except (OddlineError, OSError):
             for source in opened:
                 source.close()
@@ -145,7 +145,7 @@ class Inputs:
         """Goes on with sources that were closed for a configuration that is refused."""
         for name, wanted in closed.items():
             try:
-                source = self._opened.open(name, self._opened.mark(name), "start", wanted.reading)
+                source = self._opened.open(name, self._opened.checkpoint(name), "start", wanted.reading)
             except (OddlineError, OSError) as error:
                 _LOG.error("%s; nothing more is read of it until a reload can open it", error)
             else:
@@ -153,10 +153,10 @@ class Inputs:
                 self._reopened.append(name)
 
     def _open_pipe(self, name: str) -> Source | None:
-        wanted, mark = self._opened.wanted[name], self._state.mark(name)
-        mark = mark if read_position(mark) is None else None
+        wanted, checkpoint = self._opened.wanted[name], self._state.checkpoint(name)
+        checkpoint = checkpoint if read_checkpoint(checkpoint) is None else None
         try:
-            pipe = self._opened.open(name, mark, "start", wanted.reading)
+            pipe = self._opened.open(name, checkpoint, "start", wanted.reading)
         except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
             return None
         self._opened.close(name)

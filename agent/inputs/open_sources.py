@@ -10,11 +10,11 @@ from agent.inputs.identity import Key, keys_of, path_key
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.factory import Start, open_source
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_named
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
 from agent.state.retrying import RetryingState
 from agent.state.store import State
@@ -41,17 +41,17 @@ class OpenSources:
         self.by_name: dict[str, Source] = {}
         self.wanted: dict[str, InputSpec] = {}
         self.aliases: dict[str, str] = {}
-        self.displaced: dict[Key, list[Position]] = {}
+        self.displaced: dict[Key, list[FileCheckpoint]] = {}
         self.named: set[str] = set()
         self._state, self._leave = state, leave
 
-    def open(self, name: str, mark: bytes | None, start: Start, reading: Reading, since: int = 0) -> Source:
+    def open(self, name: str, checkpoint: bytes | None, start: Start, reading: Reading, since: int = 0) -> Source:
         """A source of a name of the configuration, which is not kept yet; see open_source."""
-        return open_source(name, mark, start, reading, self.is_input, since)
+        return open_source(name, checkpoint, start, reading, self.is_input, since)
 
-    def open_matched(self, name: str, mark: bytes | None, start: Start, reading: Reading, since: int) -> Source:
+    def open_matched(self, name: str, checkpoint: bytes | None, start: Start, reading: Reading, since: int) -> Source:
         """The same of a name that a pattern has, whose files may have been read under other names."""
-        return open_source(name, mark, start, reading, self.is_input, since, self._take_up)
+        return open_source(name, checkpoint, start, reading, self.is_input, since, self._take_up)
 
     def rotations(self, name: str, reading: Reading) -> Rotations:
         """The rotated files of a log that need not be open."""
@@ -74,17 +74,17 @@ class OpenSources:
         self.close(old, goes_on=True)
         self.aliases = {one: new if at == old else at for one, at in self.aliases.items()} | {old: new}
 
-    def mark(self, name: str) -> bytes | None:
+    def checkpoint(self, name: str) -> bytes | None:
         """Where an open source is now, whose last block is stored, else what the state holds."""
-        return self.by_name[name].mark if name in self.by_name else self._state.mark(name)
+        return self.by_name[name].checkpoint if name in self.by_name else self._state.checkpoint(name)
 
-    def marks(self, source: Source) -> list[tuple[str, bytes]]:
+    def checkpoints(self, source: Source) -> list[tuple[str, bytes]]:
         """How far a source is read, to be stored under its name and those others that name the same file."""
-        mark = source.mark
-        if mark is None:
+        checkpoint = source.checkpoint
+        if checkpoint is None:
             return []
         names = [alias for alias, name in self.aliases.items() if name == source.name]
-        return [(source.name, mark), *((name, mark) for name in names if path_key(name) in keys_of(source))]
+        return [(source.name, checkpoint), *((name, checkpoint) for name in names if path_key(name) in keys_of(source))]
 
     def first_look(self, wanted: FileInput) -> tuple[Start, int]:
         """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
@@ -103,13 +103,13 @@ class OpenSources:
         aliased = {
             self.by_name[name].name: self.by_name[name] for name in self.aliases.values() if name in self.by_name
         }
-        named = [pair for one in [*opened, *aliased.values()] for pair in self.marks(one)]
-        marks = [(name, mark) for name, mark in named if self._state.mark(name) is None]
-        empty = [self.wanted[one.name].input for one in opened if not one.mark and isinstance(one, FileSource)]
+        named = [pair for one in [*opened, *aliased.values()] for pair in self.checkpoints(one)]
+        checkpoints = [(name, checkpoint) for name, checkpoint in named if self._state.checkpoint(name) is None]
+        empty = [self.wanted[one.name].input for one in opened if not one.checkpoint and isinstance(one, FileSource)]
         names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
         now = str(before_now()).encode()
         memory = [(name, now) for name in names if self._state.recall(name) is None]
-        return {"memory": memory, "marks": marks} if marks or memory else {}
+        return {"memory": memory, "checkpoints": checkpoints} if checkpoints or memory else {}
 
     def is_input(self, path: Path) -> bool:
         """Whether a file is read as a log of its own, also where its name is like that of a rotation of another one."""
@@ -119,17 +119,17 @@ class OpenSources:
         """The sources that follow files."""
         return [one for one in self.by_name.values() if isinstance(one, FileSource)]
 
-    def holder(self, position: Position, copied: bool = False) -> FileSource | None:
+    def holder(self, position: FileCheckpoint, copied: bool = False) -> FileSource | None:
         """The source that reads the file of a position now, or where told so a copy of it."""
         return next((one for one in self.files() if one.is_at(position, copied)), None)
 
-    def away(self, known: dict[str, Position]) -> dict[Key, list[Position]]:
+    def away(self, known: dict[str, FileCheckpoint]) -> dict[Key, list[FileCheckpoint]]:
         """The known positions in files that are no longer under their names, and in those that sources have just left.
 
         They are by device and inode.
         """
         gone = [at for name, at in known.items() if path_key(name) != at.key]
-        found: dict[Key, list[Position]] = {}
+        found: dict[Key, list[FileCheckpoint]] = {}
         for at in gone + [at for one in self.files() for at in one.left]:
             found.setdefault(at.key, []).append(at)
         return found
@@ -146,7 +146,7 @@ class OpenSources:
             reader.close()
             return True
         left = [at for one in self.files() for at in one.left if at.key == file.key]
-        fitting = (at for at in [*self.displaced.get(file.key, []), *left] if not file.misfit(at))
+        fitting = (at for at in [*self.displaced.get(file.key, []), *left] if not file.fingerprint_mismatch(at))
         at = max(fitting, key=lambda at: at.offset, default=None)
         if at is not None and at.offset > file.read_to:
             file.resume(at)

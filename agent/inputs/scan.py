@@ -14,8 +14,8 @@ from agent.inputs.stored import idle_positions, stored_positions
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.factory import Start
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.globs import folders, matches
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_discovery import PASSING
 from agent.sources.files.rotation_names import logs_of
 from agent.state.retrying import RetryingState
@@ -28,15 +28,15 @@ _RESERVE = 64  # descriptors that are left for rotated files, sinks, the state a
 class _Known(NamedTuple):
     """What is known at a scan.
 
-    marks    the positions in the state, by name
+    checkpoints    the positions in the state, by name
     away     those in files that are no longer under their names, by device and inode
     free     those under names that do not name their files now
     readers  the sources that read files, by device and inode of these
     """
 
-    marks: dict[str, Position]
-    away: dict[Key, list[Position]]
-    free: dict[str, Position]
+    checkpoints: dict[str, FileCheckpoint]
+    away: dict[Key, list[FileCheckpoint]]
+    free: dict[str, FileCheckpoint]
     readers: dict[Key, str]
 
 
@@ -104,17 +104,17 @@ class Scan:
         self.unopened = {key: name for key, name in self.unopened.items() if key not in opened_keys}
         return opened
 
-    def may_open(self, position: Position | None) -> bool:
+    def may_open(self, position: FileCheckpoint | None) -> bool:
         """Whether the file of a position is none of those that wait under other names to be opened."""
         return key_of(position) not in self.unopened
 
     def open(
-        self, name: str, position: Position | None, start: Start, reading: Reading, since: int = 0
+        self, name: str, position: FileCheckpoint | None, start: Start, reading: Reading, since: int = 0
     ) -> Source | None:
         """A file that a pattern names, at a position or where `start` says; None where it cannot be opened now."""
-        mark = None if position is None else msgspec.msgpack.encode(position)
+        checkpoint = None if position is None else msgspec.msgpack.encode(position)
         try:
-            source = self._opened.open_matched(name, mark, start, reading, since)
+            source = self._opened.open_matched(name, checkpoint, start, reading, since)
         except (OddlineError, OSError) as error:  # the second where the rotations cannot be looked through
             self.is_blind |= getattr(error, "errno", 0) in PASSING
             self._warnings.warn_refused(name, str(cannot_read(name, error) if isinstance(error, OSError) else error))
@@ -124,8 +124,8 @@ class Scan:
 
     def _name(self, path: Path) -> str:
         """The log of which a file is a rotation, where the state knows that and it is not there at present."""
-        known = (str(log) for log in logs_of(path) if self._state.mark(str(log)) is not None)
-        return str(path) if self._state.mark(str(path)) is not None else next(known, str(path))
+        known = (str(log) for log in logs_of(path) if self._state.checkpoint(str(log)) is not None)
+        return str(path) if self._state.checkpoint(str(path)) is not None else next(known, str(path))
 
     def _meet(self, found: dict[str, Key], wanted: InputSpec) -> list[Source]:
         """Opens files that a pattern names: those that the state knows as they are, then those it knows at all.
@@ -136,16 +136,20 @@ class Scan:
         self._opened.displaced = known.away if self._seeks_missing else {}
 
         def rank(name: str) -> tuple[bool, bool, bool]:
-            return key_of(known.marks.get(name)) != found[name], found[name] not in known.away, name in known.marks
+            return (
+                key_of(known.checkpoints.get(name)) != found[name],
+                found[name] not in known.away,
+                name in known.checkpoints,
+            )
 
         return [
             source for name in sorted(found, key=rank) if (source := self._meet_one(name, found[name], wanted, known))
         ]
 
     def _survey(self) -> _Known:
-        marks = stored_positions(self._state)
+        checkpoints = stored_positions(self._state)
         readers = {key: one.name for one in self._opened.by_name.values() for key in keys_of(one)}
-        return _Known(marks, self._opened.away(marks), self._nameless(marks), readers)
+        return _Known(checkpoints, self._opened.away(checkpoints), self._nameless(checkpoints), readers)
 
     def _meet_one(self, name: str, key: Key, wanted: InputSpec, known: _Known) -> Source | None:
         """Opens a file, or notes that a source reads it already; None where it is not opened now."""
@@ -160,7 +164,7 @@ class Scan:
             return None
         self._opened.aliases.pop(name, None)
         position = before[1] if before else self._where(name, key, known)
-        source = None if self._is_full(wanted) else self._begin(name, known.marks.get(name), position, wanted)
+        source = None if self._is_full(wanted) else self._begin(name, known.checkpoints.get(name), position, wanted)
         if before and source:
             self._opened.rename(before[0], name)
         elif before:
@@ -170,7 +174,9 @@ class Scan:
             known.readers.update(dict.fromkeys(keys_of(source), name))
         return source
 
-    def _begin(self, name: str, own: Position | None, position: Position | None, wanted: InputSpec) -> Source | None:
+    def _begin(
+        self, name: str, own: FileCheckpoint | None, position: FileCheckpoint | None, wanted: InputSpec
+    ) -> Source | None:
         """Opens a file at a position; without one at its start, or where files begin that the state does not know.
 
         own: the position under its name. Where another source reads the file of that, what was rotated since is first.
@@ -185,21 +191,21 @@ class Scan:
             source.unstored |= position is not None and position != own
         return source
 
-    def _nameless(self, marks: dict[str, Position]) -> dict[str, Position]:
+    def _nameless(self, checkpoints: dict[str, FileCheckpoint]) -> dict[str, FileCheckpoint]:
         """The positions in files that may have been renamed."""
         files = [one for one in self._opened.files() if self._opened.wanted[one.name] in self.wanted]
         held = {one.name: one.position if one.is_open else one.sought for one in files}
-        idle = [idle_positions(one, marks, self._opened) for one in self.wanted] if self._seeks_missing else []
+        idle = [idle_positions(one, checkpoints, self._opened) for one in self.wanted] if self._seeks_missing else []
         others = {name: at for found in idle for name, at in found.items()}
         return {name: at for name, at in (others | held).items() if at and is_other(name, at)}
 
-    def _renamed(self, name: str, key: Key, known: _Known, reading: Reading) -> tuple[str, Position] | None:
+    def _renamed(self, name: str, key: Key, known: _Known, reading: Reading) -> tuple[str, FileCheckpoint] | None:
         """The former name of a log, and where it was read to under that; of several logs that which was written first.
 
         Of several names of that the one under which it was read furthest. None where the state knows another file under
         the present name, or the same one later.
         """
-        own = known.marks.get(name)
+        own = known.checkpoints.get(name)
         able = {old: at for old, at in known.free.items() if old != name and (own is None or is_earlier(own, at))}
         found = [(old, at) for old, at in able.items() if at.key == key and fits(name, at)]
         if able and not found:
@@ -209,21 +215,21 @@ class Scan:
         same = [one for one in found if first and one[1].key == first[1].key]
         return max(same, key=lambda one: one[1].offset, default=None)
 
-    def _where(self, name: str, key: Key, known: _Known) -> Position | None:
+    def _where(self, name: str, key: Key, known: _Known) -> FileCheckpoint | None:
         """The position from which a file is read that was not renamed while it was open.
 
         Where it was renamed while nobody looked, that is the furthest one in it, also where an older one is known under
         its own name. A position in a file that another source reads, or that has another name, is of no use. Neither is
         told by the inode alone, which may have been used again.
         """
-        own = known.marks.get(name)
+        own = known.checkpoints.get(name)
         is_own = own is not None and own.key == key
         if own is not None and not is_own and not self._is_elsewhere(name, own):
             return own
         fitting = [at for at in known.away.get(key, []) if fits(name, at)] + ([own] if own and is_own else [])
         return max(fitting, key=lambda at: at.offset, default=None)
 
-    def _is_elsewhere(self, name: str, position: Position) -> bool:
+    def _is_elsewhere(self, name: str, position: FileCheckpoint) -> bool:
         """Whether the file of a position under a name is read by a source or is another log now."""
         path = self.unopened.get(position.key)
         is_other = path is not None and self._name(Path(path)) != name and fits(path, position)

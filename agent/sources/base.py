@@ -15,7 +15,7 @@ class Source(ABC):
     descriptors  what becomes readable when there is something new
     ended        whether nothing can ever come any more
     durable      whether it keeps what is not read for a later run, as a file does and a pipe does not
-    unstored     whether its mark should be stored though no line came; whoever stores it sets it back
+    unstored     whether its checkpoint should be stored though no line came; whoever stores it sets it back
 
     Counted since the start: bytes_taken (also of a line that is not complete yet); bytes_read and lines_read; cut_lines
     and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
@@ -46,7 +46,7 @@ class Source(ABC):
         return None
 
     @property
-    def mark(self) -> bytes | None:
+    def checkpoint(self) -> bytes | None:
         """Where to go on after the blocks handed out so far, as the state keeps it; None where there is nothing yet."""
         return None
 
@@ -78,4 +78,4 @@ class Source(ABC):
         """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""
 
     def close(self) -> None:  # noqa: B027
-        """Gives back what it holds; `mark` stays."""
+        """Gives back what it holds; `checkpoint` stays."""

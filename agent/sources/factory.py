@@ -12,10 +12,10 @@ import msgspec
 from agent.errors import cannot_read
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_url
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 
 Start = Literal["start", "end"]  # where to begin in what the state does not know
 _LOG = logging.getLogger(__name__)
@@ -28,36 +28,36 @@ def source_name(path: str) -> str:
 
 def open_source(
     name: str,
-    mark: bytes | None,
+    checkpoint: bytes | None,
     start: Start,
     reading: Reading,
     taken: Callable[[Path], bool] = lambda path: False,
     since: int = 0,
     take_up: Callable[[OpenFile], bool] = lambda file: True,
 ) -> Source:
-    """The source that a name stands for, from a mark on; a SourceError or ConfigError where it cannot be had.
+    """The source that a name stands for, from a checkpoint on; a SourceError or ConfigError where it cannot be had.
 
-    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a mark the
-    rotations of a file that were written after this time are read before it. take_up: see FileSource.
+    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a
+    checkpoint the rotations of a file that were written after this time are read before it. take_up: see FileSource.
     """
     if name.startswith("journal:"):
         from agent.sources.journal.follower import JournalSource
 
-        return JournalSource(name, mark, start, reading)
+        return JournalSource(name, checkpoint, start, reading)
     if name.startswith("listen:"):
         from agent.sources.network.listen import open_listener
 
-        return open_listener(name, mark, reading)
+        return open_listener(name, checkpoint, reading)
     if name == "-":
         from agent.sources.pipes import StandardInput
 
-        return StandardInput(mark, reading)
+        return StandardInput(checkpoint, reading)
     if is_fifo(name):
         from agent.sources.pipes import Fifo
 
-        return Fifo(Path(name), mark, reading)
+        return Fifo(Path(name), checkpoint, reading)
     try:
-        position = read_position(mark, name)
+        position = read_checkpoint(checkpoint, name)
         return FileSource(Path(name), position, start, reading, taken=taken, since=since, take_up=take_up)
     except OSError as error:
         raise cannot_read(name, error) from None
@@ -71,15 +71,15 @@ def is_fifo(path: str) -> bool:
         return False
 
 
-def read_position(mark: bytes | None, name: str = "") -> Position | None:
-    """The position in the mark of a file; None where there is none, or where it cannot be understood.
+def read_checkpoint(checkpoint: bytes | None, name: str = "") -> FileCheckpoint | None:
+    """The position in the checkpoint of a file; None where there is none, or where it cannot be understood.
 
     name: of the source, to be logged with what cannot be understood; empty: nothing is logged.
     """
-    if mark is None:
+    if checkpoint is None:
         return None
     try:
-        return msgspec.msgpack.decode(mark, type=Position)
+        return msgspec.msgpack.decode(checkpoint, type=FileCheckpoint)
     except msgspec.DecodeError as error:
         if name:
             _LOG.warning("where %s was read to cannot be understood (%s): reading it as if it were new", name, error)

@@ -71,7 +71,7 @@ class LiveSource(Source):
         return self._counted(self._lines.finish())
 
     @property
-    def mark(self) -> bytes | None:
+    def checkpoint(self) -> bytes | None:
         return msgspec.msgpack.encode(StreamCheckpoint(self._origin, self._lines.offset, self._lines.line))
 
     @property

@@ -22,11 +22,11 @@ class RetryingState:
     def __init__(self, state: State, retry: Retry) -> None:
         self._state, self._retry = state, retry
 
-    def mark(self, source: str) -> bytes | None:
-        return self._retry(lambda: self._state.mark(source))
+    def checkpoint(self, source: str) -> bytes | None:
+        return self._retry(lambda: self._state.checkpoint(source))
 
-    def marks(self) -> dict[str, bytes]:
-        return self._retry(self._state.marks)
+    def checkpoints(self) -> dict[str, bytes]:
+        return self._retry(self._state.checkpoints)
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._retry(lambda: [*self._state.streams(source)]))

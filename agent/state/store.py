@@ -134,17 +134,17 @@ class State:
                     self._lock.note(DAMAGED + " ".join(reason.split()))
             return self.fault
 
-    def mark(self, source: str) -> bytes | None:
+    def checkpoint(self, source: str) -> bytes | None:
         """How far a source was read, as it told, or None where it is new."""
         with self._transaction() as db:
             row = db.execute("SELECT position FROM positions WHERE source = ?", (os.fsencode(source),)).fetchone()
         return None if row is None else row[0]
 
-    def marks(self) -> dict[str, bytes]:
+    def checkpoints(self) -> dict[str, bytes]:
         """How far every source was read that is known."""
         with self._transaction() as db:
             rows = db.execute("SELECT source, position FROM positions").fetchall()
-        return {os.fsdecode(name): mark for name, mark in rows}
+        return {os.fsdecode(name): checkpoint for name, checkpoint in rows}
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         """The key and blob of every stream of a source, the one written longest ago first."""
@@ -169,7 +169,7 @@ class State:
 
     def commit(
         self,
-        marks: Iterable[tuple[str, bytes]] = (),
+        checkpoints: Iterable[tuple[str, bytes]] = (),
         streams: Iterable[tuple[str, bytes, bytes]] = (),
         ended: Iterable[tuple[str, bytes]] = (),
         memory: Iterable[tuple[str, bytes]] = (),
@@ -177,14 +177,14 @@ class State:
     ) -> None:
         """Stores what a block changed, all or nothing; after a StateUnavailable the same may be stored again.
 
-        marks: sources and how far each is read. streams: source, key, blob of each that changed, in the order of the
-        last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
-        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A mark and the blob
-        of a stream are MessagePack: a state in which one is not counts as damaged when it is opened.
+        checkpoints: sources and how far each is read. streams: source, key, blob of each that changed, in the order of
+        the last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew. memory:
+        names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A checkpoint and
+        the blob of a stream are MessagePack: a state in which one is not counts as damaged when it is opened.
         """
         lost: dict[bytes, int] = {}
         with self._change() as db:
-            rows = [(os.fsencode(name), position) for name, position in marks]
+            rows = [(os.fsencode(name), position) for name, position in checkpoints]
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)

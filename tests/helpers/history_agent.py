@@ -33,9 +33,9 @@ from agent.inputs import open_sources as opened
 from agent.scoring import engine, scorers
 from agent.sources.base import Source
 from agent.sources.files import follower as file
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_names import PACKED
 from agent.state.store import FILE, State, outbox
 from agent.telemetry.counters import Ledger
@@ -81,11 +81,11 @@ class Faults:
 
 
 class Journal:
-    """What was stored, in order: blocks with what names their file, None where a source was forgotten; and marks."""
+    """What was stored, in order: blocks with what names their file, None where a source was forgotten; checkpoints."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Block | None, str]] = []
-        self.marks: dict[str, Position] = {}
+        self.checkpoints: dict[str, FileCheckpoint] = {}
         self.taking: tuple[str, Block, str] | None = None
 
 
@@ -95,13 +95,15 @@ class Store(State):
     faults: Faults
     journal: Journal
 
-    def commit(self, marks: Sequence[tuple[str, bytes]] = (), *change: Any, **more: Any) -> None:
+    def commit(self, checkpoints: Sequence[tuple[str, bytes]] = (), *change: Any, **more: Any) -> None:
         faults = self.faults
         faults.reach("commit")
-        super().commit(marks, *change, **more)
-        self.journal.marks.update((name, msgspec.msgpack.decode(mark, type=Position)) for name, mark in marks)
+        super().commit(checkpoints, *change, **more)
+        self.journal.checkpoints.update(
+            (name, msgspec.msgpack.decode(checkpoint, type=FileCheckpoint)) for name, checkpoint in checkpoints
+        )
         if self.journal.taking is not None and change:
-            assert self.journal.taking[0] in self.journal.marks, "a block is stored, and not how far it was read"
+            assert self.journal.taking[0] in self.journal.checkpoints, "a block is stored, and not how far it was read"
             self.journal.entries.append(self.journal.taking)
             self.journal.taking = None
         faults.reach("committed")
@@ -113,7 +115,7 @@ class Store(State):
     def forget(self, source: str, *change: Any) -> None:
         super().forget(source, *change)
         self.journal.entries.append((source, None, ""))
-        self.journal.marks.pop(source, None)
+        self.journal.checkpoints.pop(source, None)
         self.faults.reach("committed")
 
     @contextmanager
@@ -247,7 +249,7 @@ class Agent(Service):
 
     def places(self) -> object:
         """What changes when something was read."""
-        return {name: (source.mark, source.bytes_taken) for name, source in self._reader.sources.items()}
+        return {name: (source.checkpoint, source.bytes_taken) for name, source in self._reader.sources.items()}
 
     def source(self, name: str) -> FileSource | None:
         """The source of a name."""
@@ -362,9 +364,9 @@ class World:
     def _prepare(self, config: AgentConfig, guard: EchoGuard) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
 
-    def places(self, names: list[str]) -> list[Position]:
+    def places(self, names: list[str]) -> list[FileCheckpoint]:
         """The stored positions of sources of these names."""
-        return [at for name in names if (at := self.journal.marks.get(name))]
+        return [at for name in names if (at := self.journal.checkpoints.get(name))]
 
     def can_tell(self, names: list[str], path: Path) -> bool:
         """Whether a copy of the file of a path is known for one: not where it is met and nothing of it is read."""
@@ -380,7 +382,7 @@ class World:
         """Whether a stored position, which is not at the start of a file, can be in some content."""
         return any(_fits(at, content) for at in self.places(names))
 
-    def _places_in(self, names: list[str], path: Path) -> list[Position]:
+    def _places_in(self, names: list[str], path: Path) -> list[FileCheckpoint]:
         """The stored positions of sources of these names that are in the file of a path."""
         return [at for at in self.places(names) if (at.device, at.inode) == _key(path)]
 
@@ -462,8 +464,8 @@ def _log_kind(path: Path) -> str:
     return "rotated" if path.suffix[1:].isdigit() else ""
 
 
-def _fits(at: Position, content: bytes) -> bool:
-    return at.offset > 0 and not at.misfit(lambda most, start: content[start : start + most])
+def _fits(at: FileCheckpoint, content: bytes) -> bool:
+    return at.offset > 0 and not at.fingerprint_mismatch(lambda most, start: content[start : start + most])
 
 
 def _key(path: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.sources.files.position import Position
+from agent.sources.files.checkpoint import FileCheckpoint
 from helpers.history_agent import World
 
 GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
@@ -126,7 +126,7 @@ class Log:
         self.generations: list[Generation] = []
         self.rotated: list[tuple[Path, Generation]] = []  # the newest at the front
         self._orphans: list[tuple[Generation, bool]] = []  # which only an agent that has them open can read
-        self._missed: list[tuple[Generation, Position | None]] = []  # lost, and where the agent had read to
+        self._missed: list[tuple[Generation, FileCheckpoint | None]] = []  # lost, and where the agent had read to
         self.late = False
         self._since = 0.0
         self.create()
@@ -299,7 +299,7 @@ class Log:
                 generation.lose(unseen=True)
 
     @property
-    def _at(self) -> Position | None:
+    def _at(self) -> FileCheckpoint | None:
         return max(self._world.places(self.sources), key=lambda at: at.offset, default=None)
 
     def _may_be_all(self, rotated: tuple[Path, Generation]) -> bool:

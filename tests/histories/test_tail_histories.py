@@ -117,17 +117,17 @@ class Histories(RuleBasedStateMachine):
 
     def is_met(self, log: Log) -> bool:
         """Whether the agent knows of a log, under whatever name."""
-        return any(name in self.world.journal.marks for name in log.sources)
+        return any(name in self.world.journal.checkpoints for name in log.sources)
 
     def may_rotate(self, log: Log) -> bool:
         """Whether what is done is defined: a pattern that names rotated files too takes an unknown one for a log."""
-        is_told = self.pattern == "*.log" or log is self.app or str(log.name) in self.world.journal.marks
+        is_told = self.pattern == "*.log" or log is self.app or str(log.name) in self.world.journal.checkpoints
         return log is not self.link and is_told
 
     def is_known(self, log: Log, path: Path) -> bool:
         """Whether a copy of a file can be told: something was read of it, or nothing of it was looked at yet."""
         name = str(log.name)
-        names = [name] if name in self.world.journal.marks else log.sources
+        names = [name] if name in self.world.journal.checkpoints else log.sources
         return self.is_met(log) and self.world.can_tell(names, path)
 
     # what happens to logs
@@ -182,7 +182,7 @@ class Histories(RuleBasedStateMachine):
     def compress(self, log: int, kind: str, look: bool) -> None:
         """Less than 256 bytes do not tell the compressed file of a log that was renamed since the last look."""
         log = self.log(log)
-        if len(log.names) == 1 or str(log.name) in self.world.journal.marks:
+        if len(log.names) == 1 or str(log.name) in self.world.journal.checkpoints:
             log.compress(kind, self.between(look))
 
     @rule(log=LOGS)

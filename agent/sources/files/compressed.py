@@ -9,8 +9,8 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.whole_file import GZIP_MAGIC, unzip
+from agent.sources.files.checkpoint import HEAD, TAIL
 from agent.sources.files.content import link_of
-from agent.sources.files.position import HEAD, TAIL
 
 _CHUNK = 1 << 18
 _MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}

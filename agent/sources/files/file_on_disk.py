@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from agent.sources.files.checkpoint import HEAD, FileCheckpoint
 from agent.sources.files.content import Content
-from agent.sources.files.position import HEAD, Position
 
 
 class FileOnDisk:
@@ -26,15 +26,15 @@ class FileOnDisk:
         """Whether it is a copy of the file that was followed, to which nobody writes any more."""
         return self.packed or self.key != (self.device, self.inode)
 
-    def misfit(self, position: Position) -> str:
+    def fingerprint_mismatch(self, position: FileCheckpoint) -> str:
         """What in its content speaks against a position in it; empty where nothing does."""
-        return position.misfit(self._content.pread)
+        return position.fingerprint_mismatch(self._content.pread)
 
-    def is_at(self, position: Position, copied: bool) -> bool:
+    def is_at(self, position: FileCheckpoint, copied: bool) -> bool:
         """Whether a position is in the file or, where told so, in the one of which it is a copy."""
         if (self.copied and not copied) or (self.device, self.inode) != position.key:
             return False
-        return not self.misfit(position)
+        return not self.fingerprint_mismatch(position)
 
     @property
     def head(self) -> bytes:

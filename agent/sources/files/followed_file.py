@@ -11,8 +11,8 @@ import msgspec
 
 from agent.sources.base import Source
 from agent.sources.decoding.line_reader import LeftOut
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.states import FollowEvent, FollowState
 from agent.text.lines import Block
 
@@ -26,9 +26,9 @@ class FollowedFile(Source):
     position: the last one in a file before. left: where reading ended in the last few files.
     """
 
-    def __init__(self, path: Path, position: Position | None, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, position: FileCheckpoint | None, clock: Callable[[], float]) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
-        self.left: deque[Position] = deque(maxlen=_LEFT)
+        self.left: deque[FileCheckpoint] = deque(maxlen=_LEFT)
         self._position, self._clock = position, clock
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._file: OpenFile | None = None
@@ -36,7 +36,7 @@ class FollowedFile(Source):
         self._closed = LeftOut()  # of files that were read before
 
     @property
-    def position(self) -> Position | None:
+    def position(self) -> FileCheckpoint | None:
         """Where to go on after the blocks handed out so far; None while the path has never existed."""
         if self._file is None:
             return self._position
@@ -46,7 +46,7 @@ class FollowedFile(Source):
         return msgspec.structs.replace(at, truncated=truncated, before=before, ended=ended)
 
     @property
-    def sought(self) -> Position | None:
+    def sought(self) -> FileCheckpoint | None:
         """Where to go on in a file that is not found; None where one is open or the last one was read to its end."""
         away = self._state is FollowState.INTERRUPTED and not (self._position and self._position.ended)
         return self._position if away else None
@@ -72,7 +72,7 @@ class FollowedFile(Source):
         """When the open file was last written, in nanoseconds; 0 where none is open."""
         return self._file.modified if self._file else 0
 
-    def is_at(self, position: Position, copied: bool = False) -> bool:
+    def is_at(self, position: FileCheckpoint, copied: bool = False) -> bool:
         """Whether a position is in the open file, told by its content too: an inode may have been used again.
 
         copied: also where the open file is a copy of the one that the position was in.
@@ -100,7 +100,7 @@ class FollowedFile(Source):
         return self._file is not None
 
     @property
-    def mark(self) -> bytes | None:
+    def checkpoint(self) -> bytes | None:
         return None if self.position is None else msgspec.msgpack.encode(self.position)
 
     def close(self) -> None:

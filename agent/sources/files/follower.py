@@ -12,11 +12,11 @@ from typing import Literal
 
 from agent.errors import cannot_read
 from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.followed_file import FollowedFile
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.opener import LogOpener, Opened
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
 from agent.sources.files.states import FollowEvent, FollowState
 from agent.sources.files.truncation import find_copy, log_copy, log_rewind, lost_bytes
@@ -46,7 +46,7 @@ class FileSource(FollowedFile):
     def __init__(
         self,
         path: Path,
-        position: Position | None,
+        position: FileCheckpoint | None,
         start: Literal["start", "end"],
         reading: Reading = PLAIN,
         grace: float = GRACE,

@@ -2,7 +2,7 @@
 
 from agent.sources.decoding.encoding import LineFeed
 from agent.sources.decoding.line_reader import LineReader, Reading
-from agent.sources.files.position import Pread
+from agent.sources.files.checkpoint import Pread
 from agent.text.lines import Block
 
 _CHUNK = 1 << 20

@@ -5,11 +5,11 @@ from pathlib import Path
 from agent.errors import cannot_read
 from agent.sources.decoding.encoding import MAX_BOM, UTF_8, LineFeed, find_codec
 from agent.sources.decoding.line_reader import LeftOut, LineReader, Reading
+from agent.sources.files.checkpoint import FileCheckpoint, digest, read_before
 from agent.sources.files.compressed import CompressedContent
 from agent.sources.files.content import Content, PlainContent
 from agent.sources.files.file_on_disk import FileOnDisk
 from agent.sources.files.line_search import after_zeros, last_line_start, lines_before
-from agent.sources.files.position import Position, digest, read_before
 from agent.sources.files.read_trace import ReadTrace
 from agent.text.lines import Block
 
@@ -67,7 +67,7 @@ class OpenFile(FileOnDisk):
     def _line_feed(self) -> LineFeed:
         return LineFeed.of(find_codec(self._reading.encoding, self._content.pread(MAX_BOM, 0), ended=True) or UTF_8)
 
-    def resume(self, position: Position, anywhere: bool = False) -> str:
+    def resume(self, position: FileCheckpoint, anywhere: bool = False) -> str:
         """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none.
 
         anywhere: also in a copy of the file, told by its content alone.
@@ -76,26 +76,26 @@ class OpenFile(FileOnDisk):
             return "it is another file"
         if not self.packed and self.size < position.offset:
             return "it is shorter than what was read of it"
-        if reason := self.misfit(position):
+        if reason := self.fingerprint_mismatch(position):
             return reason
         self.begin(position.offset, position.line)
         self.device, self.inode = position.key
         return ""
 
     @property
-    def position(self) -> Position:
+    def position(self) -> FileCheckpoint:
         """Where to go on after the blocks handed out so far: at the start of the incomplete line or record."""
         offset = self._lines.offset
         return self._position_at(offset, self._trace.head[:offset], self._trace.before)
 
     @property
-    def seen(self) -> Position:
+    def seen(self) -> FileCheckpoint:
         """The same after the part that was read of what is incomplete."""
         return self._position_at(self.read_to, self._trace.head, self._trace.tail)
 
-    def _position_at(self, offset: int, head: bytes, tail: bytes) -> Position:
+    def _position_at(self, offset: int, head: bytes, tail: bytes) -> FileCheckpoint:
         line = self._lines.line
-        return Position(self.device, self.inode, digest(head), offset, line, digest(tail), self._modified)
+        return FileCheckpoint(self.device, self.inode, digest(head), offset, line, digest(tail), self._modified)
 
     @property
     def first_read(self) -> bytes:
@@ -107,7 +107,7 @@ class OpenFile(FileOnDisk):
         first = other.first_read
         return bool(first) and self._read_head(len(first)) == first
 
-    def ends_at(self, position: Position) -> bool:
+    def ends_at(self, position: FileCheckpoint) -> bool:
         """Whether a position is at the end of the file, or of that of which it is a copy."""
         return not self.resume(position, anywhere=True) and not self._content.pread(1, position.offset)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.resume import Resumed, resume
 from agent.sources.files.rotation_search import Rotations
 from agent.sources.files.states import FollowEvent
@@ -75,7 +75,7 @@ class LogOpener:
             file.begin_at_end()
         return Opened(FollowEvent.OPENED, file)
 
-    def open_at(self, position: Position) -> Opened:
+    def open_at(self, position: FileCheckpoint) -> Opened:
         """Opens the file of a stored position, or the one after it."""
         named = self._open_path()
         resumed = self._resume(named, position)
@@ -87,7 +87,7 @@ class LogOpener:
         is_copy = position.truncated and file.copied
         return Opened(FollowEvent.COPY_OPENED if is_copy else FollowEvent.OPENED, file, resumed)
 
-    def reopen(self, position: Position | None, is_interrupted: bool, since: int) -> Opened | None:
+    def reopen(self, position: FileCheckpoint | None, is_interrupted: bool, since: int) -> Opened | None:
         """Opens what came to the path, or what was rotated before that; None where nothing came.
 
         position: the last one. is_interrupted: whether there may be more in its file. since: as in `open_new`.
@@ -163,7 +163,7 @@ class LogOpener:
         named.close()
         return opened
 
-    def _resume(self, file: OpenFile | None, position: Position) -> Resumed:
+    def _resume(self, file: OpenFile | None, position: FileCheckpoint) -> Resumed:
         """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
         try:
             resumed = resume(self._path, file, position, self._rotations)

@@ -1,6 +1,6 @@
 """The bytes by which a place in a file is known again."""
 
-from agent.sources.files.position import HEAD, TAIL
+from agent.sources.files.checkpoint import HEAD, TAIL
 
 
 class ReadTrace:

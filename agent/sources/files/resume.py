@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_search import Rotations
 
 _LOG = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class Resumed(NamedTuple):
     losses: int = 0
 
 
-def resume(path: Path, file: OpenFile | None, position: Position, rotations: Rotations) -> Resumed:
+def resume(path: Path, file: OpenFile | None, position: FileCheckpoint, rotations: Rotations) -> Resumed:
     """The file of a stored position, which may have been rotated meanwhile; else what was written after it.
 
     file: what the path names; it is closed where another one is to be read first.
@@ -43,7 +43,7 @@ def resume(path: Path, file: OpenFile | None, position: Position, rotations: Rot
     return resumed
 
 
-def _find_newer(path: Path, position: Position, rotations: Rotations) -> Resumed:
+def _find_newer(path: Path, position: FileCheckpoint, rotations: Rotations) -> Resumed:
     """Where the file of a position is gone: the first of those that were rotated since.
 
     Where nothing of it was read, that is also one of the time of the last look: the file itself, compressed.
@@ -61,7 +61,7 @@ def _find_newer(path: Path, position: Position, rotations: Rotations) -> Resumed
     return Resumed(None)
 
 
-def _begin_anew(path: Path, file: OpenFile | None, position: Position, reason: str) -> Resumed:
+def _begin_anew(path: Path, file: OpenFile | None, position: FileCheckpoint, reason: str) -> Resumed:
     """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
     if file is None:
         return Resumed(None)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_discovery import Elsewhere, open_rotated, written_since
 from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
 
@@ -58,7 +58,7 @@ class RotatedFiles:
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
         return [other for other in files if other.form == own or not self._taken(other.path)]
 
-    def _find_content(self, files: list[Rotated], position: Position) -> tuple[OpenFile, Path] | None:
+    def _find_content(self, files: list[Rotated], position: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
 
         Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
@@ -71,7 +71,7 @@ class RotatedFiles:
                 return file, rotated.path
         return None
 
-    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
+    def _fitting(self, rotated: Rotated, position: FileCheckpoint) -> OpenFile | None:
         file = self.open(rotated)
         if file is None:
             return None

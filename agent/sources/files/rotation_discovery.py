@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import TAIL, FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import TAIL, Position
 from agent.sources.files.rotation_names import Form, Rotated, form_of, other_forms, rotated_files
 
 _MOST = 16  # files at either end of those that may hold something: which are looked into
@@ -51,12 +51,12 @@ class Elsewhere:
         self._path, self._reading, self._taken = path, reading, taken
         self._searched: tuple[int, int] | None = None  # the deleted file that was looked for last
 
-    def find(self, position: Position) -> tuple[OpenFile, Path] | None:
+    def find(self, position: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position in a form that is not known yet, open there, and its path; it is known now."""
         unknown = [form for form in other_forms(self._path) if form not in self.forms]
         forms = [[one for one in rotated_files(self._path, [form]) if not self._taken(one.path)] for form in unknown]
         same = [other for files in forms for other in files if _is_file(other, position)]
-        is_telling = position.tail and position.offset >= TAIL
+        is_telling = position.tail_hash and position.offset >= TAIL
         later = [other for files in forms if is_telling for other in written_since(files, position.modified)]
         for rotated in same + later:
             if file := self._fitting(rotated, position):
@@ -64,7 +64,7 @@ class Elsewhere:
                 return file, rotated.path
         return None
 
-    def _fitting(self, rotated: Rotated, position: Position) -> OpenFile | None:
+    def _fitting(self, rotated: Rotated, position: FileCheckpoint) -> OpenFile | None:
         with suppress(FileNotFoundError, SourceError):  # no word of what may be the file of another log
             file = open_rotated(rotated, str(self._path), self._reading)
             if not file.resume(position, anywhere=True):
@@ -91,5 +91,5 @@ class Elsewhere:
         return found is not None
 
 
-def _is_file(rotated: Rotated, position: Position) -> bool:
+def _is_file(rotated: Rotated, position: FileCheckpoint) -> bool:
     return rotated.key == position.key and not rotated.packed

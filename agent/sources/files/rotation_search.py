@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.position import Position
 from agent.sources.files.rotated_files import RotatedFiles
 from agent.sources.files.rotation_discovery import SAME_TIME, written_since
 from agent.sources.files.rotation_names import Rotated
@@ -21,20 +21,20 @@ class Rotations(RotatedFiles):
         self, path: Path, reading: Reading, taken: Callable[[Path], bool] = lambda _: False, quiet: bool = False
     ) -> None:
         super().__init__(path, reading, taken, quiet)
-        self._forms: dict[tuple[tuple[int, int], Position], bool] = {}
+        self._forms: dict[tuple[tuple[int, int], FileCheckpoint], bool] = {}
 
     def under(self, path: Path) -> "Rotations":
         """The rotated files of the log under another name."""
         return Rotations(path, self._reading, self._taken, self._quiet)
 
-    def find(self, position: Position, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
+    def find(self, position: FileCheckpoint, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position, open there, and its path, told by its content.
 
         named: the file that the path names, where it fits the position too; one that merely holds a part of it is none.
         The positions of older agents, and those at the start of a file, are found by device and inode.
         """
         files = self._files()
-        if not (position.tail and position.offset):
+        if not (position.tail_hash and position.offset):
             files = [other for other in files if other.key == position.key]
         found = self._find_content(files, position)
         if named is None:
@@ -47,7 +47,7 @@ class Rotations(RotatedFiles):
             return None
         return self._find_content(files[place : place + 1], position)
 
-    def following(self, position: Position, named: OpenFile | None) -> tuple[OpenFile, Path] | None:
+    def following(self, position: FileCheckpoint, named: OpenFile | None) -> tuple[OpenFile, Path] | None:
         """Where nothing of a file was read yet: the first one after that which was read before it, and its path.
 
         None where that is not known, or where it is what the path names: named, where that is the file of the position.
@@ -58,7 +58,7 @@ class Rotations(RotatedFiles):
             return None
         return next(((file, other.path) for other in later if (file := self.open(other))), None)
 
-    def _place_before(self, position: Position) -> int | None:
+    def _place_before(self, position: FileCheckpoint) -> int | None:
         """The place among the rotated files of the one that was read before that of a position."""
         before, own = position.before, position.key
         if before is None or position.offset:
@@ -69,7 +69,7 @@ class Rotations(RotatedFiles):
             place = self._place_of(before, own)
         return place
 
-    def _place_of(self, position: Position, next_key: tuple[int, int]) -> int | None:
+    def _place_of(self, position: FileCheckpoint, next_key: tuple[int, int]) -> int | None:
         """The place of the rotated file of a position, before that of the uncompressed one that comes later."""
         files = self._files()
         keys = [None if other.packed else other.key for other in files]
@@ -81,7 +81,7 @@ class Rotations(RotatedFiles):
         found[0].close()
         return next(place for place, other in enumerate(files) if other.path == found[1])
 
-    def _is_part(self, rotated: Rotated, position: Position, named: OpenFile) -> bool:
+    def _is_part(self, rotated: Rotated, position: FileCheckpoint, named: OpenFile) -> bool:
         """Whether a rotated file is a copy of the first part of the file that the path names."""
         file = self._fitting(rotated, position)
         if file is None:

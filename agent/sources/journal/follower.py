@@ -135,7 +135,7 @@ class JournalSource(LiveSource):
         return LineSplitter(self.name, 0, 1, self._reading.max_line).feed(data)
 
     @property
-    def mark(self) -> bytes | None:
+    def checkpoint(self) -> bytes | None:
         at = self._lines.offset, self._lines.line
         return msgspec.msgpack.encode(JournalCheckpoint(self._origin, *at, self._cursor, self._seen))
 

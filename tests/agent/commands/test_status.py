@@ -26,7 +26,7 @@ from agent.commands.status import Status, holder, read_status, show
 from agent.delivery.sinks.redaction import shown
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError
-from agent.sources.files.position import Position
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.state.store import FILE, LOCK, State
 from agent.telemetry.counters import GONE, Counts, Ledger, memory_name
 
@@ -272,7 +272,7 @@ def test_a_source_that_is_no_file_is_shown_without_offsets(call_agent, tmp_path)
         "journal:": place | {"cursor": ""},
         "listen:udp://127.0.0.1:514": {},
         f"{tmp_path}/pipe": place,
-        f"{tmp_path}/log": msgspec.to_builtins(Position(1, 2, "3:abc", 700, 8)),
+        f"{tmp_path}/log": msgspec.to_builtins(FileCheckpoint(1, 2, "3:abc", 700, 8)),
     }
     for name, mark in marks.items():
         state.commit([(name, msgspec.msgpack.encode(mark))], memory=[(f"count:{name}", msgspec.msgpack.encode({}))])
@@ -322,7 +322,7 @@ def test_the_name_of_a_sink_is_shown_without_what_may_be_secret(name, word):
 def test_the_totals_keep_what_was_counted_of_files_that_are_gone(tmp_path):
     here, gone = Counts(lines_read=3, last_read=7.0), Counts(lines_read=4, rotations=1)
     state = State(tmp_path / "state")
-    position = msgspec.msgpack.encode(Position(1, 2, "", 30, 4, "", 0))
+    position = msgspec.msgpack.encode(FileCheckpoint(1, 2, "", 30, 4, "", 0))
     counted = [(memory_name("app.log"), here), (memory_name(GONE), gone)]
     state.commit([("app.log", position)], memory=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
     state.close()

@@ -54,7 +54,7 @@ class Reader:
         for source in list(self.inputs.sources.values()):
             while block := source.read():
                 self.got += [(Path(source.name).name, line) for line in block.lines()]
-                self.state.commit(marks=self.inputs.marks(source))
+                self.state.commit(checkpoints=self.inputs.checkpoints(source))
         return [line for _, line in self.got[before:]]
 
 
@@ -248,7 +248,7 @@ def test_a_file_that_is_gone_is_forgotten_and_may_come_anew(tmp_path, make, stat
     for _ in range(3):
         clock += 61
         reader.read()
-    assert reader.gone == [str(log)] and not reader.inputs.sources and state.mark(str(log)) is None
+    assert reader.gone == [str(log)] and not reader.inputs.sources and state.checkpoint(str(log)) is None
     write(log, "anew")
     assert reader.read() == [b"anew"]
     assert not [word for word in reader.said if "lost" in word]
@@ -446,12 +446,12 @@ def test_the_rest_of_a_log_that_has_no_successor_is_read_and_forgotten_with_it(t
     rotate(log)
     reader.start()
     assert reader.read() == [b"two"]
-    assert reader.read() == [] and state.mark(str(log)) is not None
+    assert reader.read() == [] and state.checkpoint(str(log)) is not None
     reader.restart()
     assert reader.read() == []
     log.with_name("a.log.1").unlink()
     reader.restart()
-    assert reader.read() == [] and state.mark(str(log)) is None
+    assert reader.read() == [] and state.checkpoint(str(log)) is None
 
 
 def test_a_rename_within_the_pattern_without_a_successor_while_nobody_looks(tmp_path, make):
@@ -494,7 +494,7 @@ def test_a_rename_within_the_pattern_with_nothing_unread_reads_nothing_again(tmp
     if not look:  # it moves on before anybody sees the new name
         (source,) = reader.inputs.sources.values()
         assert list(source.read().lines()) == [b"two"]
-        reader.state.commit(marks=reader.inputs.marks(source))
+        reader.state.commit(checkpoints=reader.inputs.checkpoints(source))
         assert reader.read() == []
     else:
         assert reader.read() == [b"two"]
@@ -524,9 +524,9 @@ def test_a_new_file_under_the_name_of_a_link_that_was_removed(tmp_path, make, st
     reader = make(tmp_path / "*.log")
     assert reader.read() == [b"same"]
     write(first, "more")
-    assert reader.read() == [b"more"] and state.mark(str(link)) is not None
+    assert reader.read() == [b"more"] and state.checkpoint(str(link)) is not None
     link.unlink()
-    assert reader.read() == [] and state.mark(str(link)) is None
+    assert reader.read() == [] and state.checkpoint(str(link)) is None
     write(link, "same", "other")
     assert reader.read() == [b"same", b"other"]
     assert not [word for word in reader.said if "cannot" in word]
@@ -667,7 +667,7 @@ def test_a_file_that_was_renamed_within_the_pattern_and_is_read_is_no_loss(tmp_p
         world.settle()
         assert not losses_of(world) and not told_gone(world)
         world.stop()
-    assert [*world.journal.marks] == [str(other)]
+    assert [*world.journal.checkpoints] == [str(other)]
     other.unlink()
     world.start()
     world.settle()
@@ -688,7 +688,7 @@ def test_a_file_with_two_names_that_went_while_the_agent_was_away_is_one_loss(tm
     other.unlink()
     world.start()
     world.settle()
-    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1 and not world.agent._state.marks()
+    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1 and not world.agent._state.checkpoints()
 
 
 def test_a_file_that_was_removed_and_read_to_its_end_is_no_loss(tmp_path, world):
@@ -725,7 +725,7 @@ def test_a_renamed_file_that_cannot_be_opened_yet_is_neither_lost_nor_read_again
         world.turn(True, 11.0)
         world.settle()
     assert lines_of(world) == [b"one", b"two"] and not losses_of(world) and not told_gone(world)
-    assert [*world.journal.marks] == [str(other)]
+    assert [*world.journal.checkpoints] == [str(other)]
 
 
 def test_the_rest_of_a_gone_file_waits_for_its_rotation_to_be_opened(tmp_path, world):
@@ -765,7 +765,7 @@ def test_a_file_that_is_renamed_again_and_again_is_read_once(tmp_path, world, na
         world.start()
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three", b"four"]
-        assert not losses_of(world) and [*world.agent._state.marks()] == [str(paths[2])]
+        assert not losses_of(world) and [*world.agent._state.checkpoints()] == [str(paths[2])]
         world.kill()
 
 
@@ -839,7 +839,7 @@ def test_a_file_that_comes_back_to_its_first_name_is_read_on_there(tmp_path, wor
         wanted = ["one", "two", *more, *["four"] * anew]
         assert sorted(line.decode() for line in lines_of(world)) == sorted(wanted)
         assert not losses_of(world) and not told_gone(world)
-        assert [*world.agent._state.marks()] == [str(first), *[str(second)] * anew]
+        assert [*world.agent._state.checkpoints()] == [str(first), *[str(second)] * anew]
         world.kill()
 
 
@@ -895,7 +895,7 @@ def test_a_link_to_a_file_that_another_source_reads_is_left_to_that_one(tmp_path
         assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
         world.kill()
         live(world)
-    assert [*world.agent._state.marks()] == [str(first)]
+    assert [*world.agent._state.checkpoints()] == [str(first)]
 
 
 def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tmp_path, world):
@@ -916,7 +916,7 @@ def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tm
         world.settle()
         world.turn(True, 11.0)
         assert lines_of(world) == [b"one", b"two", b"three", b"four"]
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(first)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(first)]
         world.kill()
 
 
@@ -945,7 +945,7 @@ def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, worl
         live(world)
         wanted = ["one", "two", *(["three", "four"] if rest else []), *late, *["five"] * times]
         assert [line.decode() for line in lines_of(world)] == wanted
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(second)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(second)]
         world.kill()
 
 
@@ -971,7 +971,7 @@ def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_p
         world.turn(True, 11.0)
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three"]
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.marks()] == [str(second)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(second)]
         world.kill()
 
 
@@ -1020,7 +1020,7 @@ def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path
     second.rename(third)
     world.start()
     world.settle()
-    assert lines_of(world) == [b"one", b"two"] and [*world.agent._state.marks()] == [str(third)]
+    assert lines_of(world) == [b"one", b"two"] and [*world.agent._state.checkpoints()] == [str(third)]
 
 
 def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_names_its_rotation(tmp_path, world):
@@ -1036,7 +1036,7 @@ def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_nam
     world.turn(True, 11.0)
     write(log, "three")
     world.settle()
-    assert lines_of(world) == [b"one", b"two", b"three"] and [*world.agent._state.marks()] == [str(log)]
+    assert lines_of(world) == [b"one", b"two", b"three"] and [*world.agent._state.checkpoints()] == [str(log)]
     assert world.agent._ledger.counts[str(log)].lines_read == 3 and not losses_of(world)
 
 
@@ -1056,7 +1056,7 @@ def test_a_renamed_and_rotated_log_that_has_no_successor_yet_is_read_under_its_n
     write(second, "three")
     world.settle()
     assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world) and not told_gone(world)
-    assert [*world.agent._state.marks()] == [str(second)]
+    assert [*world.agent._state.checkpoints()] == [str(second)]
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new log", "a renamed log"])
@@ -1077,7 +1077,7 @@ def test_a_rotated_file_that_was_taken_for_a_log_goes_on_as_the_log_that_comes_l
         world.settle()
         world.turn(True, 11.0)
         assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world)
-        assert [*world.agent._state.marks()] == [str(second)]
+        assert [*world.agent._state.checkpoints()] == [str(second)]
         world.kill()
         world.start()
 
@@ -1172,7 +1172,7 @@ def test_a_log_that_takes_the_name_of_another_and_is_rotated_is_read_once(tmp_pa
         world.turn(True, 11.0)
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
-        assert [*world.agent._state.marks()] == [str(second)]
+        assert [*world.agent._state.checkpoints()] == [str(second)]
         world.kill()
         world.start()
 

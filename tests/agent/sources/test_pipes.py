@@ -132,7 +132,7 @@ def test_the_count_goes_on_after_a_restart(pipe: tuple[int, int], said: list[str
     first = StandardInput(None, descriptor=pipe[0])
     os.write(pipe[1], b"one\ntwo\n")
     lines_of(first)
-    second = StandardInput(first.mark, descriptor=pipe[0])
+    second = StandardInput(first.checkpoint, descriptor=pipe[0])
     os.write(pipe[1], b"three\n")
     (block,) = blocks_of(second)
     assert (block.first, block.offsets.tolist()) == (3, [8])

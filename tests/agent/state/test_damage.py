@@ -18,12 +18,12 @@ import agent.delivery.workers
 import agent.state.damage
 from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SinkError, StateDamaged, StateUnavailable
-from agent.sources.files.position import Position
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.state.lock import StateLock
 from agent.state.store import FILE, LOCK, State
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
-POSITION = msgspec.msgpack.encode(Position(1, 2, "3:abc", 700, 8))
+POSITION = msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 700, 8))
 PAGE = 4096
 
 
@@ -63,7 +63,7 @@ def assert_set_aside(folder: Path, why: str) -> list[Path]:
     before, had = names(folder), {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
     said: list[str] = []
     state = State(folder, say=said.append)
-    assert state.mark("f") is None and list(state.streams("f")) == []
+    assert state.checkpoint("f") is None and list(state.streams("f")) == []
     moved = sorted(path for path in folder.iterdir() if ".damaged-" in path.name and path.name not in before)
     first = [path for path in moved if not path.name.endswith(("-wal", "-shm"))]
     assert len(said) == 1 and why in said[0] and "\n" not in said[0], said
@@ -80,7 +80,7 @@ def assert_set_aside(folder: Path, why: str) -> list[Path]:
     state.commit([("f", POSITION)])
     state.close()
     state = State(folder, say=said.append)
-    assert state.mark("f") == POSITION and len(said) == 1
+    assert state.checkpoint("f") == POSITION and len(said) == 1
     state.close()
     return moved
 
@@ -143,8 +143,8 @@ def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
     """Where a source is read to and how many alerts wait, after a start that is killed and another one."""
     state = State(folder, say=said.append)
     again = State(shutil.copytree(folder, folder.with_name("again")), say=said.append)
-    found = again.mark("f"), again.backlog("a")
-    assert found == (state.mark("f"), state.backlog("a"))
+    found = again.checkpoint("f"), again.backlog("a")
+    assert found == (state.checkpoint("f"), state.backlog("a"))
     again.close()
     state.close()
     return found
@@ -154,7 +154,7 @@ def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
 def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage):
     state, said = fill(tmp_path / "running", make_alert), []
     state._db.execute("PRAGMA wal_checkpoint(RESTART)")
-    state.commit([("f", msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9)))], alerts=[make_alert(3)])
+    state.commit([("f", msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 900, 9)))], alerts=[make_alert(3)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
     state.close()
     damage(folder / f"{FILE}-wal")
@@ -176,7 +176,7 @@ def test_the_index_of_that_log_is_made_anew(tmp_path, make_alert, damage):
     folder, said = left_by_kill(tmp_path, make_alert), []
     damage(folder / f"{FILE}-shm")
     state = State(folder, say=said.append)
-    assert state.mark("f") == POSITION and len(state.pending("a", 9)) == 2 and said == []
+    assert state.checkpoint("f") == POSITION and len(state.pending("a", 9)) == 2 and said == []
     state.close()
 
 
@@ -190,7 +190,7 @@ def test_what_a_kill_left_is_taken_as_it_is(tmp_path, make_alert):
     folder, said = left_by_kill(tmp_path, make_alert), []
     for _ in range(2):
         state = State(folder, say=said.append)
-        assert state.mark("f") == POSITION and len(list(state.streams("f"))) == 300 and said == []
+        assert state.checkpoint("f") == POSITION and len(list(state.streams("f"))) == 300 and said == []
         state.close()
 
 
@@ -243,7 +243,7 @@ def test_a_large_state_is_checked_only_after_an_unclean_end(tmp_path, make_alert
         db.close()
         said: list[str] = []
         state = State(held, say=said.append)
-        assert (state.mark("f") is None) == (how is left_by_kill) == bool(said)
+        assert (state.checkpoint("f") is None) == (how is left_by_kill) == bool(said)
         state.close()
 
 
@@ -387,7 +387,7 @@ def test_a_state_of_version_1_is_brought_up_to_date_and_delivered(tmp_path, make
     said, sink = [], Sink()
     state = State(folder, say=said.append)
     assert len(said) == 1 and "was of version 1 and is brought to 2; an older agent cannot use it now" in said[0]
-    assert state.mark("f") == POSITION and list(state.streams("f")) == [(b"k", POSITION)]
+    assert state.checkpoint("f") == POSITION and list(state.streams("f")) == [(b"k", POSITION)]
     assert state.recall("guard") == b"\xff" * 32 and state.lost("a") == {}
     sink.gate.set()
     delivery = Delivery(state, [sink], said.append)
@@ -411,7 +411,7 @@ def test_a_migration_that_breaks_off_changes_nothing_and_is_made_again(tmp_path,
     assert db.execute("PRAGMA user_version").fetchone() == (1,) and not tables & {"lost", "extra"}
     db.close()
     state = State(tmp_path / "old")
-    assert state.mark("f") == POSITION and state.backlog("a") == 1
+    assert state.checkpoint("f") == POSITION and state.backlog("a") == 1
     state.close()
 
 
@@ -444,12 +444,12 @@ def fill_disk(state: State, disk: Path) -> Path:
 def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(small_disk, make_alert):
     state = fill(small_disk / "state", make_alert)
     ballast = fill_disk(state, small_disk)
-    later = msgspec.msgpack.encode(Position(1, 2, "3:abc", 900, 9))
+    later = msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 900, 9))
     changes = [[("f", later)], [("f", b"k", POSITION)], [("f", b"key 5")], [("m", b"1")], [make_alert(3)]]
     for _ in range(3):
         with pytest.raises(StateUnavailable):
             state.commit(*changes)
-        assert state.mark("f") == POSITION and state.backlog("a") == 2 and len(list(state.streams("f"))) == 300
+        assert state.checkpoint("f") == POSITION and state.backlog("a") == 2 and len(list(state.streams("f"))) == 300
     with pytest.raises(StateUnavailable):
         state.delivered("a", 1)
     assert state.backlog("a") == 2 and state.fault is None
@@ -459,7 +459,7 @@ def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(
     state.close()
     said: list[str] = []
     state = State(small_disk / "state", say=said.append)
-    assert state.mark("f") == later and len(list(state.streams("f"))) == 300 and said == []
+    assert state.checkpoint("f") == later and len(list(state.streams("f"))) == 300 and said == []
     assert [alert.line for _, alert in state.pending("a", 9)] == [2, 3]
     state.close()
 
@@ -478,7 +478,7 @@ def test_a_full_disk_at_the_start_is_no_damage(small_disk, make_alert):
     for folder in (killed, small_disk / "new"):
         said: list[str] = []
         again = State(folder, say=said.append)
-        assert (again.mark("f") == POSITION) == (folder == killed) and said == []
+        assert (again.checkpoint("f") == POSITION) == (folder == killed) and said == []
         again.close()
     state.close()
 

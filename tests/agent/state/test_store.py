@@ -36,7 +36,7 @@ def test_all_that_is_committed_is_there_after_a_restart(tmp_path, make_alert):
     state.commit([("f", HERE)], [("f", b"k\0", BLOB)], [], [("fold:f", b"\xff")], [make_alert(1)])
     state.close()
     state = State(tmp_path)
-    assert state.mark("f") == HERE and state.mark("g") is None
+    assert state.checkpoint("f") == HERE and state.checkpoint("g") is None
     assert list(state.streams("f")) == [(b"k\0", BLOB)] and list(state.streams("g")) == []
     assert state.recall("fold:f") == b"\xff" and state.recall("other") is None
     assert state.pending("a", 10) == [(1, make_alert(1))]
@@ -47,7 +47,7 @@ def test_a_file_name_that_is_no_utf8_is_kept(state):
     name = os.fsdecode(b"/var/log/\xff.log")
     state.register_sinks([f"jsonl:{name}"])
     state.commit([(name, HERE)], [(name, b"k", b"v")], [], [(f"fold:{name}", b"m")])
-    assert state.mark(name) == HERE
+    assert state.checkpoint(name) == HERE
     assert list(state.streams(name)) == [(b"k", b"v")]
     assert state.recall(f"fold:{name}") == b"m"
     assert state.backlog(f"jsonl:{name}") == 0
@@ -152,12 +152,12 @@ def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_
     ) as caught:
         state.commit(*changes)
     assert "\n" not in str(caught.value)
-    assert state.mark("f") is None and state.backlog("a") == 0
+    assert state.checkpoint("f") is None and state.backlog("a") == 0
     state._db.execute("PRAGMA max_page_count = 100000")
     state.commit(*changes)
     state.close()
     state = State(tmp_path)
-    assert state.mark("f") == HERE and state.backlog("a") == 1 and state.recall("m") == b"1"
+    assert state.checkpoint("f") == HERE and state.backlog("a") == 1 and state.recall("m") == b"1"
     state.close()
 
 
@@ -165,7 +165,7 @@ def test_a_commit_that_breaks_off_in_the_middle_changes_nothing(state, make_aler
     state.register_sinks(["a"])
     with pytest.raises(AttributeError):
         state.commit([("f", HERE)], alerts=[make_alert(1), None])
-    assert state.mark("f") is None and state.backlog("a") == 0
+    assert state.checkpoint("f") is None and state.backlog("a") == 0
     state.commit(alerts=[make_alert(1)])
     assert state.backlog("a") == 1
 
@@ -232,7 +232,7 @@ def test_use_after_close_is_an_error_and_no_crash(tmp_path):
     state = State(tmp_path)
     state.close()
     with pytest.raises(SinkError, match="closed database"):
-        state.mark("f")
+        state.checkpoint("f")
 
 
 def test_waiting_ends_when_alerts_come_and_when_woken(state, make_alert):
@@ -300,9 +300,9 @@ def test_a_killed_agent_leaves_one_whole_commit_and_no_lock(tmp_path):
         process.send_signal(signal.SIGKILL)
         told = int((process.stdout.read().split() or [told])[-1])
     state = State(tmp_path)
-    number = msgspec.msgpack.decode(state.mark("f"))
+    number = msgspec.msgpack.decode(state.checkpoint("f"))
     assert number in (told, told + 1)
-    assert list(state.streams("f")) == [(b"k", state.mark("f"))] and state.recall("m") == state.mark("f")
+    assert list(state.streams("f")) == [(b"k", state.checkpoint("f"))] and state.recall("m") == state.checkpoint("f")
     state.close()
 
 

@@ -16,8 +16,8 @@ from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
 from agent.sources.decoding.encoding import LineFeed, check_encoding, find_codec
 from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import Position
 from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -295,7 +295,7 @@ class Follower:
     """A source in UTF-16 that does not wait, and what it said."""
 
     def __init__(
-        self, path: Path, position: Position | None = None, start: str = "start", encoding: str = "auto"
+        self, path: Path, position: FileCheckpoint | None = None, start: str = "start", encoding: str = "auto"
     ) -> None:
         self.said = collect_messages()
         self.source = FileSource(path, position, start, Reading(encoding=encoding), grace=0)
@@ -304,7 +304,7 @@ class Follower:
         blocks = iter(lambda: self.source.read(most), None)
         return [line.decode() for block in blocks for line in block.lines()]
 
-    def leave(self) -> Position:
+    def leave(self) -> FileCheckpoint:
         self.source.close()
         return self.source.position
 

@@ -17,8 +17,8 @@ from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
 from agent.sources.decoding.line_reader import LineReader, Reading
 from agent.sources.decoding.multiline import Multiline, check_multiline
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import Position
 from agent.text.lines import Block
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -186,7 +186,7 @@ class Follower:
     def __init__(
         self,
         path: Path,
-        position: Position | None = None,
+        position: FileCheckpoint | None = None,
         start: str = "start",
         rules: Multiline = INDENTED,
         grace: float = 1.0,
@@ -204,7 +204,7 @@ class Follower:
             found += [line for block in iter(lambda: self.source.read(most), None) for line in block.lines()]
         return found
 
-    def leave(self) -> Position:
+    def leave(self) -> FileCheckpoint:
         self.source.close()
         return self.source.position
 
@@ -373,7 +373,7 @@ def test_a_source_that_restarts_at_every_block_reads_the_same(
     log.write_bytes(content)
     most = data.draw(st.integers(1, 50))
     found: list[Entry] = []
-    position: Position | None = None
+    position: FileCheckpoint | None = None
     while True:
         follower = Follower(log, position, grace=0)
         block = follower.source.read(most)

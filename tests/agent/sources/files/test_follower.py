@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import RELEASE, FileSource
-from agent.sources.files.position import Position
 from agent.text.lines import Block
 
 
@@ -33,7 +33,7 @@ class Follower:
     """A source with a clock of its own, and what it said."""
 
     def __init__(
-        self, path: Path, position: Position | None = None, start: str = "start", max_line: int = 65536
+        self, path: Path, position: FileCheckpoint | None = None, start: str = "start", max_line: int = 65536
     ) -> None:
         self.said = collect_messages()
         self.clock = Clock()

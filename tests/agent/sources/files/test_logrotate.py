@@ -15,8 +15,8 @@ from helpers.made_up import made_up_lines
 from helpers.processes import require_program, run_agent
 from helpers.waiting import until
 
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import Position
 
 _TOLD = "postrotate", "mkdir told", "while test -d told; do sleep 0.01; done", "endscript"
 DEBIAN = {  # as packages put it in /etc/logrotate.d
@@ -139,7 +139,7 @@ class Reader:
         self.path = path
         self.start(None, "start")
 
-    def start(self, position: Position | None, where: str) -> None:
+    def start(self, position: FileCheckpoint | None, where: str) -> None:
         self.source = FileSource(self.path, position, where, grace=0.2)
 
     def take(self) -> None:

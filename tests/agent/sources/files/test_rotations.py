@@ -14,8 +14,8 @@ import pytest
 from helpers.logs import collect_messages
 
 from agent.errors import SourceError
+from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
-from agent.sources.files.position import Position
 from agent.sources.files.rotation_names import other_forms, rotated_files
 
 HEADER = b"".join(b"setting %02d of the service is as it was\n" % n for n in range(40))  # longer than the hashed head
@@ -25,14 +25,14 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz
 class Reader:
     """A source that reads a log from a position, or its start, and does not wait."""
 
-    def __init__(self, log: Path, position: Position | None = None) -> None:
+    def __init__(self, log: Path, position: FileCheckpoint | None = None) -> None:
         self.said = collect_messages()
         self.source = FileSource(log, position, "start", grace=0)
 
     def lines(self, most: int = 1 << 20) -> list[bytes]:
         return [line for block in iter(lambda: self.source.read(most), None) for line in block.lines()]
 
-    def leave(self) -> Position:
+    def leave(self) -> FileCheckpoint:
         self.source.close()
         return self.source.position
 
@@ -63,7 +63,7 @@ def pack(path: Path, kind: str) -> Path:
     return packed
 
 
-def read_first(log: Path, content: bytes) -> Position:
+def read_first(log: Path, content: bytes) -> FileCheckpoint:
     log.write_bytes(content)
     reader = Reader(log)
     reader.lines()
@@ -86,7 +86,9 @@ def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: 
         [len(first)],
     )
     assert reader.source.identity == identity
-    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(reader.leave()), type=Position)  # kill -9 after the commit
+    kept = msgspec.msgpack.decode(
+        msgspec.msgpack.encode(reader.leave()), type=FileCheckpoint
+    )  # kill -9 after the commit
     assert Reader(log, kept).lines() == [b"thr", b"four"]
     assert f"app.log.1{kind} first" in reader.said[0]
 
@@ -154,7 +156,7 @@ def test_the_position_of_an_older_agent_is_still_good(log: Path) -> None:
     append(log, b"two\n")
     log.rename(log.with_name("app.log.1"))
     log.write_bytes(b"three\n")
-    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=Position)
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=FileCheckpoint)
     assert Reader(log, decoded).lines() == [b"two", b"three"]
 
 
@@ -504,7 +506,7 @@ def test_a_file_that_is_still_there_does_not_count_as_lost(log: Path, rotate: Ca
     assert not reader.source.losses
 
 
-def at_the_start_of_the_next(log: Path) -> Position:
+def at_the_start_of_the_next(log: Path) -> FileCheckpoint:
     """Where reading is that left a file for the new one, of which it has read nothing yet."""
     append(log, HEADER + b"one\n")
     reader = Reader(log)
@@ -515,7 +517,7 @@ def at_the_start_of_the_next(log: Path) -> Position:
     assert reader.lines() == [b"late"] and reader.source.rotations == 1
     position = reader.leave()
     assert position.offset == 0
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=FileCheckpoint)
 
 
 @pytest.mark.parametrize("kind", ["", ".gz"])

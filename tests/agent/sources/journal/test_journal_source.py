@@ -174,10 +174,10 @@ def test_entries_are_read_as_they_come_and_on_after_a_restart(
     assert messages(lines_of(first, b"new 2")) == [b"new 1", b"new 2"]
     first.close()
     journald.send("new 3", "new 4")
-    second = open_journal(journald.name, first.mark, "end")
+    second = open_journal(journald.name, first.checkpoint, "end")
     assert messages(lines_of(second, b"new 4")) == [b"new 3", b"new 4"]
     assert second.identity == first.identity and second.context(3) is None
-    assert msgspec.msgpack.decode(second.mark)["line"] == 5
+    assert msgspec.msgpack.decode(second.checkpoint)["line"] == 5
     assert (said, second.losses) == ([], 0)
 
 
@@ -206,7 +206,7 @@ def test_what_was_logged_before_a_reboot_is_read_after_it(
     journald.send("last words", "the end")
     until(lambda: journald.kept() == 4)
     reboot(monkeypatch, tmp_path)
-    assert messages(lines_of(open_journal(journald.name, source.mark), b"the end")) == [b"last words", b"the end"]
+    assert messages(lines_of(open_journal(journald.name, source.checkpoint), b"the end")) == [b"last words", b"the end"]
     assert not said
 
 
@@ -236,7 +236,7 @@ def test_a_mark_from_before_the_first_entry_loses_nothing(
     first = open_journal(journald.name, start="end")
     first.close()
     journald.send("meanwhile")
-    assert messages(lines_of(open_journal(journald.name, first.mark), b"meanwhile")) == [b"meanwhile"]
+    assert messages(lines_of(open_journal(journald.name, first.checkpoint), b"meanwhile")) == [b"meanwhile"]
 
 
 def test_the_end_of_an_empty_journal_loses_nothing(
@@ -300,7 +300,7 @@ def test_rotation_while_nobody_reads_loses_nothing(
     journald.send("two")
     journald.rotate()
     journald.send("three")
-    second = open_journal(journald.name, first.mark)
+    second = open_journal(journald.name, first.checkpoint)
     assert messages(lines_of(second, b"three")) == [b"two", b"three"]
     assert (said, second.losses) == ([], 0)
 
@@ -321,7 +321,7 @@ def test_what_was_vacuumed_meanwhile_is_told(
         journald.send("next", "last")
         until(lambda: journald.kept() == 4)
     journald.vacuum()
-    second = open_journal(journald.name, first.mark)
+    second = open_journal(journald.name, first.checkpoint)
     if once:
         second.hurry()
     if not later:
@@ -390,7 +390,7 @@ def test_a_run_that_does_not_wait_ends_at_the_present_end(
     source.hurry()
     until(lambda: lines.extend(some_lines(source)) or source.ended)
     assert messages(lines) == [text.encode() for text in texts]
-    again = open_journal(journald.name, source.mark)
+    again = open_journal(journald.name, source.checkpoint)
     again.hurry()
     until(lambda: again.read() or again.ended)
     assert again.lines_read == 0 and again.reopened == 0 and said == []
@@ -544,7 +544,7 @@ def test_damaged_entries_are_told_and_left_out(
     source.hurry()
     until(lambda: lines.extend(some_lines(source)) or source.ended)
     assert messages(lines) == [b"number 1", b"(message left out by journalctl)", b"number 3"]
-    assert source.losses == 5 and msgspec.msgpack.decode(source.mark)["cursor"] == "c3"
+    assert source.losses == 5 and msgspec.msgpack.decode(source.checkpoint)["cursor"] == "c3"
     assert "an entry of 5 bytes cannot be understood" in said[0] and "left out 1 messages" in said[1]
     assert source.bytes_lost == sum(map(len, ['{"x":', "{}", '{"__CURSOR":"xxx"}', '{"__CURSOR":"half']))
 

@@ -247,15 +247,15 @@ def test_a_restart_tells_that_udp_keeps_nothing(
     udp(udp_name, b"one")
     assert lines_of(first, 1) == [b"one"]
     first.close()
-    second = listen(udp_name, first.mark)
+    second = listen(udp_name, first.checkpoint)
     udp(udp_name, b"two")
     assert wait(second)
     block = second.read()
     assert (block.first, block.offsets.tolist(), second.identity) == (2, [4], first.identity)
     assert second.losses == 1
     assert said == [f"{udp_name}: what was sent while nobody listened is lost, since UDP keeps nothing"]
-    listen(tcp_name, first.mark)
-    listen(f"listen:unix:{tmp_path}/log", first.mark)
+    listen(tcp_name, first.checkpoint)
+    listen(f"listen:unix:{tmp_path}/log", first.checkpoint)
     assert len(said) == 1, "there the sender knows"
 
 

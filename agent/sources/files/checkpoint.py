@@ -22,27 +22,37 @@ def read_before(pread: Pread, offset: int) -> bytes:
     return pread(offset - start, start)
 
 
-class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
+class FileCheckpoint(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    frozen=True,
+    rename={"head_hash": "head", "tail_hash": "tail"},  # as the state has had them since the first agent
+):
     """Where to go on reading a file.
 
-    device, inode: which file it was. head: the length and the SHA-256 of its first bytes, at most 1024 and `offset`.
-    offset: the byte from which reading goes on. line: the number of the line that starts there, from 1. tail: the same
-    as head of the bytes before the offset, at most 256. modified: when it was last written, in nanoseconds, as of the
-    last look. truncated: whether it is in the copy of a file that was truncated, which is counted. before: at the start
-    of a file, which has no content yet that tells it, the end of the file that was read before it. ended: whether the
-    file was deleted at the last look, and all of it read. The positions of older agents have no tail (empty) and no
-    time (0): those are not checked then.
+    device, inode  which file it was
+    head_hash      the length and the SHA-256 of its first bytes, at most 1024 and `offset`
+    offset         the byte from which reading goes on
+    line           the number of the line that starts there, from 1
+    tail_hash      the same as head_hash of the bytes before the offset, at most 256
+    modified       when it was last written, in nanoseconds, as of the last look
+    truncated      whether it is in the copy of a file that was truncated, which is counted
+    before         at the start of a file, which has no content yet that tells it, the end of the file read before it
+    ended          whether the file was deleted at the last look, and all of it read
+
+    The checkpoints of older agents have no tail_hash (empty) and no time (0): those are not checked then.
     """
 
     device: int
     inode: int
-    head: str
+    head_hash: str
     offset: int
     line: int
-    tail: str = ""
+    tail_hash: str = ""
     modified: int = 0
     truncated: bool = False
-    before: "Position | None" = None
+    before: "FileCheckpoint | None" = None
     ended: bool = False
 
     @property
@@ -51,14 +61,14 @@ class Position(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
         return self.device, self.inode
 
     @property
-    def reached(self) -> "Position | None":
+    def reached(self) -> "FileCheckpoint | None":
         """The last place up to which something was read; None where there is none."""
         return self if self.offset else self.before
 
-    def misfit(self, pread: Pread) -> str:
+    def fingerprint_mismatch(self, pread: Pread) -> str:
         """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""
-        if digest(pread(min(HEAD, self.offset), 0)) != self.head:
+        if digest(pread(min(HEAD, self.offset), 0)) != self.head_hash:
             return "it begins otherwise"
-        if self.tail and digest(read_before(pread, self.offset)) != self.tail:
+        if self.tail_hash and digest(read_before(pread, self.offset)) != self.tail_hash:
             return "it differs just before that byte"
         return ""
