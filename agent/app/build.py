@@ -1,5 +1,6 @@
 """What a configuration asks for, built and checked before anything of a running agent changes."""
 
+import logging
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from agent.config import AgentConfig
 from agent.delivery.sinks import Sink, open_sink
 from agent.delivery.workers import check_names
 from agent.errors import ConfigError, SourceError
-from agent.host.log import say
 from agent.scorefile.writer import JsonLines
 
+_LOG = logging.getLogger(__name__)
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
 
 
@@ -57,8 +58,8 @@ def refuse_change(present: AgentConfig, config: AgentConfig) -> None:
 
 
 def load_bundle(name: str, provider: str) -> Bundle:
-    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is told."""
+    """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is logged."""
     chosen, word = choose_provider(provider)
     if word:
-        say(word)
+        _LOG.warning("%s", word)
     return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)

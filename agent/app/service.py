@@ -63,9 +63,7 @@ class Service:
         check_inputs(config, scores)
         raise_file_limit()
         with ExitStack() as stack:
-            self._state = State(
-                None if config.state is None else Path(config.state), config.max_outbox, say=_LOG.warning
-            )
+            self._state = State(None if config.state is None else Path(config.state), config.max_outbox)
             stack.callback(self._state.close)
             self._guard = EchoGuard(self._secret())
             setup_logging(config.log_level, self._guard.seal)
@@ -82,7 +80,7 @@ class Service:
             self._reader = Reader(self._kept, setup.pipeline, self._summary, self._watcher.missed, scores, once, clock)
             stack.callback(self._reader.close)
             self._reader.begin(config)
-            self._delivery = Delivery(self._state, setup.sinks, _LOG.warning)
+            self._delivery = Delivery(self._state, setup.sinks)
             self._watch()
             self._close = stack.pop_all()
 

@@ -1,9 +1,10 @@
 """From the outbox to the sinks: one thread a sink, in order, tried again until it is taken."""
 
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from agent.alerting.alert import Alert
@@ -12,6 +13,7 @@ from agent.delivery.sinks.redaction import shown
 from agent.errors import AlertRefused, ConfigError, SinkError, StateUnavailable
 from agent.state.store import State
 
+_LOG = logging.getLogger(__name__)
 FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds between tries
 _HURRIED_DELAY = 0.2  # seconds between tries while draining
 _BATCH = 64
@@ -20,14 +22,12 @@ _BATCH = 64
 class Delivery:
     """Sends what the state's outbox holds to every sink, at least once and in order.
 
-    A sink that fails or blocks holds up neither the others nor the pipeline. `warn` gets a line when a sink begins
-    to fail and when it works again, when alerts are dropped because the outbox is full, and when a sink does not want
-    one; it is called from the threads.
+    A sink that fails or blocks holds up neither the others nor the pipeline. Logged is when a sink begins to
+    fail and when it works again, when alerts are dropped because the outbox is full, and when a sink does not want one.
     """
 
-    def __init__(self, state: State, sinks: Sequence[Sink], warn: Callable[[str], None]) -> None:
+    def __init__(self, state: State, sinks: Sequence[Sink]) -> None:
         self._state = state
-        self._warn = warn
         self._couriers: list[_Courier] = []
         self._take(sinks)
         state.on_drop = self._note_dropped
@@ -35,13 +35,15 @@ class Delivery:
     def _take(self, sinks: Sequence[Sink]) -> None:
         self.names = check_names(sinks)
         for name, count in self._state.register_sinks(self.names).items():
-            self._warn(f"sink {shown(name)} is configured no more; the alerts that it lacks ({count}) are given up")
+            _LOG.warning(
+                "sink %s is configured no more; the alerts that it lacks (%d) are given up", shown(name), count
+            )
         self._send_through(sinks)
 
     def _send_through(self, sinks: Sequence[Sink]) -> None:
         """Gives each sink a courier, which goes on after the one before it at that sink."""
         before = {courier.sink.name: courier for courier in self._couriers}
-        self._couriers = [_Courier(self._state, sink, self._warn, before.get(sink.name)) for sink in sinks]
+        self._couriers = [_Courier(self._state, sink, before.get(sink.name)) for sink in sinks]
 
     def replace(self, sinks: Sequence[Sink]) -> None:
         """Goes on with other sinks, or with the same ones made anew; what waits for one that stays still waits.
@@ -102,7 +104,7 @@ class Delivery:
                 continue
             courier.thread.join(max(0.0, deadline - time.monotonic()))
             if courier.thread.is_alive():
-                self._warn(f"sink {courier.shown} is still busy with an alert and is left alone")
+                _LOG.warning("sink %s is still busy with an alert and is left alone", courier.shown)
 
 
 def check_names(sinks: Sequence[Sink]) -> list[str]:
@@ -120,14 +122,13 @@ class _Courier:
     What that one brought is not brought again, also where the state could not note it.
     """
 
-    def __init__(self, state: State, sink: Sink, warn: Callable[[str], None], before: "_Courier | None" = None) -> None:
+    def __init__(self, state: State, sink: Sink, before: "_Courier | None" = None) -> None:
         self.sink, self.shown = sink, shown(sink.name)
         self.hurried = False
         self.stopped = False
         self.thread = threading.Thread(target=self._run, name=f"oddline {self.shown}", daemon=True)
         self._before = before
         self._state = state
-        self._warn = warn
         self._taken = 0  # the number of the last alert that the sink took, whether or not the state could note it
         self._noted = 0
         self.failing = False
@@ -140,9 +141,11 @@ class _Courier:
     def dropped(self, count: int) -> None:
         """Notes that the outbox was full and so many alerts will never come; told once until the sink is up to date."""
         if count and not self._dropped:
-            self._warn(
-                f"sink {self.shown} lacks more than {self._state.max_outbox} alerts (max_outbox); "
-                "the oldest are dropped and counted until it takes them again"
+            _LOG.warning(
+                "sink %s lacks more than %d alerts (max_outbox); "
+                "the oldest are dropped and counted until it takes them again",
+                self.shown,
+                self._state.max_outbox,
             )
         self._dropped += count
 
@@ -204,7 +207,9 @@ class _Courier:
         self._taken, self._delay = number, FIRST_DELAY
         if self._refused and not self._told_refusal:
             self._told_refusal = True
-            self._warn(f"sink {self.shown} refuses an alert: {self._refused[0]}; such alerts are skipped and counted")
+            _LOG.warning(
+                "sink %s refuses an alert: %s; such alerts are skipped and counted", self.shown, self._refused[0]
+            )
         self._skipped += len(self._refused)
         self._refused = []
 
@@ -216,9 +221,9 @@ class _Courier:
     def _recover(self) -> None:
         if self.failing:
             self.failing = False
-            self._warn(f"sink {self.shown} works again")
+            _LOG.info("sink %s works again", self.shown)
         if self._dropped and not self._state.backlog(self.sink.name):
-            self._warn(f"sink {self.shown} is up to date again; {self._dropped} alerts were dropped")
+            _LOG.info("sink %s is up to date again; %d alerts were dropped", self.shown, self._dropped)
             self._dropped = 0
 
     def _fail(self, error: Exception) -> None:
@@ -226,7 +231,7 @@ class _Courier:
             self.failing = True
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             how = "waits" if isinstance(error, StateUnavailable) else "fails"
-            self._warn(f"sink {self.shown} {how}: {reason}; its alerts are kept and tried again")
+            _LOG.warning("sink %s %s: %s; its alerts are kept and tried again", self.shown, how, reason)
         self._pause()
 
     def _pause(self) -> None:

@@ -13,21 +13,21 @@ from agent.text.escape import escape
 
 TAG = "oddline"  # the name under which the agent is found in a log, also as the tag of syslog
 Level = Literal["debug", "info", "warning", "error"]
+_LOGGERS = ("agent", "training", "export")
 BURST, RATE = 5000, 5.0  # messages of one place in the code: at once, and a second in the long run
 _PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (0, "<7>"))  # sd-daemon(3)
 
 
 def setup_logging(level: Level = "info", seal: Callable[[str], str] | None = None) -> None:
-    """Has what the logger `agent` and those below it get written to standard error from `level` on.
+    """Has what our loggers and those below them get written to standard error, from `level` on.
 
     seal: marks what goes to the journal, which may be read by this very agent, so that it knows its own. A later call
     changes the level and the seal.
     """
-    logger = logging.getLogger("agent")
-    handler = next((one for one in logger.handlers if isinstance(one, StderrHandler)), None)
-    if handler is None:
-        handler = StderrHandler()
-        logger.addHandler(handler)
+    first = logging.getLogger(_LOGGERS[0])
+    handler = next((one for one in first.handlers if isinstance(one, StderrHandler)), None) or StderrHandler()
+    for logger in map(logging.getLogger, _LOGGERS):
+        logger.addHandler(handler)  # does nothing where it is there already
         logger.setLevel(logging.DEBUG)
     handler.seal = seal
     handler.setLevel(level.upper())
@@ -110,8 +110,3 @@ def _is_journal() -> bool:
     except (OSError, ValueError):  # it is closed or no file, as in tests
         return False
     return named == f"{status.st_dev}:{status.st_ino}"
-
-
-def say(message: str) -> None:
-    """Logs something that the operator ought to know."""
-    logging.getLogger("agent").info("%s", message, stacklevel=2)

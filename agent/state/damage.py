@@ -1,9 +1,10 @@
 """Finding out that a state's database is damaged, and setting it aside."""
 
+import logging
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from agent.errors import ConfigError
 from agent.state.lock import DAMAGED, OPEN, StateLock
 from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION, tables
 
+_LOG = logging.getLogger(__name__)
 KEPT = 3  # damaged states
 CHECKED_ALWAYS = 64_000_000  # bytes: what is read in a second; a larger state is checked only after an unclean end
 _MAGIC = b"SQLite format 3\0"
@@ -120,14 +122,16 @@ def _look(file: Path, damage: str | None, quick: bool) -> str | None:
         return damage or f"is damaged: {error}"
 
 
-def tell_lost_log(file: Path, lock: StateLock, say: Callable[[str], None]) -> None:
-    """Says where the log of SQLite is gone, with the last changes unless another program has taken them over."""
+def warn_of_lost_log(file: Path, lock: StateLock) -> None:
+    """Logs where the log of SQLite is gone, with the last changes unless another program has taken them over."""
     log = file.with_name(file.name + "-wal")
     if lock.word == OPEN and not (log.exists() and log.stat().st_size):
         lock.note("")
-        say(
-            f"state {file}: {log.name}, which held the last changes, was removed, or another program took them over; "
-            "going on from what the state holds: what was read after that is read again, and alerts may come twice"
+        _LOG.warning(
+            "state %s: %s, which held the last changes, was removed, or another program took them over; going on from "
+            "what the state holds: what was read after that is read again, and alerts may come twice",
+            file,
+            log.name,
         )
 
 
@@ -154,18 +158,21 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
                 yield f"is damaged: {what} in it cannot be read ({error})"
 
 
-def set_aside(file: Path, damage: str, say: Callable[[str], None]) -> None:
-    """Moves a damaged database, with the files of SQLite beside it, out of the way, and says so; an OSError."""
+def set_aside(file: Path, damage: str) -> None:
+    """Moves a damaged database, with the files of SQLite beside it, out of the way, and logs it; an OSError."""
     place = _free_name(file)
     for end in ("", "-wal", "-shm"):  # the database first: where only a log is left, the next start finds that
         source = file.with_name(file.name + end)
         if source.exists():
             source.rename(place.with_name(place.name + end))
-    say(
-        f"state {file} {damage}; it is set aside as {place}: the positions, windows and undelivered alerts in it are "
-        "lost, and each source begins as configured (`from`)"
+    _LOG.warning(
+        "state %s %s; it is set aside as %s: the positions, windows and undelivered alerts in it are lost, and each "
+        "source begins as configured (`from`)",
+        file,
+        damage,
+        place,
     )
-    _remove_oldest(file, say)
+    _remove_oldest(file)
 
 
 def _free_name(file: Path) -> Path:
@@ -182,8 +189,8 @@ def _set_aside_before(file: Path) -> list[str]:
     return sorted({name.removesuffix("-wal").removesuffix("-shm") for name in names})
 
 
-def _remove_oldest(file: Path, say: Callable[[str], None]) -> None:
+def _remove_oldest(file: Path) -> None:
     for name in _set_aside_before(file)[:-KEPT]:
         for end in ("", "-wal", "-shm"):
             file.with_name(name + end).unlink(missing_ok=True)
-        say(f"{file.with_name(name)} is removed: the last {KEPT} damaged states are kept")
+        _LOG.info("%s is removed: the last %d damaged states are kept", file.with_name(name), KEPT)

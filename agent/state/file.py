@@ -3,12 +3,11 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.host.atomic_file import sync_folder
-from agent.state.damage import find_damage, set_aside, tell_lost_log
+from agent.state.damage import find_damage, set_aside, warn_of_lost_log
 from agent.state.lock import StateLock
 from agent.state.schema import DAMAGES, create, migrate
 
@@ -16,33 +15,33 @@ FILE = "oddline.sqlite3"
 _NEW = f"{FILE}.new"  # while its tables are made, so that an empty file is never one that was only begun
 
 
-def open_state(folder: Path, lock: StateLock, say: Callable[[str], None]) -> sqlite3.Connection:
+def open_state(folder: Path, lock: StateLock) -> sqlite3.Connection:
     """A connection to the state in a folder, which is locked; a ConfigError where it cannot be had."""
     file = folder / FILE
     try:
         if file.exists():
             _make_private(file)
         if damage := find_damage(file, lock):
-            return _begin_anew(folder, lock, damage, say)
+            return _begin_anew(folder, lock, damage)
         if not file.exists():
             _make(folder)
-        tell_lost_log(file, lock, say)
+        warn_of_lost_log(file, lock)
         try:
-            return _connect(file, say)
+            return _connect(file)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
                 raise
-            return _begin_anew(folder, lock, f"is damaged: {error}", say)
+            return _begin_anew(folder, lock, f"is damaged: {error}")
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"state {file} cannot be opened: {reason}; {remedy(error)}") from None
 
 
-def _begin_anew(folder: Path, lock: StateLock, damage: str, say: Callable[[str], None]) -> sqlite3.Connection:
-    set_aside(folder / FILE, damage, say)
+def _begin_anew(folder: Path, lock: StateLock, damage: str) -> sqlite3.Connection:
+    set_aside(folder / FILE, damage)
     lock.note("")
     _make(folder)
-    return _connect(folder / FILE, say)
+    return _connect(folder / FILE)
 
 
 def open_memory() -> sqlite3.Connection:
@@ -78,12 +77,12 @@ def _make(folder: Path) -> None:
     sync_folder(folder)
 
 
-def _connect(file: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+def _connect(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        migrate(db, str(file), say)
+        migrate(db, str(file))
     except BaseException:
         db.close()
         raise

@@ -1,8 +1,9 @@
 """The tables of the state's database, and how those of older versions become those of today."""
 
+import logging
 import sqlite3
-from collections.abc import Callable
 
+_LOG = logging.getLogger(__name__)
 APPLICATION = 0x6F64646C  # "oddl", in the header of the file
 SCHEMA_VERSION = 2
 DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -43,11 +44,16 @@ def create(db: sqlite3.Connection) -> None:
     )
 
 
-def migrate(db: sqlite3.Connection, file: str, say: Callable[[str], None]) -> None:
-    """Brings the tables of an older version up to date in one transaction, and says so."""
+def migrate(db: sqlite3.Connection, file: str) -> None:
+    """Brings the tables of an older version up to date in one transaction, and logs it."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
     steps = "".join(_MIGRATIONS[number] for number in range(version, SCHEMA_VERSION))
     db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    say(f"state {file} was of version {version} and is brought to {SCHEMA_VERSION}; an older agent cannot use it now")
+    _LOG.info(
+        "state %s was of version %d and is brought to %d; an older agent cannot use it now",
+        file,
+        version,
+        SCHEMA_VERSION,
+    )

@@ -4,6 +4,7 @@ SQLite in WAL mode with synchronous=FULL. All that a block of lines changes is o
 streams and alerts fit together whenever the process or the host stops.
 """
 
+import logging
 import os
 import sqlite3
 import threading
@@ -21,6 +22,7 @@ from agent.state.lock import DAMAGED, LOCK, OPEN, StateLock
 from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION
 
 __all__ = ["APPLICATION", "FILE", "LOCK", "MAX_OUTBOX", "SCHEMA_VERSION", "State"]
+_LOG = logging.getLogger(__name__)
 MAX_OUTBOX = 100_000  # alerts
 _READ_AT_ONCE = 1000  # streams
 _PASSING = (
@@ -39,22 +41,20 @@ class State:
     StateUnavailable where it may pass, as a full disk does: nothing of the call is stored then, and the same call may
     be made again. Where it cannot pass it is a StateDamaged, which stays in `fault`; the next start sets such a state
     aside. max_outbox: how many alerts wait at most; where more come the oldest are dropped, counted for each sink that
-    lacks them, and `on_drop` is told how many each sink lost. `say` gets a sentence for the user on damage and on what
-    was done about it; also from the threads that deliver.
+    lacks them, and `on_drop` is told how many each sink lost. Damage, and what was
+    done about it, is logged.
     """
 
-    def __init__(
-        self, folder: Path | None, max_outbox: int = MAX_OUTBOX, say: Callable[[str], None] = lambda word: None
-    ) -> None:
+    def __init__(self, folder: Path | None, max_outbox: int = MAX_OUTBOX) -> None:
         self.max_outbox = max_outbox
         self.on_drop: Callable[[dict[str, int]], None] = lambda lost: None
         self.fault: StateDamaged | None = None
-        self._say, self._unreadable = say, set[int]()  # the numbers of alerts in the outbox
+        self._unreadable = set[int]()  # the numbers of alerts in the outbox
         self._changed = threading.Condition(threading.RLock())
         self.file = ":memory:" if folder is None else str(folder / FILE)
         self._lock = None if folder is None else StateLock(folder)
         try:
-            self._db = open_memory() if folder is None or self._lock is None else open_state(folder, self._lock, say)
+            self._db = open_memory() if folder is None or self._lock is None else open_state(folder, self._lock)
         except BaseException:
             self._release(clean=False)
             raise
@@ -241,8 +241,8 @@ class State:
                 new = number not in self._unreadable
                 self._unreadable.add(number)
             if new:
-                self._say(
-                    f"alert {number} of state {self.file} is damaged ({error}): it is skipped and counted as lost"
+                _LOG.warning(
+                    "alert %d of state %s is damaged (%s): it is skipped and counted as lost", number, self.file, error
                 )
             return None
 

@@ -1,5 +1,6 @@
 """Score files with their labels, as pictures take them."""
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.errors import ConfigError
-from agent.host.log import say
 from agent.scorefile.table import ScoreTable, read_scores
 from training.data.corpus import ANOMALOUS, LEFT_OUT
 from training.data.labels import read_labels
 from training.data.logs import read_whole
 from training.plot.style import clean
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_labelled_scores(path: Path, labels: Path | None = None) -> LabelledScor
     with console.status(f"reading {escape(clean(path.name))}") if console.is_terminal else nullcontext():
         table = read_scores(path)
     for remark in table.remarks:
-        say(f"{path}: {remark}")
+        _LOG.warning("%s: %s", path, remark)
     if np.isnan(table.score).all():
         raise ConfigError(
             f"{path}: no score to draw, all {len(table.score):,} are null; score a log that is longer than the model's "

@@ -142,7 +142,7 @@ def test_nobody_to_tell_is_no_reason_to_end(tmp_path, ends):
 def test_a_state_that_is_gone_for_good_is_told_when_the_sinks_are_to_change(tmp_path):
     sinks = [open_sink(f"jsonl:{tmp_path}/{name}", "host", str) for name in ("before", "after")]
     state = State(tmp_path / "state")
-    delivery = Delivery(state, sinks[:1], print)
+    delivery = Delivery(state, sinks[:1])
     delivery.start()
     Path(state.file).unlink()
     with pytest.raises(StateDamaged, match="removed or replaced"):

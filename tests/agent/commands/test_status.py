@@ -336,22 +336,22 @@ def test_two_sinks_at_one_host_are_kept_apart():
     assert len({shown(f"https://example.org/{path}") for path in ("a", "b", "a/", "a?b", os.fsdecode(b"\xff"))}) == 5
 
 
-def test_no_word_about_a_sink_tells_its_secret(call_agent, make_alert, tmp_path):
-    state, said = State(tmp_path / "state", max_outbox=1), []
+def test_no_word_about_a_sink_tells_its_secret(call_agent, make_alert, tmp_path, said):
+    state = State(tmp_path / "state", max_outbox=1)
     sink = types.SimpleNamespace(name=SECRET, close=lambda: None)
     sink.send = {}.__getitem__  # raises
-    delivery = Delivery(state, [sink], said.append)
+    delivery = Delivery(state, [sink])
     delivery.start()
     state.commit(alerts=[make_alert(number) for number in range(3)])
     until(lambda: len(said) == 2)
     left = delivery.drain(0.01)
     delivery.stop()
-    gone = Delivery(state, [], said.append)
+    gone = Delivery(state, [])
     gone.stop()
     assert len(said) == 3
     assert all(word.startswith(f"sink {shown(SECRET)} ") for word in said) and left == {shown(SECRET): 1}
     with pytest.raises(ConfigError, match="is named twice") as caught:
-        Delivery(state, [sink, sink], said.append)
+        Delivery(state, [sink, sink])
     state.register_sinks([SECRET])
     state.close()
     told = call_agent("status", "--state", tmp_path / "state")

@@ -27,13 +27,13 @@ def rsyslog(tmp_path_factory):
 
 
 @pytest.fixture
-def deliver(rsyslog):
+def deliver(rsyslog, said):
     """Starts the delivery to one sink of the daemon; gives the state, the delivery and what it said."""
     running = []
 
     def start(kind):
-        state, said = State(None), []
-        delivery = Delivery(state, [open_sink(rsyslog.urls[kind], "probe", str)], said.append)
+        state = State(None)
+        delivery = Delivery(state, [open_sink(rsyslog.urls[kind], "probe", str)])
         delivery.start()
         running.append((state, delivery))
         return state, delivery, said

@@ -77,11 +77,11 @@ def test_what_may_pass_is_no_refusal_and_redirects_are_not_followed(receiver, ma
     assert ("redirects are not followed" in str(caught.value)) == (status < 400)
 
 
-def test_a_fault_passes_and_a_refused_alert_holds_up_no_other(receiver, make_alert, monkeypatch):
+def test_a_fault_passes_and_a_refused_alert_holds_up_no_other(receiver, make_alert, monkeypatch, said):
     monkeypatch.setattr("agent.delivery.workers.FIRST_DELAY", 0.001)
     receiver.answers = [500, 204, 413, 503, 413, 204, 204]
-    state, said = State(None), []
-    delivery = Delivery(state, [open_sink(receiver.url, "h", str)], said.append)
+    state = State(None)
+    delivery = Delivery(state, [open_sink(receiver.url, "h", str)])
     state.commit(alerts=[make_alert(n) for n in range(4)])
     delivery.start()
     assert delivery.drain(30) == {}

@@ -43,14 +43,13 @@ def state():
 
 
 @pytest.fixture
-def deliver(state):
+def deliver(state, said):
     """Starts a delivery to fake sinks of these names; it is stopped at the end."""
     running = []
 
     def start(*names):
         sinks = [FakeSink(name) for name in names]
-        said: list[str] = []
-        delivery = Delivery(state, sinks, said.append)
+        delivery = Delivery(state, sinks)
         delivery.start()
         running.append((delivery, sinks))
         return delivery, sinks, said
@@ -161,7 +160,7 @@ def test_stopping_ends_threads_that_wait_that_back_off_and_that_send(state, make
     sinks = [FakeSink("idle"), FakeSink("down"), FakeSink("busy")]
     sinks[1].down = True
     sinks[2].gate.clear()
-    delivery = Delivery(state, sinks, lambda word: None)
+    delivery = Delivery(state, sinks)
     delivery.start()
     state.commit(alerts=[make_alert(1), make_alert(2)])
     until(lambda: sinks[0].taken == [1, 2] and sinks[1].tries and sinks[2].tries)
@@ -235,7 +234,7 @@ def test_what_a_sink_took_is_not_sent_again_by_sinks_made_anew_while_it_cannot_b
 
 def test_stopping_before_the_start_closes_the_sinks(state):
     sink = FakeSink("a")
-    Delivery(state, [sink], print).stop()
+    Delivery(state, [sink]).stop()
     assert sink.closed == 1
 
 
@@ -243,7 +242,7 @@ def test_alerts_wait_for_the_next_start(tmp_path, make_alert):
     state = State(tmp_path)
     first = FakeSink("a")
     first.down = True
-    delivery = Delivery(state, [first], lambda word: None)
+    delivery = Delivery(state, [first])
     delivery.start()
     state.commit(alerts=[make_alert(1), make_alert(2)])
     assert delivery.drain(0.01) == {"a": 2}
@@ -251,7 +250,7 @@ def test_alerts_wait_for_the_next_start(tmp_path, make_alert):
     state.close()
     state = State(tmp_path)
     second = FakeSink("a")
-    delivery = Delivery(state, [second], lambda word: None)
+    delivery = Delivery(state, [second])
     delivery.start()
     assert delivery.drain(30) == {}
     delivery.stop()
@@ -279,7 +278,7 @@ def test_tries_grow_apart_up_to_a_minute(state, make_alert, monkeypatch):
     pauses: list[float] = []
     sink = FakeSink("a")
     sink.down = True
-    delivery = Delivery(state, [sink], lambda word: None)
+    delivery = Delivery(state, [sink])
     state.commit(alerts=[make_alert(1)])
     wait = state.wait
 
@@ -299,14 +298,13 @@ def test_tries_grow_apart_up_to_a_minute(state, make_alert, monkeypatch):
     assert len(set(pauses[7:])) > 1, "without jitter all agents come back at the same moment"
 
 
-def test_a_dropped_sink_and_a_doubled_one_are_told(state, make_alert):
+def test_a_dropped_sink_and_a_doubled_one_are_told(state, make_alert, said):
     state.register_sinks(["old"])
     state.commit(alerts=[make_alert(1)])
-    said: list[str] = []
-    assert Delivery(state, [FakeSink("new")], said.append).names == ["new"]
+    assert Delivery(state, [FakeSink("new")]).names == ["new"]
     assert said == ["sink old is configured no more; the alerts that it lacks (1) are given up"]
     with pytest.raises(ConfigError, match="sink a is named twice"):
-        Delivery(state, [FakeSink("a"), FakeSink("a")], said.append)
+        Delivery(state, [FakeSink("a"), FakeSink("a")])
 
 
 def test_a_full_outbox_is_told_once_and_what_was_dropped_when_the_sink_is_up_to_date(state, deliver, make_alert, slow):
@@ -333,7 +331,7 @@ def test_alerts_that_are_dropped_while_one_before_them_is_sent_are_not_sent(stat
     state.commit(alerts=[make_alert(n) for n in range(5)])
     sink = FakeSink("a")
     sink.gate.clear()
-    delivery = Delivery(state, [sink], lambda word: None)
+    delivery = Delivery(state, [sink])
     delivery.start()
     until(lambda: sink.tries)
     state.commit(alerts=[make_alert(n) for n in range(5, 8)])
@@ -356,12 +354,12 @@ def refuse(sink, lines):
     sink.send = judge
 
 
-def test_a_refused_alert_is_skipped_counted_and_told_once_when_a_later_one_is_taken(state, make_alert, fast):
-    sink, said = FakeSink("a"), []
+def test_a_refused_alert_is_skipped_counted_and_told_once_when_a_later_one_is_taken(state, make_alert, fast, said):
+    sink = FakeSink("a")
     refuse(sink, {1, 2, 5})
     state.register_sinks(["a"])
     state.commit(alerts=[make_alert(n) for n in range(8)])
-    delivery = Delivery(state, [sink], said.append)
+    delivery = Delivery(state, [sink])
     delivery.start()
     assert delivery.drain(30) == {}
     delivery.stop()
@@ -370,12 +368,12 @@ def test_a_refused_alert_is_skipped_counted_and_told_once_when_a_later_one_is_ta
     assert said == ["sink a refuses an alert: the receiver answers 413 Too Large; such alerts are skipped and counted"]
 
 
-def test_a_sink_that_refuses_all_loses_none(state, make_alert, fast):
-    sink, said, bad = FakeSink("a"), [], set(range(100))
+def test_a_sink_that_refuses_all_loses_none(state, make_alert, fast, said):
+    sink, bad = FakeSink("a"), set(range(100))
     refuse(sink, bad)
     state.register_sinks(["a"])
     state.commit(alerts=[make_alert(n) for n in range(3)])
-    delivery = Delivery(state, [sink], said.append)
+    delivery = Delivery(state, [sink])
     delivery.start()
     until(lambda: said)
     assert delivery.drain(0.01) == {"a": 3} and state.lost("a") == {}

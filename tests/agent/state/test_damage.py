@@ -58,11 +58,11 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def assert_set_aside(folder: Path, why: str) -> list[Path]:
+def assert_set_aside(folder: Path, why: str, said: list[str]) -> list[Path]:
     """Opens a damaged state: it says why, in one sentence, where the old one is, and begins anew; not a second time."""
     before, had = names(folder), {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
-    said: list[str] = []
-    state = State(folder, say=said.append)
+    said.clear()
+    state = State(folder)
     assert state.checkpoint("f") is None and list(state.streams("f")) == []
     moved = sorted(path for path in folder.iterdir() if ".damaged-" in path.name and path.name not in before)
     first = [path for path in moved if not path.name.endswith(("-wal", "-shm"))]
@@ -79,7 +79,7 @@ def assert_set_aside(folder: Path, why: str) -> list[Path]:
     state.register_sinks(["a"])
     state.commit([("f", POSITION)])
     state.close()
-    state = State(folder, say=said.append)
+    state = State(folder)
     assert state.checkpoint("f") == POSITION and len(said) == 1
     state.close()
     return moved
@@ -107,20 +107,20 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_database_is_set_aside_and_a_new_one_begins(tmp_path, make_alert, kind):
+def test_a_damaged_database_is_set_aside_and_a_new_one_begins(tmp_path, make_alert, kind, said):
     folder = ended(tmp_path, make_alert)
     damage, why = DAMAGE[kind]
     damage(folder / FILE)
-    assert_set_aside(folder, why)
+    assert_set_aside(folder, why, said)
 
 
 # A page that is there in part may be what a power loss left of a checkpoint; SQLite mends that from its log.
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "cut within a page"])
-def test_so_is_what_a_kill_left_with_the_log_of_sqlite(tmp_path, make_alert, kind):
+def test_so_is_what_a_kill_left_with_the_log_of_sqlite(tmp_path, make_alert, kind, said):
     folder = left_by_kill(tmp_path, make_alert, checkpoint=True)
     damage, why = DAMAGE[kind]
     damage(folder / FILE)
-    moved = assert_set_aside(folder, why)
+    moved = assert_set_aside(folder, why, said)
     assert any(path.name.endswith("-wal") for path in moved), "what may still be got from it lies together"
 
 
@@ -133,16 +133,16 @@ def zero_log(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [junk_log, zero_log])
-def test_a_log_of_sqlite_that_is_junk_is_set_aside_with_its_database(tmp_path, make_alert, damage):
+def test_a_log_of_sqlite_that_is_junk_is_set_aside_with_its_database(tmp_path, make_alert, damage, said):
     folder = left_by_kill(tmp_path, make_alert)
     damage(folder)
-    assert_set_aside(folder, f"is damaged: {FILE}-wal with its last changes cannot be read")
+    assert_set_aside(folder, f"is damaged: {FILE}-wal with its last changes cannot be read", said)
 
 
 def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
     """Where a source is read to and how many alerts wait, after a start that is killed and another one."""
-    state = State(folder, say=said.append)
-    again = State(shutil.copytree(folder, folder.with_name("again")), say=said.append)
+    state = State(folder)
+    again = State(shutil.copytree(folder, folder.with_name("again")))
     found = again.checkpoint("f"), again.backlog("a")
     assert found == (state.checkpoint("f"), state.backlog("a"))
     again.close()
@@ -151,8 +151,8 @@ def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
 
 
 @pytest.mark.parametrize("damage", [lambda log: log.unlink(), lambda log: log.write_bytes(b"")])
-def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage):
-    state, said = fill(tmp_path / "running", make_alert), []
+def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage, said):
+    state = fill(tmp_path / "running", make_alert)
     state._db.execute("PRAGMA wal_checkpoint(RESTART)")
     state.commit([("f", msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 900, 9)))], alerts=[make_alert(3)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
@@ -162,8 +162,8 @@ def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, ma
     assert len(said) == 1 and f"{FILE}-wal, which held the last changes, was removed, or another program" in said[0]
 
 
-def test_another_program_may_take_over_what_is_in_that_log(tmp_path, make_alert):
-    folder, said = left_by_kill(tmp_path, make_alert), []
+def test_another_program_may_take_over_what_is_in_that_log(tmp_path, make_alert, said):
+    folder = left_by_kill(tmp_path, make_alert)
     db = sqlite3.connect(folder / FILE)
     assert db.execute("SELECT COUNT(*) FROM positions").fetchone() == (1,)
     db.close()  # which removes the log
@@ -172,24 +172,24 @@ def test_another_program_may_take_over_what_is_in_that_log(tmp_path, make_alert)
 
 
 @pytest.mark.parametrize("damage", [lambda shm: shm.unlink(), lambda shm: shm.write_bytes(JUNK)])
-def test_the_index_of_that_log_is_made_anew(tmp_path, make_alert, damage):
-    folder, said = left_by_kill(tmp_path, make_alert), []
+def test_the_index_of_that_log_is_made_anew(tmp_path, make_alert, damage, said):
+    folder = left_by_kill(tmp_path, make_alert)
     damage(folder / f"{FILE}-shm")
-    state = State(folder, say=said.append)
+    state = State(folder)
     assert state.checkpoint("f") == POSITION and len(state.pending("a", 9)) == 2 and said == []
     state.close()
 
 
-def test_a_log_whose_database_is_gone_is_no_part_of_the_new_one(tmp_path, make_alert):
+def test_a_log_whose_database_is_gone_is_no_part_of_the_new_one(tmp_path, make_alert, said):
     folder = left_by_kill(tmp_path, make_alert)
     (folder / FILE).unlink()
-    assert_set_aside(folder, f"is gone, but {FILE}-wal is there")
+    assert_set_aside(folder, f"is gone, but {FILE}-wal is there", said)
 
 
-def test_what_a_kill_left_is_taken_as_it_is(tmp_path, make_alert):
-    folder, said = left_by_kill(tmp_path, make_alert), []
+def test_what_a_kill_left_is_taken_as_it_is(tmp_path, make_alert, said):
+    folder = left_by_kill(tmp_path, make_alert)
     for _ in range(2):
-        state = State(folder, say=said.append)
+        state = State(folder)
         assert state.checkpoint("f") == POSITION and len(list(state.streams("f"))) == 300 and said == []
         state.close()
 
@@ -205,22 +205,21 @@ def test_what_a_kill_left_is_taken_as_it_is(tmp_path, make_alert):
         ("PRAGMA user_version = 0", "tables are missing"),
     ],
 )
-def test_rows_that_cannot_be_read_are_damage(tmp_path, make_alert, change, why):
+def test_rows_that_cannot_be_read_are_damage(tmp_path, make_alert, change, why, said):
     folder = ended(tmp_path, make_alert)
     db = sqlite3.connect(folder / FILE)
     db.execute(change)
     db.commit()
     db.close()
-    assert_set_aside(folder, f"is damaged: {why}")
+    assert_set_aside(folder, f"is damaged: {why}", said)
 
 
-def test_three_damaged_states_are_kept_and_none_is_overwritten(tmp_path, monkeypatch):
+def test_three_damaged_states_are_kept_and_none_is_overwritten(tmp_path, monkeypatch, said):
     monkeypatch.setattr("agent.state.damage.time.strftime", lambda form: "20260309T031245")
-    said: list[str] = []
     for number in range(5):
         (tmp_path / FILE).write_bytes(b"junk %d" % number)
         (tmp_path / f"{FILE}-wal").write_bytes(b"log %d" % number)
-        State(tmp_path, say=said.append).close()
+        State(tmp_path).close()
     base = f"{FILE}.damaged-20260309T031245"
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.damaged-*")} == {
         f"{base}{number}{end}": what + b"%d" % index
@@ -232,7 +231,7 @@ def test_three_damaged_states_are_kept_and_none_is_overwritten(tmp_path, monkeyp
     ]
 
 
-def test_a_large_state_is_checked_only_after_an_unclean_end(tmp_path, make_alert, monkeypatch):
+def test_a_large_state_is_checked_only_after_an_unclean_end(tmp_path, make_alert, monkeypatch, said):
     monkeypatch.setattr(agent.state.damage, "CHECKED_ALWAYS", 1000)
     for how in (ended, left_by_kill):
         folder = how(tmp_path, make_alert)
@@ -241,8 +240,8 @@ def test_a_large_state_is_checked_only_after_an_unclean_end(tmp_path, make_alert
         db.commit()
         held = shutil.copytree(folder, tmp_path / f"{how.__name__} changed")
         db.close()
-        said: list[str] = []
-        state = State(held, say=said.append)
+        said.clear()
+        state = State(held)
         assert (state.checkpoint("f") is None) == (how is left_by_kill) == bool(said)
         state.close()
 
@@ -261,7 +260,7 @@ def test_another_program_keeps_its_database_whatever_its_condition(tmp_path, pra
         assert (tmp_path / FILE).read_bytes() == content and not list(tmp_path.glob("*damaged*"))
 
 
-def test_damage_that_shows_later_ends_the_run_and_is_set_aside_by_the_next(tmp_path, make_alert):
+def test_damage_that_shows_later_ends_the_run_and_is_set_aside_by_the_next(tmp_path, make_alert, said):
     folder = ended(tmp_path, make_alert)
     state = State(folder)
     pages = (folder / FILE).stat().st_size // PAGE
@@ -273,10 +272,10 @@ def test_damage_that_shows_later_ends_the_run_and_is_set_aside_by_the_next(tmp_p
         with pytest.raises(StateDamaged):
             call()
     state.close()
-    assert_set_aside(folder, "is damaged: database disk image is malformed")
+    assert_set_aside(folder, "is damaged: database disk image is malformed", said)
 
 
-def test_what_a_reader_of_the_state_cannot_understand_condemns_it(tmp_path, make_alert):
+def test_what_a_reader_of_the_state_cannot_understand_condemns_it(tmp_path, make_alert, said):
     folder = ended(tmp_path, make_alert)
     state = State(folder)
     error = state.condemn("the position of f lacks\nan offset")
@@ -285,7 +284,7 @@ def test_what_a_reader_of_the_state_cannot_understand_condemns_it(tmp_path, make
     before = StateLock(folder)  # a start that is killed before it has set the state aside
     assert not before.clean
     before.release(clean=False)
-    assert_set_aside(folder, "is damaged: the position of f lacks an offset; it is")
+    assert_set_aside(folder, "is damaged: the position of f lacks an offset; it is", said)
 
 
 def test_a_state_that_is_removed_in_use_is_told(tmp_path, make_alert):
@@ -300,9 +299,8 @@ def test_a_state_that_is_removed_in_use_is_told(tmp_path, make_alert):
     State(tmp_path / "state").close()
 
 
-def test_an_alert_that_cannot_be_read_is_skipped_and_counted_for_each_sink(tmp_path, make_alert):
-    said: list[str] = []
-    state = State(tmp_path, say=said.append)
+def test_an_alert_that_cannot_be_read_is_skipped_and_counted_for_each_sink(tmp_path, make_alert, said):
+    state = State(tmp_path)
     state.register_sinks(["a", "b"])
     state.commit(alerts=[make_alert(number) for number in range(1, 10)])
     for number, blob in ((1, b"\xc1"), (2, b""), (5, b"\x81\xa1"), (9, msgspec.msgpack.encode({"id": 3}))):
@@ -333,15 +331,16 @@ class Sink:
         pass
 
 
-def test_delivery_goes_on_behind_alerts_that_cannot_be_read(tmp_path, make_alert):
-    state, sink, said = State(tmp_path), Sink(), []
+def test_delivery_goes_on_behind_alerts_that_cannot_be_read(tmp_path, make_alert, said):
+    state, sink = State(tmp_path), Sink()
     state.register_sinks(["a"])
     state.commit(alerts=[make_alert(number) for number in range(200)])
     state._db.execute("UPDATE outbox SET alert = x'c1' WHERE number NOT IN (80, 81, 199)")
     sink.gate.set()
-    delivery = Delivery(state, [sink], said.append)
+    delivery = Delivery(state, [sink])
     delivery.start()
-    assert delivery.drain(30) == {} and sink.taken == [79, 80, 198] and said == []
+    assert delivery.drain(30) == {} and sink.taken == [79, 80, 198]
+    assert len(said) == 197 and not any(word.startswith("sink") for word in said)
     assert state.lost("a") == {"damaged": 197} and state.delivered_count("a") == 3
     delivery.stop()
     state.close()
@@ -380,22 +379,22 @@ def version_1(folder: Path, alerts: list) -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize("ending", ["clean", "killed"])
-def test_a_state_of_version_1_is_brought_up_to_date_and_delivered(tmp_path, make_alert, ending):
+def test_a_state_of_version_1_is_brought_up_to_date_and_delivered(tmp_path, make_alert, ending, said):
     db = version_1(tmp_path / "old", [make_alert(number) for number in range(1, 5)])
     folder = shutil.copytree(tmp_path / "old", tmp_path / "killed") if ending == "killed" else tmp_path / "old"
     db.close()
-    said, sink = [], Sink()
-    state = State(folder, say=said.append)
+    sink = Sink()
+    state = State(folder)
     assert len(said) == 1 and "was of version 1 and is brought to 2; an older agent cannot use it now" in said[0]
     assert state.checkpoint("f") == POSITION and list(state.streams("f")) == [(b"k", POSITION)]
     assert state.recall("guard") == b"\xff" * 32 and state.lost("a") == {}
     sink.gate.set()
-    delivery = Delivery(state, [sink], said.append)
+    delivery = Delivery(state, [sink])
     delivery.start()
     assert delivery.drain(30) == {} and sink.taken == [2, 3, 4] and state.delivered_count("a") == 4
     delivery.stop()
     state.close()
-    State(folder, say=said.append).close()
+    State(folder).close()
     assert len(said) == 1
 
 
@@ -441,7 +440,7 @@ def fill_disk(state: State, disk: Path) -> Path:
     return ballast
 
 
-def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(small_disk, make_alert):
+def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(small_disk, make_alert, said):
     state = fill(small_disk / "state", make_alert)
     ballast = fill_disk(state, small_disk)
     later = msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 900, 9))
@@ -457,14 +456,13 @@ def test_a_full_disk_loses_nothing_and_the_same_commit_works_when_there_is_room(
     state.commit(*changes)
     state.delivered("a", 1)
     state.close()
-    said: list[str] = []
-    state = State(small_disk / "state", say=said.append)
+    state = State(small_disk / "state")
     assert state.checkpoint("f") == later and len(list(state.streams("f"))) == 300 and said == []
     assert [alert.line for _, alert in state.pending("a", 9)] == [2, 3]
     state.close()
 
 
-def test_a_full_disk_at_the_start_is_no_damage(small_disk, make_alert):
+def test_a_full_disk_at_the_start_is_no_damage(small_disk, make_alert, said):
     state = fill(small_disk / "state", make_alert)
     killed = shutil.copytree(small_disk / "state", small_disk / "killed")
     (killed / f"{FILE}-shm").unlink()
@@ -476,18 +474,18 @@ def test_a_full_disk_at_the_start_is_no_damage(small_disk, make_alert):
         State(small_disk / "new")
     ballast.unlink()
     for folder in (killed, small_disk / "new"):
-        said: list[str] = []
-        again = State(folder, say=said.append)
+        said.clear()
+        again = State(folder)
         assert (again.checkpoint("f") == POSITION) == (folder == killed) and said == []
         again.close()
     state.close()
 
 
-def test_what_was_sent_while_the_disk_is_full_is_not_sent_again(small_disk, make_alert, monkeypatch):
+def test_what_was_sent_while_the_disk_is_full_is_not_sent_again(small_disk, make_alert, monkeypatch, said):
     monkeypatch.setattr(agent.delivery.workers, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(agent.delivery.workers, "LONGEST_DELAY", 0.05)
-    state, sink, said = State(small_disk / "state"), Sink(), []
-    delivery = Delivery(state, [sink], said.append)
+    state, sink = State(small_disk / "state"), Sink()
+    delivery = Delivery(state, [sink])
     state.commit(alerts=[make_alert(number) for number in range(100)])
     ballast = fill_disk(state, small_disk)
     delivery.start()
