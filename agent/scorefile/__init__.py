@@ -1,0 +1,1 @@
+"""Files of scores, as `agent score` writes them and as reports and plots read them."""

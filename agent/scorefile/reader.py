@@ -71,8 +71,8 @@ class LineScore(msgspec.Struct):
 
     def details(self) -> dict[str, Any]:
         """What is told of an anomalous line alone."""
-        told = {name: getattr(self, name) for name in ("severity", "program", "message", "reason", "context")}
-        return {name: value for name, value in told.items() if value is not msgspec.UNSET}
+        fields = {name: getattr(self, name) for name in ("severity", "program", "message", "reason", "context")}
+        return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 class SessionScore(msgspec.Struct):

@@ -34,7 +34,7 @@ def prior(kind: str, scores: NDArray[np.float32]) -> Relative:
     return Relative(kind, center, float(_TO_DEVIATION * np.median(np.abs(exact - center))))
 
 
-def memory(relative: Relative) -> NDArray[np.float64]:
+def carried_row(relative: Relative) -> NDArray[np.float64]:
     """An array whose row is what a stream carries for this: how many scores it has had, and their sum or the last."""
     return np.zeros((1, 2 if relative.kind == "mean" else 1 + _LINES))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent.bundle.manifest import Relative, Tensor, Window
 from agent.scoring.features import Features, features_of
 from agent.scoring.model import ScoringModel
-from agent.scoring.relative import apply, memory
+from agent.scoring.relative import apply, carried_row
 from agent.scoring.scorers import SCORERS, CarryingScorer, Scorer
 from agent.scoring.streams import Streams, Windowed
 from agent.text.text_table import TextTable
@@ -52,7 +52,7 @@ class StreamScorer:
         self.scorer, self.features, self.relative = scorer, features, relative
         self._window, self._state = window, len(state)
         shapes: list[NDArray[Any]] = [np.zeros((1, *tensor.lengths()), tensor.dtype) for tensor in state]
-        carried = shapes if relative is None else [*shapes, memory(relative)]
+        carried = shapes if relative is None else [*shapes, carried_row(relative)]
         self.streams = Streams(window.size, features.width if features else 0, most, carried)
 
     def push(

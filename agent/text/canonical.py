@@ -38,8 +38,7 @@ _TO_ZERO = bytes(ord("0") if byte in _DIGITS else byte for byte in range(256))
 
 
 def fold(data: bytes) -> bytes:
-    """`data` with each run of decimal digits as one `0`, and so each word of hexadecimal digits that holds a decimal
-    one.
+    """`data` with each run of decimal digits as one `0`, and each hexadecimal word with a decimal digit likewise.
 
     A word is a run of ASCII letters and digits; `0x` before hexadecimal digits counts as hexadecimal. Line feeds stay.
     """
@@ -63,8 +62,9 @@ def _count_crosses(raw: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
 
 
 def _fold_hexadecimal(classes: NDArray[np.uint8], zeroed: NDArray[np.uint8]) -> None:
-    """Makes hexadecimal words that hold a digit digits, in place. Such a word has a digit beside a hexadecimal
-    letter.
+    """Makes hexadecimal words that hold a digit digits, in place.
+
+    Such a word has a digit beside a hexadecimal letter.
     """
     beside = np.flatnonzero((classes[1:] ^ classes[:-1]) == (_DIGIT | _HEX))
     if not len(beside):

@@ -78,8 +78,9 @@ def _match(text: str, patterns: list[tuple[str, re.Pattern[str]]]) -> tuple[str,
 
 
 def strip_header(header: Format) -> Callable[[str], str]:
-    """A function from a line to `LEVEL program: message`, without what differs from host to host and line to line;
-    records stay as they are.
+    """A function from a line to `LEVEL program: message`; records stay as they are.
+
+    What differs from host to host and from line to line is left out.
     """
     patterns = _patterns(header)
 
@@ -180,9 +181,7 @@ def _year_less(text: str, reference: datetime) -> datetime | None:
 
 
 def detect(block: Block, header: Format = "auto", most: int = 1000) -> str:
-    """The format of most of the first lines of a block, `csv` for records; `none` where no format holds for half of
-    them.
-    """
+    """The format of most of the first lines of a block: `csv` for records, `none` where none holds for half of them."""
     if isinstance(header, Records):
         return "csv"
     patterns = _patterns(header)
@@ -197,8 +196,9 @@ _CLOCK = np.array([36000, 3600, 600, 60, 10, 1])
 
 
 def read_clocks(block: Block, records: RecordReader | None = None) -> NDArray[np.float32]:
-    """float32 [lines, 2]: the second of the day and the day of the month on each line's own clock, of `records` by the
-    column of their time; NaN where it shows none in a known place.
+    """float32 [lines, 2]: the second of the day and the day of the month on each line's own clock.
+
+    Of `records` the column of their time counts; NaN where a line shows none in a known place.
     """
     if records is not None:
         return records.clocks(block)

@@ -33,8 +33,10 @@ class RecordReader:
         self._time = None if records.time is None else records.columns.index(records.time)
 
     def keys(self, block: Block) -> list[bytes]:
-        """One canonical row a line: the fields of the text without the spaces around them, joined by the delimiter,
-        quoted where they hold a delimiter or a quote. Missing fields are empty.
+        """One canonical row a line: the fields of the text, joined by the delimiter.
+
+        The fields have no spaces around them and are quoted where they hold a delimiter or a quote; missing ones are
+        empty.
         """
         lines = _lines(block)
         rows = self._rows(lines)
@@ -118,8 +120,9 @@ class RecordReader:
         return self._seconds(block, datetime.timestamp)
 
     def clocks(self, block: Block) -> NDArray[np.float32]:
-        """float32 [lines, 2]: the whole second of the day and the day of the month on each row's own clock, UTC's for
-        numbers; NaN where none.
+        """float32 [lines, 2]: the whole second of the day and the day of the month on each row's own clock.
+
+        It is UTC's for numbers; NaN where a row shows no time.
         """
         seconds = self._seconds(block, lambda time: time.replace(tzinfo=UTC, microsecond=0).timestamp())
         known = ~np.isnan(seconds)

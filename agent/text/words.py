@@ -10,16 +10,18 @@ _KEPT = ("text", "field", "unknown", "end", "bits", "expected")
 
 
 def words(tokens: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The words of a line in order, each with its text and bits. tokens: those of a reason; kind: the tokenizer's.
+    """The words of a line in order, each with its text and bits.
+
+    tokens: those of a reason; kind: the tokenizer's.
 
     Characters and pieces are joined, a mask such as <ip> to one word. White space counts with the word before it: it is
     where that word was seen to end. The end of the line, where it is predicted, is a word of its own, without text.
     """
     if kind not in ("char", "bpe"):
         return [{name: token[name] for name in _KEPT if name in token} for token in tokens]
-    told = [token for token in tokens if "end" not in token]
+    inner = [token for token in tokens if "end" not in token]
     ends = [{name: token[name] for name in ("text", "end", "bits")} for token in tokens if "end" in token]
-    return _joined(told) + ends
+    return _joined(inner) + ends
 
 
 def _joined(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from agent.scorefile.table import ScoreTable
 from agent.text.escape import escape
 
 MAX_ALERTS = 5_000
-_MAX_TOLD = 1_500_000  # characters of messages, reasons and contexts
+_MAX_SHOWN = 1_500_000  # characters of messages, reasons and contexts
 _SHORT = 200  # bytes of a message beyond that
 _NAMES = {"line": "line", "session": "stream", "alert": "alert"}
 _DIGITS = 6  # of a score
@@ -49,11 +49,13 @@ def page_data(report: Report, name: str) -> dict[str, Any]:
 
 def _highest(table: ScoreTable, notes: list[str]) -> NDArray[np.int64]:
     """int64: the rows of the alerts that are listed, in their order."""
-    odd = np.flatnonzero(table.anomaly)
-    if len(odd) <= MAX_ALERTS:
-        return odd
-    notes.append(f"the {MAX_ALERTS:,} alerts with the highest scores of {len(odd):,} are listed; the others are not")
-    return np.sort(odd[np.argsort(-table.score[odd], kind="stable")[:MAX_ALERTS]])
+    anomalous = np.flatnonzero(table.anomaly)
+    if len(anomalous) <= MAX_ALERTS:
+        return anomalous
+    notes.append(
+        f"the {MAX_ALERTS:,} alerts with the highest scores of {len(anomalous):,} are listed; the others are not"
+    )
+    return np.sort(anomalous[np.argsort(-table.score[anomalous], kind="stable")[:MAX_ALERTS]])
 
 
 def _axis(table: ScoreTable, notes: list[str]) -> tuple[NDArray[np.float64], bool]:
@@ -113,22 +115,22 @@ def _alerts(
     report: Report, listed: NDArray[np.int64], x: NDArray[np.float64], notes: list[str]
 ) -> list[dict[str, Any]]:
     """The listed alerts in their order; those with the highest scores are told in full."""
-    told, short, room = {}, 0, _MAX_TOLD
+    shown, short, room = {}, 0, _MAX_SHOWN
     for row in sorted(listed.tolist(), key=lambda row: -report.table.score[row]):
         alert = report.alert(row)
-        whole = _told(alert)
+        whole = _alert_data(alert)
         size = sum(map(len, [whole["message"], whole["why"], *whole["quotes"].values(), *whole["context"]]))
         room -= size
         if room < 0 and size > _SHORT:
             whole |= {"message": escape(alert.message, _SHORT), "quotes": {}, "context": []}
             short += 1
-        told[row] = whole | {"x": None if np.isnan(x[row]) else round(float(x[row]), 3)}
+        shown[row] = whole | {"x": None if np.isnan(x[row]) else round(float(x[row]), 3)}
     if short:
         notes.append(f"{short:,} alerts with lower scores are told in short, without their context")
-    return [told[row] for row in listed.tolist()]
+    return [shown[row] for row in listed.tolist()]
 
 
-def _told(alert: Alert) -> dict[str, Any]:
+def _alert_data(alert: Alert) -> dict[str, Any]:
     """One alert, as the page takes it."""
     return {
         "time": escape(alert.time),
@@ -160,4 +162,4 @@ def _why(alert: Alert) -> str:
 def _quotes(reason: dict[str, Any]) -> dict[str, str]:
     """The lines that a reason names."""
     named = {"nearest known": reason.get("nearest"), "expected": reason.get("expected")}
-    return {name: escape(str(told.get("text", ""))) for name, told in named.items() if isinstance(told, dict)}
+    return {name: escape(str(quoted.get("text", ""))) for name, quoted in named.items() if isinstance(quoted, dict)}

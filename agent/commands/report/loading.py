@@ -69,11 +69,11 @@ def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Report:
 
 def _alert(table: ScoreTable, row: int) -> Alert:
     """An odd row as an alert; what its record does not tell is empty."""
-    told, time = table.details.get(row, {}), float(table.time[row])
+    details, time = table.details.get(row, {}), float(table.time[row])
     shown = "" if np.isnan(time) else datetime.fromtimestamp(time, UTC).isoformat()
-    message = told.get("message", "")
-    if table.scope == "session" and told:
-        message = f"{told['lines']:,} lines, from line {table.line[row]:,} to line {told['last_line']:,}"
+    message = details.get("message", "")
+    if table.scope == "session" and details:
+        message = f"{details['lines']:,} lines, from line {table.line[row]:,} to line {details['last_line']:,}"
     return Alert(
         id="",
         time=shown,
@@ -82,15 +82,15 @@ def _alert(table: ScoreTable, row: int) -> Alert:
         offset=0,
         line=int(table.line[row]),
         stream=table.streams[table.stream[row]],
-        program=told.get("program", ""),
+        program=details.get("program", ""),
         message=message,
         score=float(table.score[row]),
         threshold=float(table.threshold[row]),
         p_value=0.0,
-        severity=told.get("severity", ""),
+        severity=details.get("severity", ""),
         bundle="",
-        reason=told.get("reason", {}),
-        context=told.get("context", []),
+        reason=details.get("reason", {}),
+        context=details.get("context", []),
         count=1,
         first_seen=shown,
         last_seen=shown,

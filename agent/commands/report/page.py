@@ -35,13 +35,13 @@ def write_report(file: str, output: Path) -> str:
     page = render(page_data(report, name))
     with writing(str(output)):
         replace_file(output, page)
-    rows, odd = len(report.table.line), int(report.table.anomaly.sum())
+    rows, alerts = len(report.table.line), int(report.table.anomaly.sum())
     noun = {"line": "line", "session": "stream"}.get(report.table.scope)
-    counted = f"{_told(rows, noun)}, " if noun else ""
-    return f"wrote {escape(str(output))}: {counted}{_told(odd, 'alert')}, {len(page) / 1e6:.1f} MB"
+    counted = f"{_counted(rows, noun)}, " if noun else ""
+    return f"wrote {escape(str(output))}: {counted}{_counted(alerts, 'alert')}, {len(page) / 1e6:.1f} MB"
 
 
-def _told(count: int, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

@@ -63,5 +63,5 @@ class ReconstructionExplainer:
         closest = float(events.known[np.abs(events.known - event).argmin()])
         if nearest or abs(closest - event) <= max(0.01, 1e-6 * abs(event)):
             return {"text": events.name(closest), "unseen": False}
-        told = feature <= 0 or event <= _EXACT
-        return {"text": events.name(event) if told and events.numbered and event >= 0 else "", "unseen": True}
+        exact = feature <= 0 or event <= _EXACT
+        return {"text": events.name(event) if exact and events.numbered and event >= 0 else "", "unseen": True}

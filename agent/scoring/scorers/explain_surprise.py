@@ -33,12 +33,13 @@ class SurpriseExplainer:
         score: float,
         limit: float,
     ) -> dict[str, Any]:
-        """The reason for a score as JSON data: the words are the most surprising ones. before: what the line's stream
-        carried before it; `carried` tells whether the score depends on that.
+        """The reason for a score as JSON data: the words are the most surprising ones.
+
+        `carried` tells whether the score depends on what the line's stream carried before it.
         """
         tokens, kind = self.tokens(text, before), self._tokenizer.kind
         left_out = max(0, len(self._tokenizer.split(text)) - self._tokenizer.max_tokens)
-        told = [token for token in tokens if not (left_out and "end" in token)]  # cut, it does not end there
+        shown = [token for token in tokens if not (left_out and "end" in token)]  # cut, it does not end there
         return {
             "kind": "surprise",
             "surprise": score,
@@ -47,18 +48,19 @@ class SurpriseExplainer:
             "unknown_words": self._tokenizer.unknown(text)[:10],
             "bits": round(sum(token["bits"] for token in tokens), 3),
             "carried": bool(before),
-            "words": sorted(words(told, kind), key=lambda word: -word["bits"])[:_MOST_WORDS],
+            "words": sorted(words(shown, kind), key=lambda word: -word["bits"])[:_MOST_WORDS],
             "tokenizer": kind,
             "tokens": tokens,
             "tokens_left_out": left_out,
         }
 
     def tokens(self, text: str, before: Sequence[NDArray[Any]]) -> list[dict[str, Any]]:
-        """Each token of a line, and its end where that is predicted: text, field, whether the model does not know it,
-        bits, what was likelier with its probability, and the earlier tokens that the model looked at, by position (0 is
-        the line's beginning).
+        """Each token of a line, and its end where that is predicted.
+
+        Of each its text, field, whether the model does not know it, bits, what was likelier with its probability, and
+        the earlier tokens that the model looked at, by position (0 is the line's beginning).
         """
-        found = self._scorer.look(text, before)
+        found = self._scorer.all_outputs(text, before)
         pieces = self._tokenizer.split(text)[: self._tokenizer.max_tokens]
         ids = self._tokenizer.encode(text)
         if len(found["losses"]) > len(ids):

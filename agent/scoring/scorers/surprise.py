@@ -74,7 +74,7 @@ class SurpriseScorer:
                 one[places] = state
         return scores, before
 
-    def look(self, text: str, before: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def all_outputs(self, text: str, before: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output of the model for one line, by name; before: what its stream carried, one row each."""
         ids, lengths = pad([self._tokenizer.encode(text)])
         states = dict(zip(self._state, (one[None] for one in before), strict=True))
@@ -82,8 +82,9 @@ class SurpriseScorer:
         return {name: values[0] for name, values in found.items()}
 
     def output(self, name: str, texts: Sequence[str], before: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """One output of the model for lines that have as many tokens each; before: what their streams carried, a row
-        each.
+        """One output of the model for lines that have as many tokens each.
+
+        before: what their streams carried, a row each.
         """
         ids, lengths = pad([self._tokenizer.encode(text) for text in texts])
         states = dict(zip(self._state, before, strict=True))

@@ -32,8 +32,9 @@ class BpeTokenizer:
     def train(
         cls, texts: Mapping[str, int], max_tokens: int, max_vocabulary: int, min_frequency: int
     ) -> "BpeTokenizer":
-        """A tokenizer that merges the most frequent pairs of `texts` (text -> how often it occurs), at most
-        `max_vocabulary` tokens with the special ones and the bytes. A text counts at most 10 times.
+        """A tokenizer that merges the most frequent pairs of `texts` (text -> how often it occurs).
+
+        It has at most `max_vocabulary` tokens with the special ones and the bytes. A text counts at most 10 times.
         """
         package = _import(ConfigError)
         library = _empty(package)
@@ -49,8 +50,9 @@ class BpeTokenizer:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "BpeTokenizer":
-        """The tokenizer of which `to_json` made `content`; a BundleError or KeyError where it is damaged, or where the
-        library is not installed.
+        """The tokenizer of which `to_json` made `content`.
+
+        A BundleError or KeyError where it is damaged, or where the library is not installed.
         """
         library, max_tokens = content["library"], content["max_tokens"]
         package = _import(BundleError)

@@ -34,8 +34,9 @@ class FieldTokenizer:
     def train(
         cls, texts: Mapping[str, int], records: Records, max_vocabulary: int, min_frequency: int
     ) -> "FieldTokenizer":
-        """A tokenizer of the most frequent values in `texts` (text -> how often it occurs), counted over all parts, at
-        most `max_vocabulary` with the special and the unknown ones.
+        """A tokenizer of the most frequent values in `texts` (text -> how often it occurs), counted over all parts.
+
+        They are at most `max_vocabulary` with the special and the unknown ones.
         """
         counts: Counter[str] = Counter()
         for text, times in texts.items():

@@ -25,8 +25,9 @@ class WordTokenizer:
     def train(
         cls, texts: Mapping[str, int], max_tokens: int, max_vocabulary: int, min_frequency: int
     ) -> "WordTokenizer":
-        """A tokenizer of the most frequent words of `texts` (text -> how often it occurs), at most `max_vocabulary`
-        with the special ones.
+        """A tokenizer of the most frequent words of `texts` (text -> how often it occurs).
+
+        They are at most `max_vocabulary` with the special ones.
         """
         counts: Counter[str] = Counter()
         for text, times in texts.items():

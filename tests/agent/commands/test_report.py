@@ -145,7 +145,7 @@ def test_what_is_missing_is_said(report, tmp_path, call_agent):
 
 def test_many_lines_are_thinned_and_that_is_said(report, monkeypatch):
     monkeypatch.setattr("agent.commands.report.data.MAX_ALERTS", 40)
-    monkeypatch.setattr("agent.commands.report.data._MAX_TOLD", 1000)
+    monkeypatch.setattr("agent.commands.report.data._MAX_SHOWN", 1000)
     odd_rows = set(range(0, 60000, 1000))
     records = [odd(n, message="m" * 300, score=2 + n / 1e4) if n in odd_rows else record(n) for n in range(60000)]
     for number, one in enumerate(records):

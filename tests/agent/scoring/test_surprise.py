@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.bundle.manifest import Relative, Tensor, Window
 from agent.errors import BundleError
-from agent.scoring.relative import apply, check_relative, memory, prior
+from agent.scoring.relative import apply, carried_row, check_relative, prior
 from agent.scoring.scorers.surprise import SurpriseScorer, reduce
 from agent.scoring.stream_scorer import StreamScorer
 from agent.text.text_table import TextTable
@@ -148,7 +148,7 @@ def test_padding_changes_no_bit_of_a_score(length, more, how):
 
 
 def relative_scores(relative, scores, cuts=()):
-    carried = np.repeat(memory(relative), 3, axis=0)
+    carried = np.repeat(carried_row(relative), 3, axis=0)
     bounds = [0, *cuts, len(scores)]
     parts = itertools.pairwise(bounds)
     slots = np.arange(len(scores)) % 2

@@ -75,7 +75,7 @@ def test_the_average_is_that_of_the_lines_with_the_most_common_number_of_tokens(
     lengths = [len(subject.tokenizer.encode(text)) for text in texts[:40]]
     common = max(sorted(set(lengths)), key=lengths.count)
     by_hand = [
-        subject.scorer.look(text, [])["attention"]
+        subject.scorer.all_outputs(text, [])["attention"]
         for text, length in zip(texts[:40], lengths, strict=True)
         if length == common
     ]
@@ -90,7 +90,7 @@ def by_stream(subject, corpus, texts):
     states = {}
     for stream, text in zip(corpus.streams.tolist(), texts, strict=True):
         before = states.get(stream, [np.zeros(4, np.float32)] * 2)
-        found = subject.scorer.look(text, before)
+        found = subject.scorer.all_outputs(text, before)
         states[stream] = [found["next_hidden"], found["next_cell"]]
         yield before, found
 
