@@ -18,6 +18,7 @@ from helpers.recipes import BUNDLES, make_once
 
 from agent.alerting.alert import Alert
 from agent.cli import main
+from agent.scoring.reasons import Reason, decode_reason
 
 # Under nohup and in the background of a script these are ignored, which the programs under test would inherit.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -147,6 +148,7 @@ def make_alert() -> Callable[..., Alert]:
             "first_seen": "2026-03-09T03:12:45.5+01:00",
             "last_seen": "2026-03-09T03:12:45.5+01:00",
         }
-        return Alert(**{**values, **fields})
+        content = {**values, **fields}
+        return Alert(**content | {"reason": decode_reason(Reason, content["reason"])})
 
     return make

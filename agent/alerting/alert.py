@@ -1,18 +1,19 @@
 """The alert: what a sink gets of an anomalous line, and the id that names it."""
 
 import hashlib
-from typing import Any
 
 import msgspec
 
+from agent.scoring.reasons import Reason, decode_reason
+
 
 class Alert(msgspec.Struct, forbid_unknown_fields=True):
-    """One odd line, as it is kept in the outbox and sent as JSON.
+    """One anomalous line, as it is kept in the outbox and sent as JSON.
 
     time, first_seen, last_seen: ISO 8601 with a zone: the line's own time, or when it was read where it has none.
     source, offset, line: the file, the byte and the line number (from 1). message, context: escaped and cut.
-    p_value: the share of normal lines with such a score or a higher one. count: how often its text was odd in a row
-    of repeats. fields: what else the source knows of the line, such as the unit that a journal names.
+    p_value: the share of normal lines with such a score or a higher one. count: how often its text was anomalous in
+    a row of repeats. fields: what else the source knows of the line, such as the unit that a journal names.
     """
 
     id: str
@@ -29,12 +30,17 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     p_value: float
     severity: str
     bundle: str
-    reason: dict[str, Any]
+    reason: Reason
     context: list[str]
     count: int
     first_seen: str
     last_seen: str
     fields: dict[str, str] = {}
+
+
+def decode_alert(blob: bytes) -> Alert:
+    """An alert of the outbox, in MessagePack; a DecodeError or TypeError where it is none."""
+    return msgspec.msgpack.decode(blob, type=Alert, dec_hook=decode_reason)
 
 
 def alert_id(bundle: str, file: str, offset: int, line: bytes) -> str:

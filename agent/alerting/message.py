@@ -1,8 +1,17 @@
 """The one line that tells a person of an alert."""
 
-from typing import Any
+from msgspec import UNSET
 
 from agent.alerting.alert import Alert
+from agent.scoring.reasons import (
+    DistanceReason,
+    ModelReason,
+    Reason,
+    ReconstructionReason,
+    SlowWalkReason,
+    SurpriseReason,
+)
+from agent.scoring.words import LikelyToken, Word, words
 from agent.text.escape import escape
 
 # Bytes of each part, so that the whole has at most MAX_TEXT.
@@ -11,7 +20,8 @@ _MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 300, 100, 28, 120
 _MAX_WORDS = 4
 _MAX_SURPRISING, _MAX_EXPECTED, _MAX_FIELD, _MAX_SURPRISE = 3, 2, 20, 330  # words, words, bytes, bytes
 _MOSTLY = 0.5  # share of an error
-_LEAST_EXPECTED = 0.02  # what is less probable is not told as expected
+_LEAST_EXPECTED = 0.02  # what is less probable is not named as expected
+_NEW, _MISPLACED = "never seen", "a known line, but not in this place"
 
 
 def alert_text(alert: Alert) -> str:
@@ -28,78 +38,108 @@ def said(alert: Alert, most: int) -> str:
 
 def why(alert: Alert) -> str:
     """What is odd, in a few words."""
-    reason = alert.reason
-    if reason.get("kind") == "surprise":
-        return "; ".join([_novelty(reason), *_surprising(reason)])
-    if reason.get("kind") == "slow walk":
-        return f"{reason.get('odd')} of the last {reason.get('lines')} lines are odd; this is one of them"
-    parts = [_misplaced(reason)]
-    words = reason.get("unknown_words") or []
-    if words:
-        shown = ", ".join(f'"{escape(word, _MAX_WORD)}"' for word in words[:_MAX_WORDS])
-        more = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
-        parts.append(f"unknown words: {shown}{more}")
-    return "; ".join(parts)
+    match alert.reason:
+        case SurpriseReason() as reason:
+            return "; ".join([_novelty(reason), *_surprising(reason)])
+        case SlowWalkReason() as reason:
+            return f"{reason.odd} of the last {reason.lines} lines are odd; this is one of them"
+        case ReconstructionReason() as reason:
+            return "; ".join([_misplaced(reason), *_unknown_words(reason)])
+        case DistanceReason() as reason:
+            return "; ".join([_NEW if reason.new_text else _MISPLACED, *_unknown_words(reason)])
+        case _:
+            return "its reason is not one that this version knows"
 
 
-def _misplaced(reason: dict[str, Any]) -> str:
+def _unknown_words(reason: DistanceReason | ReconstructionReason) -> list[str]:
+    """The first of the words that the model does not know, where there are any."""
+    unknown = reason.unknown_words
+    if not unknown:
+        return []
+    shown = ", ".join(f'"{escape(word, _MAX_WORD)}"' for word in unknown[:_MAX_WORDS])
+    more = f" and {len(unknown) - _MAX_WORDS} more" if len(unknown) > _MAX_WORDS else ""
+    return [f"unknown words: {shown}{more}"]
+
+
+def _misplaced(reason: ReconstructionReason) -> str:
     """What is odd where order and time count."""
-    if (reason.get("event") or {}).get("unseen"):
+    if reason.event is not None and reason.event.unseen:
         return "an event never seen"
-    if reason.get("time", 0) > _MOSTLY:
+    if reason.time > _MOSTLY:
         return "a known event, but not at this time"
-    return "never seen" if reason.get("new_text") else "a known line, but not in this place"
+    return _NEW if reason.new_text else _MISPLACED
 
 
-def _novelty(reason: dict[str, Any]) -> str:
-    if reason.get("relative"):
-        return f"{'never seen' if reason.get('new_text') else 'a known line'}, odd for its stream"
-    if reason.get("new_text"):
-        return "never seen"
-    return "a known line, but rare here" if reason.get("carried") else "a known line, but a rare one"
+def _novelty(reason: SurpriseReason) -> str:
+    if reason.relative:
+        return f"{_NEW if reason.new_text else 'a known line'}, odd for its stream"
+    if reason.new_text:
+        return _NEW
+    return "a known line, but rare here" if reason.carried else "a known line, but a rare one"
 
 
-def _surprising(reason: dict[str, Any]) -> list[str]:
+def _surprising(reason: SurpriseReason) -> list[str]:
     """The most surprising words, as many as fit, at least one where there is one."""
-    told = ""
-    for word in (reason.get("words") or [])[:_MAX_SURPRISING]:
-        longer = f"{told}, {_word(word)}" if told else _word(word)
-        if told and len(longer.encode()) > _MAX_SURPRISE:
+    shown = ""
+    for word in reason.words[:_MAX_SURPRISING]:
+        longer = f"{shown}, {_word(word)}" if shown else _word(word)
+        if shown and len(longer.encode()) > _MAX_SURPRISE:
             break
-        told = longer
-    return [f"surprising: {told}"] if told else []
+        shown = longer
+    return [f"surprising: {shown}"] if shown else []
 
 
-def _word(word: dict[str, Any]) -> str:
+def _word(word: Word) -> str:
     """A word with its field, its bits and what was expected instead."""
-    parts = ["unknown"] if word.get("unknown") else []
-    if "field" in word:
-        parts.append(escape(word["field"], _MAX_FIELD))
-    parts += [_named(word), f"{word.get('bits', 0):.1f} bits"]
-    likely = [other for other in word.get("expected") or [] if other.get("p", 0) >= _LEAST_EXPECTED]
+    parts = ["unknown"] if word.unknown else []
+    if word.field is not UNSET:
+        parts.append(escape(word.field, _MAX_FIELD))
+    named = "the line's end" if word.end else _quoted(word.text, may_be_empty=word.field is not UNSET)
+    parts += [named, f"{word.bits:.1f} bits"]
+    likely = [other for other in word.expected or [] if other.p >= _LEAST_EXPECTED]
     if likely:
-        parts.append(f"(expected {', '.join(dict.fromkeys(map(_named, likely[:_MAX_EXPECTED])))})")
+        parts.append(f"(expected {', '.join(dict.fromkeys(map(_likely, likely[:_MAX_EXPECTED])))})")
     return " ".join(parts)
 
 
-def _named(word: dict[str, Any]) -> str:
-    """A word in quotes, or what it is that has no text of its own."""
-    if word.get("end"):
+def _likely(token: LikelyToken) -> str:
+    """A token in quotes, or what it is that has no text of its own."""
+    if token.end:
         return "the line's end"
-    if "p" in word and word.get("unknown"):
-        return "an unknown one"
-    text = escape(str(word.get("text", "")), _MAX_WORD)
-    return f'"{text}"' if text or "field" in word else "an empty line"
+    return "an unknown one" if token.unknown else _quoted(token.text, may_be_empty=False)
+
+
+def _quoted(text: str, may_be_empty: bool) -> str:
+    shown = escape(text, _MAX_WORD)
+    return f'"{shown}"' if shown or may_be_empty else "an empty line"
 
 
 def quotes(alert: Alert, most: int = _MAX_QUOTED) -> list[str]:
     """The nearest known line and the line that was expected, where the reason has them, cut to `most` bytes."""
-    named = (("nearest known", "nearest"), ("expected", "expected"))
-    return [f'{name}: "{escape(_text(alert.reason[key]), most)}"' for name, key in named if alert.reason.get(key)]
+    return [f'{name}: "{escape(text, most)}"' for name, text in named_texts(alert.reason).items()]
 
 
-def _text(known: dict[str, Any]) -> str:
-    return str(known.get("text", ""))
+def is_new(alert: Alert) -> bool:
+    """Whether training never saw the text of the line."""
+    return isinstance(alert.reason, ModelReason) and alert.reason.new_text
+
+
+def surprised_words(alert: Alert) -> list[Word]:
+    """All words of the line with the surprise at each, where the reason has them."""
+    reason = alert.reason
+    return words(reason.tokens, reason.tokenizer) if isinstance(reason, SurpriseReason) else []
+
+
+def named_texts(reason: Reason) -> dict[str, str]:
+    """The texts of the nearest known line and of the line that was expected, where the reason has them."""
+    match reason:
+        case DistanceReason():
+            texts = {"nearest known": reason.nearest, "expected": reason.expected}
+            return {name: known.text for name, known in texts.items() if known is not None}
+        case ReconstructionReason() if reason.expected is not None:
+            return {"expected": reason.expected.text}
+        case _:
+            return {}
 
 
 def figures(alert: Alert) -> str:

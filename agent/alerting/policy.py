@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.alerting.alert import Alert, alert_id
 from agent.alerting.anomaly_rate import LINES, AnomalyRate
@@ -14,6 +14,7 @@ from agent.alerting.echo_guard import EchoGuard
 from agent.alerting.repeats import RepeatFolder
 from agent.alerting.settings import AlertSettings
 from agent.scoring.engine import ScoredBlock, ScoringEngine
+from agent.scoring.reasons import Reason, SlowWalkReason
 from agent.scoring.threshold import p_value, severity
 from agent.text.escape import escape
 from agent.text.headers import Header, parse_header
@@ -108,11 +109,11 @@ class AlertPolicy:
         if row is not None and self.breaker.may_alert(block.source):
             yield self._alert(line, self._engine.reason(scored, index), *row)
         if count := self.anomaly_rate.alarm(block.source):
-            alarm = self._alert(line, {"kind": "slow walk", "odd": count, "lines": LINES}, count, line.time)
+            alarm = self._alert(line, SlowWalkReason(count, LINES), count, line.time)
             alarm.id = alert_id(self._engine.bundle.id, identity, alarm.offset, raw + b"\0slow walk")
             yield alarm
 
-    def _alert(self, line: _Line, reason: dict[str, Any], count: int, first_seen: str) -> Alert:
+    def _alert(self, line: _Line, reason: Reason, count: int, first_seen: str) -> Alert:
         scored, index, block = line.scored, line.index, line.scored.block
         bundle, scale = self._engine.bundle, self._engine.bundle.manifest.scale
         score, offset = float(scored.scores[index]), int(block.offsets[index])

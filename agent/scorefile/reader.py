@@ -11,6 +11,7 @@ import numpy as np
 
 from agent.errors import SourceError
 from agent.host.progress import Advance, nowhere
+from agent.scoring.reasons import decode_reason
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import LineSplitter
 
@@ -121,7 +122,7 @@ def read_records(
     number = damaged = 0
     for data in _blocks(path, remarks, advance):
         if decoder is None and (first := _first_object(data)) is not None:
-            decoder = msgspec.json.Decoder(choose(name, first))
+            decoder = msgspec.json.Decoder(choose(name, first), dec_hook=decode_reason)
         records, bad = ([], data.count(b"\n")) if decoder is None else _decode(decoder, data, name, number)
         number, damaged = number + data.count(b"\n"), damaged + bad
         if decoder is None and damaged >= _TRIES:

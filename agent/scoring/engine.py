@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from agent.bundle.bundle import Bundle
 from agent.errors import ConfigError
+from agent.scoring.reasons import Reason
 from agent.scoring.scorers import EXPLAINERS
 from agent.scoring.settings import ScoringSettings
 from agent.scoring.stream_scorer import Piece, build_stream_scorer
@@ -126,12 +128,12 @@ class ScoringEngine:
         """The canonical text of an anomalous line."""
         return self._texts[anomaly.window[-1]]
 
-    def reason(self, scored: ScoredBlock, index: int) -> dict[str, Any]:
-        """Why an anomalous line is one, as JSON data."""
+    def reason(self, scored: ScoredBlock, index: int) -> Reason:
+        """Why an anomalous line is one."""
         anomaly, score, limit = scored.anomalies[index], float(scored.scores[index]), float(scored.limits[index])
         text, relative = self.text(anomaly), self.bundle.manifest.relative
         reason = self._explainer.reason(text, anomaly.window, anomaly.features, anomaly.before, score, limit)
-        return reason if relative is None else reason | {"relative": relative.kind, "raw": anomaly.raw}
+        return reason if relative is None else replace(reason, relative=relative.kind, raw=anomaly.raw)
 
     def take_ended(self) -> list[tuple[str, bytes]]:
         """The streams that left since the last call; some may have come anew."""

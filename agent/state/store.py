@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.alerting.alert import Alert
+from agent.alerting.alert import Alert, decode_alert
 from agent.errors import SinkError, StateDamaged, StateUnavailable
 from agent.state import outbox
 from agent.state.file import FILE, open_memory, open_state, remedy
@@ -235,7 +235,7 @@ class State:
 
     def _decode(self, number: int, blob: bytes) -> Alert | None:
         try:
-            return msgspec.msgpack.decode(blob, type=Alert)
+            return decode_alert(blob)
         except (msgspec.DecodeError, TypeError) as error:
             with self._changed:
                 new = number not in self._unreadable

@@ -31,6 +31,7 @@ from agent.delivery.workers import Delivery
 from agent.errors import ConfigError, SourceError, StateUnavailable
 from agent.inputs import open_sources as opened
 from agent.scoring import engine, scorers
+from agent.scoring.reasons import OtherReason
 from agent.sources.base import Source
 from agent.sources.files import follower as file
 from agent.sources.files.checkpoint import FileCheckpoint
@@ -178,8 +179,8 @@ class Explainer:
     def __init__(self, scorer: Checksum, *rest: object) -> None:
         self._scorer = scorer
 
-    def reason(self, text: str, window: NDArray[np.int32], *rest: object) -> dict[str, Any]:
-        return {"window": self._scorer.told(window)}
+    def reason(self, text: str, window: NDArray[np.int32], *rest: object) -> OtherReason:
+        return OtherReason(window=self._scorer.told(window))
 
 
 MANIFEST = SimpleNamespace(

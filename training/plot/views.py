@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,7 +115,7 @@ def inspect_line(
     before = [one[0] for one in carried(subject, corpus, range(line - 1, line))]
     text = subject.normalizer.texts[corpus.ids[line - 1]]
     explainer = SurpriseExplainer(subject.scorer, subject.tokenizer, frozenset())
-    return explainer.tokens(text, before), text, before
+    return msgspec.to_builtins(explainer.tokens(text, before)), text, before
 
 
 def carried(subject: Subject, corpus: Corpus, rows: range) -> list[NDArray[np.float32]]:

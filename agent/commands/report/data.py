@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import why
+from agent.alerting.message import named_texts, why
 from agent.commands.report.loading import Report
 from agent.commands.report.streams import stream_rows
 from agent.commands.report.thin import thin
 from agent.scorefile.table import ScoreTable
+from agent.scoring.reasons import Reason
 from agent.text.escape import escape
 
 MAX_ALERTS = 5_000
@@ -144,22 +145,13 @@ def _alert_data(alert: Alert) -> dict[str, Any]:
         "limit": _number(alert.threshold),
         "count": alert.count,
         "message": escape(alert.message),
-        "why": _why(alert),
+        "why": why(alert) if alert.reason else "",
         "quotes": _quotes(alert.reason),
         "context": [escape(line) for line in alert.context],
         "fields": {escape(name): escape(value) for name, value in alert.fields.items()},
     }
 
 
-def _why(alert: Alert) -> str:
-    """What is odd, in a few words; nothing where the reason is not told, or not one of ours."""
-    try:
-        return why(alert) if alert.reason else ""
-    except (TypeError, ValueError, AttributeError, KeyError):
-        return "its reason is not one that this version knows"
-
-
-def _quotes(reason: dict[str, Any]) -> dict[str, str]:
+def _quotes(reason: Reason) -> dict[str, str]:
     """The lines that a reason names."""
-    named = {"nearest known": reason.get("nearest"), "expected": reason.get("expected")}
-    return {name: escape(str(quoted.get("text", ""))) for name, quoted in named.items() if isinstance(quoted, dict)}
+    return {name: escape(text) for name, text in named_texts(reason).items()}

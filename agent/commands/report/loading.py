@@ -14,6 +14,7 @@ from agent.alerting.alert import Alert
 from agent.host.progress import Advance, nowhere
 from agent.scorefile.reader import LineScore, SessionScore, choose_score, read_records, seconds
 from agent.scorefile.table import ScoreTable, score_table
+from agent.scoring.reasons import Reason, decode_reason
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _alert(table: ScoreTable, row: int) -> Alert:
         p_value=0.0,
         severity=details.get("severity", ""),
         bundle="",
-        reason=details.get("reason", {}),
+        reason=decode_reason(Reason, details.get("reason", {})),
         context=details.get("context", []),
         count=1,
         first_seen=shown,

@@ -1,16 +1,14 @@
 """Alerts for a person at a terminal."""
 
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import figures, quotes, said, why
+from agent.alerting.message import figures, quotes, said, surprised_words, why
 from agent.delivery.sinks.stdout import reader_may_leave
 from agent.text.escape import MAX_MESSAGE, escape
-from agent.text.words import words
 
 _MAX_WORD = 40  # bytes
 _BOLD = 3  # words
@@ -54,18 +52,14 @@ def render(alert: Alert) -> Text:
 
 def _tokens(alert: Alert) -> Text:
     """The words of the line with the bits of each, those of the reason's most surprising ones in bold."""
-    told = words(alert.reason.get("tokens") or [], alert.reason.get("tokenizer", ""))
-    if len(told) < 2:
+    found = surprised_words(alert)
+    if len(found) < 2:
         return Text()
-    line, least = Text("  bits:"), min(word["bits"] for word in sorted(told, key=_bits)[-_BOLD:])
-    for number, word in enumerate(told):
-        shown = escape(word["text"], _MAX_WORD) or ("(end)" if word.get("end") else '""')
+    line, least = Text("  bits:"), min(sorted(word.bits for word in found)[-_BOLD:])
+    for number, word in enumerate(found):
+        shown = escape(word.text, _MAX_WORD) or ("(end)" if word.end else '""')
         if len(line.plain.encode()) + len(shown.encode()) > MAX_MESSAGE:
-            line.append(f" and {len(told) - number} more")
+            line.append(f" and {len(found) - number} more")
             break
-        line.append(f" {shown}[{word['bits']:.0f}]", "bold" if word["bits"] >= least else "")
+        line.append(f" {shown}[{word.bits:.0f}]", "bold" if word.bits >= least else "")
     return line.append("\n")
-
-
-def _bits(word: dict[str, Any]) -> float:
-    return word["bits"]

@@ -31,7 +31,7 @@ def entry(alert: Alert, text: str, pid: int) -> bytes:
 
 def _field(name: str, value: object) -> bytes:
     r"""`NAME=value\n`, or for a value with a line feed `NAME\n`, its length in 64 bits little-endian, and `value\n`."""
-    text = msgspec.json.encode(value).decode() if isinstance(value, list | dict) else str(value)
+    text = str(value) if isinstance(value, str | int | float) else msgspec.json.encode(value).decode()
     data = text.encode("utf-8", "backslashreplace")
     if b"\n" not in data:
         return b"%b=%b\n" % (name.encode(), data)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import alert_text
+from agent.alerting.message import alert_text, is_new
 from agent.text.escape import escape
 
 TAG = "oddline"
@@ -69,7 +69,7 @@ def structured_data(alert: Alert) -> str:
         "count": alert.count,
         "first_seen": alert.first_seen,
         "last_seen": alert.last_seen,
-        "new": int(bool(alert.reason.get("new_text"))),
+        "new": int(is_new(alert)),
     }
     parameters = " ".join(f'{name}="{_value(value)}"' for name, value in values.items())
     return f"[oddline@32473 {parameters}]"

@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.scoring.reasons import ModelReason
+
 
 class Scorer(Protocol):
     """Scores windows of text ids; the same windows always get the same scores, whatever else comes with them.
@@ -49,8 +51,8 @@ class Explainer(Protocol):
         before: Sequence[NDArray[Any]],
         score: float,
         limit: float,
-    ) -> dict[str, Any]:
-        """The reason for the score of a line, as JSON data.
+    ) -> ModelReason:
+        """The reason for the score of a line.
 
         text      the line's canonical text
         window    int32 [size]: text ids, the line's own last

@@ -12,6 +12,7 @@ from agent.alerting.message import alert_text
 from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import BundleError
+from agent.scoring.reasons import SlowWalkReason
 from agent.text.lines import LineSplitter
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -69,9 +70,9 @@ def test_the_alarm_is_an_alert_of_its_own_beside_repeats_and_the_breaker(bundle)
         done = pipeline.process(some, "file", NOW)
         alerts += done.alerts
         blobs = dict(done.changes.blobs)
-    slow = [alert for alert in alerts if alert.reason["kind"] == "slow walk"]
+    slow = [alert for alert in alerts if isinstance(alert.reason, SlowWalkReason)]
     (alarm,) = slow
-    assert alarm.reason == {"kind": "slow walk", "odd": 11, "lines": LINES}
+    assert alarm.reason == SlowWalkReason(odd=11, lines=LINES)
     assert "11 of the last 1000 lines are odd; this is one of them" in alert_text(alarm)
     assert len({alert.id for alert in alerts}) == len(alerts)
     again = make_pipeline(Bundle.load(bundle), **settings)
@@ -80,7 +81,7 @@ def test_the_alarm_is_an_alert_of_its_own_beside_repeats_and_the_breaker(bundle)
     assert not [
         alert
         for alert in again.process(block(["step 99"] * 30, splitter), "file", NOW).alerts
-        if alert.reason["kind"] == "slow walk"
+        if isinstance(alert.reason, SlowWalkReason)
     ]
     assert again.forget("log").count("walk:log") == 1
 

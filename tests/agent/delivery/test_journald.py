@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from helpers.processes import require_program
 from helpers.waiting import until
@@ -20,6 +21,7 @@ from agent.alerting.alert import Alert
 from agent.delivery.sinks import open_sink
 from agent.delivery.sinks.journald import entry
 from agent.errors import ConfigError
+from agent.scoring.reasons import OtherReason
 
 
 class Journal:
@@ -80,7 +82,7 @@ def test_every_field_of_an_alert_arrives(journal, tmp_path, make_alert):
     names = ("PRIORITY", "SYSLOG_FACILITY", "SYSLOG_IDENTIFIER", "SYSLOG_PID", "ODDLINE_STREAM")
     wanted = [b"2", b"3", b"oddline", b"%d" % os.getpid(), b"a=b\nPRIORITY=7"]
     assert [fields[name] for name in names] == wanted
-    assert json.loads(fields["ODDLINE_REASON"]) == alert.reason
+    assert json.loads(fields["ODDLINE_REASON"]) == msgspec.to_builtins(alert.reason)
     assert json.loads(fields["ODDLINE_CONTEXT"]) == alert.context
     assert {f"ODDLINE_{name.upper()}" for name in Alert.__struct_fields__} < fields.keys()
     sink.close()
@@ -89,7 +91,9 @@ def test_every_field_of_an_alert_arrives(journal, tmp_path, make_alert):
 @given(st.text(max_size=300))
 def test_no_text_can_make_up_a_field(text):
     origin = ("1", "t", "h", text, 1, 1, text, text, text)
-    fields = parse(entry(Alert(*origin, 3.2, 1.2, 0.5, "low", text, {}, [text], 2, text, text), text, 1))
+    fields = parse(
+        entry(Alert(*origin, 3.2, 1.2, 0.5, "low", text, OtherReason(kind=text), [text], 2, text, text), text, 1)
+    )
     assert len(fields) == 5 + len(Alert.__struct_fields__)
     shown = text.encode("utf-8", "backslashreplace")
     assert fields["MESSAGE"] == fields["ODDLINE_STREAM"] == fields["ODDLINE_SOURCE"] == shown

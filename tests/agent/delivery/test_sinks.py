@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from agent.delivery.sinks.syslog import (
     structured_data,
 )
 from agent.errors import ConfigError
+from agent.scoring.reasons import DistanceReason, KnownText, Reason, decode_reason
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 PARAMETER = re.compile(r' ([a-z_0-9]+)="((?:\\["\\\]]|[^"\\\]])*)"')  # RFC 5424 6: PARAM-VALUE
@@ -41,7 +43,9 @@ NOW = datetime(2026, 3, 9, 3, 12, 45, 120000, timezone(timedelta(hours=1)))
 
 def alert_of(text: str, number: int = 1) -> Alert:
     """An alert with `text` in every place that holds one."""
-    reason = {"new_text": True, "unknown_words": [text], "nearest": {"text": text}, "expected": {"text": text}}
+    reason = DistanceReason(
+        new_text=True, unknown_words=[text], nearest=KnownText(text, 1.5), expected=KnownText(text, 2.5)
+    )
     origin = (text, text, text, text, number, number, text, text, text)
     return Alert(*origin, 3.2, 1.2, 0.5, "low", text, reason, [text], 2, text, text)
 
@@ -58,7 +62,13 @@ def test_the_text_tells_what_why_how_odd_and_where(make_alert):
 
 
 def test_the_text_of_a_known_line_in_the_wrong_place(make_alert):
-    reason = {"new_text": False, "unknown_words": [], "nearest": None, "expected": {"text": "door is shut"}}
+    reason = {
+        "kind": "distance",
+        "new_text": False,
+        "unknown_words": [],
+        "nearest": None,
+        "expected": {"text": "door is shut"},
+    }
     assert alert_text(make_alert(3, program="", message="door opens", reason=reason, p_value=0.0123)) == (
         'high anomaly: door opens | why: a known line, but not in this place; expected: "door is shut" '
         "| score 3.214 over 1.2 (p=0.012), /var/log/syslog line 3"
@@ -76,7 +86,7 @@ def test_a_program_that_the_message_only_mentions_is_named(make_alert):
 
 
 def test_many_unknown_words_are_counted(make_alert):
-    text = alert_text(make_alert(reason={"new_text": True, "unknown_words": list("abcdef")}))
+    text = alert_text(make_alert(reason={"kind": "distance", "new_text": True, "unknown_words": list("abcdef")}))
     assert 'unknown words: "a", "b", "c", "d" and 2 more |' in text
 
 
@@ -88,7 +98,13 @@ def test_the_text_is_one_short_printable_line(text, number):
 
 def test_cutting_keeps_every_part(make_alert):
     known = {"text": "k" * 5000}
-    reason = {"new_text": True, "unknown_words": ["w" * 900] * 9999, "nearest": known, "expected": known}
+    reason = {
+        "kind": "distance",
+        "new_text": True,
+        "unknown_words": ["w" * 900] * 9999,
+        "nearest": known,
+        "expected": known,
+    }
     places = {"message": "é" * 2000, "program": "p" * 900, "source": "/" + "s" * 900, "severity": "critical"}
     figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
     text = alert_text(make_alert(10**12, reason=reason, **places, **figures))
@@ -165,7 +181,8 @@ hostile_words = st.lists(
 def hostile_alert(words: list[dict[str, Any]], text: str, number: int) -> Alert:
     alert = alert_of(text, number)
     tokens = [{"expected": [], **word} for word in words]
-    alert.reason = surprise(words, tokens=tokens, tokenizer="char" if number % 2 else "fields", carried=True)
+    reason = surprise(words, tokens=tokens, tokenizer="char" if number % 2 else "fields", carried=True)
+    alert.reason = decode_reason(Reason, reason)
     return alert
 
 
@@ -205,7 +222,9 @@ def test_the_severity_is_syslogs(make_alert, severity, code):
 
 
 def test_the_network_form(make_alert):
-    alert = make_alert(7, stream='a"b\\c]d', message="x", reason={"new_text": False}, p_value=0.00123)
+    alert = make_alert(
+        7, stream='a"b\\c]d', message="x", reason={"kind": "distance", "new_text": False}, p_value=0.00123
+    )
     assert rfc5424(alert, "the text", NOW, 42, "gate").decode() == (
         "<27>1 2026-03-09T03:12:45.120000+01:00 gate oddline 42 anomaly "
         '[oddline@32473 id="0000000000000007" time="2026-03-09T03:12:45.5+01:00" severity="high" score="3.214" '
@@ -497,7 +516,7 @@ def test_jsonl_holds_the_whole_alert(tmp_path, make_alert):
     sink.send(alert)
     sink.close()
     content = json.loads((tmp_path / "alerts.jsonl").read_text())
-    assert content == {field: getattr(alert, field) for field in Alert.__struct_fields__}
+    assert content == msgspec.to_builtins(alert)
 
 
 def test_jsonl_goes_on_in_a_new_file_when_its_own_was_moved_or_deleted(tmp_path, make_alert):

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from helpers.webhook_receiver import Receiver
 
@@ -40,7 +41,7 @@ def test_an_alert_is_posted_signed_and_the_options_stay_here(receiver, tmp_path,
     sink.send(alert)
     ((path, headers, body),) = receiver.posted
     assert path == "/hook?secret=theirs&a=%20b"
-    assert json.loads(body) == {name: getattr(alert, name) for name in alert.__struct_fields__}
+    assert json.loads(body) == msgspec.to_builtins(alert)
     assert headers["X-Oddline-Signature"] == "sha256=" + hmac.new(b"s3cret ", body, hashlib.sha256).hexdigest()
     assert headers["X-Oddline-Id"] == alert.id and headers["Content-Type"] == "application/json"
     assert headers["User-Agent"] == f"oddline/{agent.__version__}"

@@ -20,6 +20,7 @@ from agent.bundle.bundle import Bundle
 from agent.bundle.known_texts import Known
 from agent.bundle.manifest import Threshold
 from agent.scorefile.writer import line_records
+from agent.scoring.reasons import DistanceReason
 from agent.scoring.threshold import Limits
 from agent.text.canonical import MAX_TEXT
 from agent.text.lines import Block, LineSplitter
@@ -231,9 +232,9 @@ def test_the_fields_of_an_alert(bundles):
     assert np.float32(alert.score) == outcome.scores[30] > np.float32(alert.threshold) == outcome.limits[30]
     assert alert.p_value == 1 / (scale.lines + 1), "above every normal score"
     assert alert.severity == "critical" and (alert.score - scale.mean) / scale.std > 10
-    assert (alert.bundle, alert.count, alert.reason["kind"]) == ("bundle", 1, "distance")
-    assert alert.reason["new_text"] and alert.reason["unknown_words"][:4] == ["panic", "lost", "the", "vault"]
-    assert (alert.reason["distance"], alert.reason["threshold"]) == (alert.score, alert.threshold)
+    assert (alert.bundle, alert.count, type(alert.reason)) == ("bundle", 1, DistanceReason)
+    assert alert.reason.new_text and alert.reason.unknown_words[:4] == ["panic", "lost", "the", "vault"]
+    assert (alert.reason.distance, alert.reason.threshold) == (alert.score, alert.threshold)
 
 
 def shown_texts(opened: Bundle) -> set[str]:
@@ -245,20 +246,20 @@ def test_the_reason_names_known_texts(bundles):
     opened = bundles["bundle"]
     alerts = alerts_of(opened, odd_log(30))
     for alert in alerts:
-        expected = alert.reason["expected"]["text"].replace(" ", "")
-        assert expected in shown_texts(opened) and alert.reason["expected"]["distance"] <= alert.score
-    assert alerts[0].reason["expected"]["text"].startswith("sshd: accepted publickey for deploy from")
-    assert alerts[0].reason["nearest"]["text"].replace(" ", "") in shown_texts(opened)
-    known = [alert for alert in alerts[1:] if not alert.reason["new_text"]]
+        expected = alert.reason.expected.text.replace(" ", "")
+        assert expected in shown_texts(opened) and alert.reason.expected.distance <= alert.score
+    assert alerts[0].reason.expected.text.startswith("sshd: accepted publickey for deploy from")
+    assert alerts[0].reason.nearest.text.replace(" ", "") in shown_texts(opened)
+    known = [alert for alert in alerts[1:] if not alert.reason.new_text]
     assert known, "the lines after the odd one are known, but not there"
-    assert all(alert.reason["nearest"] is None and not alert.reason["unknown_words"] for alert in known)
+    assert all(alert.reason.nearest is None and not alert.reason.unknown_words for alert in known)
 
 
 def test_a_bundle_that_shows_no_text_explains_without(bundle):
     opened = Bundle.load(bundle)
     opened.known = Known(opened.known.hashes, opened.known.tokens[:0])
     reason = alerts_of(opened, odd_log(30))[0].reason
-    assert reason["nearest"] is None and reason["expected"] is None and reason["new_text"]
+    assert reason.nearest is None and reason.expected is None and reason.new_text
 
 
 def test_a_message_is_escaped_and_cut(bundles):

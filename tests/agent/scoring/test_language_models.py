@@ -88,9 +88,9 @@ def test_the_explanation_is_of_the_state_before_the_line(tiered_bundle):
     *_, last = [alone.score(splitter.feed(row)) for row in ROWS[:51]]
     reason = engine.reason(scored, 50)
     assert reason == alone.reason(last, 0)
-    nats = [token["bits"] * np.log(2) for token in reason["tokens"]]
-    assert reason["relative"] == "mean" and reason["raw"] == pytest.approx(np.mean(nats), abs=1e-3)
-    assert reason["surprise"] < reason["raw"]  # by what is usual of the user
+    nats = [token.bits * np.log(2) for token in reason.tokens]
+    assert reason.relative == "mean" and reason.raw == pytest.approx(np.mean(nats), abs=1e-3)
+    assert reason.surprise < reason.raw  # by what is usual of the user
 
 
 @pytest.mark.parametrize(("before", "after"), [("bundle", "tiered_bundle"), ("tiered_bundle", "timed_bundle")])

@@ -14,6 +14,7 @@ from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import BundleError, ConfigError
 from agent.scoring.engine import ScoringEngine
+from agent.scoring.reasons import Reason, ReconstructionReason, decode_reason
 from agent.scoring.settings import ScoringSettings
 from agent.text.lines import LineSplitter
 
@@ -122,8 +123,8 @@ def test_the_burst_of_unseen_events_is_found_and_told_as_such(sequence_bundle):
     first = AlertPolicy(engine).alerts(found, "file", NOW)[-1]
     assert first.severity == "critical" and labels[first.line - 1]
     reason = engine.reason(found, int(before))
-    assert reason["kind"] == "reconstruction" and reason["event"]["unseen"] and reason["event"]["text"].startswith("E9")
-    assert reason["time"] < 0.1 and len(reason["errors"]) == 10 and not reason["expected"]["unseen"]
+    assert isinstance(reason, ReconstructionReason) and reason.event.unseen and reason.event.text.startswith("E9")
+    assert reason.time < 0.1 and len(reason.errors) == 10 and not reason.expected.unseen
 
 
 def test_the_score_of_a_window_is_its_mean(sequence_bundle, tmp_path):
@@ -141,7 +142,7 @@ def test_the_score_of_a_window_is_its_mean(sequence_bundle, tmp_path):
     ).limits
     told = scored(last, data, "again")
     row = 500
-    errors = last.reason(told, row)["errors"]
+    errors = last.reason(told, row).errors
     assert errors[-1] == pytest.approx(float(some.scores[row]), rel=1e-3)
     assert np.mean(errors) == pytest.approx(float(means[row]), rel=1e-3)
 
@@ -167,7 +168,7 @@ def test_odd_lines_have_finite_scores_and_reasons(sequence_bundle):
     assert far > 1e15 and farther > far, "an id is never clipped, but at the largest that is read"
     for index in found.anomalies:
         reason = engine.reason(found, index)
-        assert json.loads(msgspec.json.encode(reason)) == json.loads(json.dumps(reason))
+        assert decode_reason(Reason, json.loads(msgspec.json.encode(reason))) == reason
     told = AlertPolicy(engine).alerts(found, "file", NOW)
     assert {alert.severity for alert in told} <= {"low", "medium", "high", "critical"}
 

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.text.words import words
+from agent.scoring.words import LikelyToken, Token, Word, words
+
+LIKELY = [LikelyToken("x", 0.5)]
 
 
-def row(text: str, bits: float = 1.0, **more: object) -> dict[str, Any]:
-    return {"text": text, **more, "bits": bits, "expected": [{"text": "x", "p": 0.5}]}
+def row(text: str, bits: float = 1.0, **more: Any) -> Token:
+    return Token(text=text, bits=bits, expected=LIKELY, **more)
 
 
-def told(tokens: list[dict[str, Any]], kind: str) -> list[tuple[str, float]]:
-    return [(word["text"], word["bits"]) for word in words(tokens, kind)]
+def told(tokens: list[Token], kind: str) -> list[tuple[str, float]]:
+    return [(word.text, word.bits) for word in words(tokens, kind)]
 
 
 def of_text(text: str) -> list[tuple[str, float]]:
@@ -43,13 +45,13 @@ def test_pieces_count_where_their_first_letter_is():
 
 def test_the_end_is_a_word_without_text():
     tokens = [row("a", 1), row("", 2, end=True)]
-    assert words(tokens, "char")[1] == {"text": "", "end": True, "bits": 2}
-    assert words(tokens, "word")[1] == {"text": "", "end": True, "bits": 2, "expected": [{"text": "x", "p": 0.5}]}
+    assert words(tokens, "char")[1] == Word(text="", end=True, bits=2)
+    assert words(tokens, "word")[1] == Word(text="", end=True, bits=2, expected=LIKELY)
 
 
 def test_a_word_with_an_unknown_character_is_unknown():
     found = words([row("a"), row(" "), row("é", unknown=True), row("b")], "char")
-    assert [word.get("unknown", False) for word in found] == [False, True]
+    assert [bool(word.unknown) for word in found] == [False, True]
 
 
 def test_an_empty_line_is_a_word():
@@ -59,10 +61,10 @@ def test_an_empty_line_is_a_word():
 
 def test_words_and_fields_stay_as_they_are():
     tokens = [row("ws1", field="pc", looked_at=[])]
-    assert words(tokens, "fields") == [row("ws1", field="pc")]
+    assert words(tokens, "fields") == [Word(text="ws1", field="pc", bits=1.0, expected=LIKELY)]
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.floats(0, 100)), max_size=30), st.sampled_from(["char", "bpe"]))
 def test_no_bit_is_lost(pairs, kind):
     found = words([row(text, bits) for text, bits in pairs], kind)
-    assert sum(word["bits"] for word in found) == pytest.approx(sum(bits for _, bits in pairs), abs=0.1)
+    assert sum(word.bits for word in found) == pytest.approx(sum(bits for _, bits in pairs), abs=0.1)
