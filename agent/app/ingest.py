@@ -164,10 +164,10 @@ class Reader:
         ):
             self._take(source, block)
 
-    def _leave(self, source: Source, goes_on: bool) -> None:
+    def _leave(self, source: Source, handover: bool) -> None:
         """Closes a source, after what it still holds where no other goes on with that, and counts what is lost."""
         known = source.name in self.ledger.counts
-        if known and not goes_on:
+        if known and not handover:
             self._empty(source, self._clock.monotonic() + _FINISH)
         checkpoints = self.inputs.checkpoints(source)
         source.close()

@@ -11,7 +11,7 @@ from agent.config import AgentConfig
 from agent.errors import ConfigError, SinkError, SourceError
 from agent.scorefile.writer import JsonLines
 from agent.sources.files.globs import is_pattern, is_url
-from agent.sources.files.rotation_names import PACKED
+from agent.sources.files.rotation_names import COMPRESSED
 from agent.state.store import FILE, LOCK
 
 _SOCKET = "listen:unix:"
@@ -107,7 +107,7 @@ def _reader(file: str, tailed: dict[_Identity, str]) -> str | None:
 
 def _is_log(path: str) -> bool:
     """Whether a pattern that names a path reads it: a file, also one that is still to be made, that is not packed."""
-    return os.path.splitext(path)[1] not in PACKED and (os.path.isfile(path) or not os.path.exists(path))
+    return os.path.splitext(path)[1] not in COMPRESSED and (os.path.isfile(path) or not os.path.exists(path))
 
 
 def _would_name(pattern: str, file: str) -> bool:

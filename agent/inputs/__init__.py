@@ -1,0 +1,1 @@
+"""Which sources are open: what a configuration names, files that patterns find, and logs that were renamed."""

@@ -32,7 +32,7 @@ class Inputs:
         self,
         state: State | RetryingState,
         forget: Callable[[str, int], None],
-        leave: Callable[[Source, bool], None] = lambda source, goes_on: source.close(),
+        leave: Callable[[Source, bool], None] = lambda source, handover: source.close(),
     ) -> None:
         self._state = state
         self._opened = OpenSources(state, leave)
@@ -70,7 +70,7 @@ class Inputs:
         for name in self.sources.keys() - single.keys() - kept:
             self._opened.close(name)
         for source in opened:
-            self._opened.close(source.name, goes_on=True)
+            self._opened.close(source.name, handover=True)
             self._opened.keep(source, single[source.name])
         self._patterns.wanted, self._opened.named = patterns, named
         self._patterns.are_missing = True

@@ -62,16 +62,16 @@ class OpenSources:
         self.by_name[source.name] = source
         self.wanted[source.name] = wanted
 
-    def close(self, name: str, goes_on: bool = False) -> None:
-        """Closes a source; goes_on: another one goes on with what it holds."""
+    def close(self, name: str, handover: bool = False) -> None:
+        """Closes a source; handover: another one goes on with what it holds."""
         source = self.by_name.pop(name, None)
         self.wanted.pop(name, None)
         if source is not None:
-            self._leave(source, goes_on)
+            self._leave(source, handover)
 
     def rename(self, old: str, new: str) -> None:
         """Goes on with a log under another name; the old one is left as an alias, though it names nothing now."""
-        self.close(old, goes_on=True)
+        self.close(old, handover=True)
         self.aliases = {one: new if at == old else at for one, at in self.aliases.items()} | {old: new}
 
     def checkpoint(self, name: str) -> bytes | None:

@@ -31,13 +31,13 @@ def open_source(
     checkpoint: bytes | None,
     start: Start,
     reading: Reading,
-    taken: Callable[[Path], bool] = lambda path: False,
+    is_own_log: Callable[[Path], bool] = lambda path: False,
     since: int = 0,
     take_up: Callable[[OpenFile], bool] = lambda file: True,
 ) -> Source:
     """The source that a name stands for, from a checkpoint on; a SourceError or ConfigError where it cannot be had.
 
-    taken: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a
+    is_own_log: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a
     checkpoint the rotations of a file that were written after this time are read before it. take_up: see FileSource.
     """
     if name.startswith("journal:"):
@@ -58,7 +58,7 @@ def open_source(
         return Fifo(Path(name), checkpoint, reading)
     try:
         position = read_checkpoint(checkpoint, name)
-        return FileSource(Path(name), position, start, reading, taken=taken, since=since, take_up=take_up)
+        return FileSource(Path(name), position, start, reading, is_own_log=is_own_log, since=since, take_up=take_up)
     except OSError as error:
         raise cannot_read(name, error) from None
 

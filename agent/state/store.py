@@ -180,8 +180,8 @@ class State:
         checkpoints: sources and how far each is read. streams: source, key, blob of each that changed, in the order of
         the last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew.
         memory: names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A
-        checkpoint and
-        the blob of a stream are MessagePack: a state in which one is not counts as damaged when it is opened.
+        checkpoint and the blob of a stream are MessagePack: a state in which one is not counts as damaged when it is
+        opened.
         """
         lost: dict[bytes, int] = {}
         with self._change() as db:

@@ -37,7 +37,7 @@ from agent.sources.files import follower as file
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.follower import FileSource
-from agent.sources.files.rotation_names import PACKED
+from agent.sources.files.rotation_names import COMPRESSED
 from agent.state.store import FILE, State, outbox
 from agent.telemetry.counters import Ledger
 from agent.text.lines import Block
@@ -458,7 +458,7 @@ class World:
 
 def _log_kind(path: Path) -> str:
     """What a file of the logs is by its name; empty for any other file."""
-    if path.suffix in PACKED:
+    if path.suffix in COMPRESSED:
         return "packed"
     if path.suffix == ".log" or path.name == "today":
         return "log"

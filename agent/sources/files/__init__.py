@@ -1,0 +1,1 @@
+"""Log files that are followed as they grow: through rotation, truncation, compression and removal."""

@@ -17,7 +17,7 @@ _MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
 
 
 class CompressedContent:
-    """What is packed in a gzip, bzip2 or xz file, read forwards alone. An OSError says why it cannot be opened."""
+    """What is compressed in a gzip, bzip2 or xz file, read forwards alone. An OSError says why it cannot be opened."""
 
     compressed = True
 

@@ -21,7 +21,7 @@ _KINDS = {
 class Content(Protocol):
     """What an open file holds.
 
-    compressed  whether the offsets are those of what is packed in it, which does not grow
+    compressed  whether the offsets are those of what is compressed in it, which does not grow
     damage      why no more can be read than what was, or an empty string
     """
 

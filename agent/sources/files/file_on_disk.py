@@ -12,19 +12,19 @@ class FileOnDisk:
 
     key            device and inode as they are on disk
     device, inode  those of the file that it is a copy of, else its own
-    packed         whether it is compressed; offsets are those of its content, read forwards alone
+    compressed         whether it is compressed; offsets are those of its content, read forwards alone
     """
 
     def __init__(self, content: Content) -> None:
         self._content = content
         status = content.status()
         self.key = self.device, self.inode = status.st_dev, status.st_ino
-        self.packed = content.compressed
+        self.compressed = content.compressed
 
     @property
     def copied(self) -> bool:
         """Whether it is a copy of the file that was followed, to which nobody writes any more."""
-        return self.packed or self.key != (self.device, self.inode)
+        return self.compressed or self.key != (self.device, self.inode)
 
     def fingerprint_mismatch(self, position: FileCheckpoint) -> str:
         """What in its content speaks against a position in it; empty where nothing does."""

@@ -37,7 +37,7 @@ class FileSource(FollowedFile):
 
     grace    for how many seconds without growth a file is read on after its path names another one; 0 where a run does
              not wait, also not for what may still belong to a record
-    taken    tells which files are read as logs of their own by their names
+    is_own_log    tells which files are read as logs of their own by their names
     since    a time in nanoseconds at which nothing was at the path: what was rotated after it is read first
     take_up  begins a file that came to the path where it was read to under another name; False where it is still read
              under that one, for which this source waits
@@ -51,13 +51,13 @@ class FileSource(FollowedFile):
         reading: Reading = PLAIN,
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
-        taken: Callable[[Path], bool] = lambda path: False,
+        is_own_log: Callable[[Path], bool] = lambda path: False,
         since: int = 0,
         take_up: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
         super().__init__(path, position, clock)
         self._reading, self.grace = reading, grace
-        self._rotations = Rotations(path, reading, taken)
+        self._rotations = Rotations(path, reading, is_own_log)
         self._opener = LogOpener(path, reading, self._rotations, take_up)
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
         opened = self._opener.open_at(position) if position else self._opener.open_new(start, since)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.sources.files.rotation_names import rotation_of
 
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
 
 
 def is_url(source: str) -> bool:
@@ -29,13 +29,15 @@ def matches(pattern: str, followed: frozenset[Path] = frozenset()) -> list[tuple
     """
     paths = [Path(name) for name in sorted(glob.glob(os.path.abspath(pattern), recursive=True))]
     known = followed.union(paths)
-    found = [(path, _key(path)) for path in paths if path.suffix not in _PACKED and rotation_of(path, known) is None]
+    found = [
+        (path, _key(path)) for path in paths if path.suffix not in _COMPRESSED and rotation_of(path, known) is None
+    ]
     return [(path, key) for path, key in found if key is not None]
 
 
 def is_named(path: Path, pattern: str) -> bool:
     """Whether a pattern would name a path, also through links in its fixed part; for `**` it may be said of others."""
-    if path.suffix in _PACKED or not is_pattern(pattern):
+    if path.suffix in _COMPRESSED or not is_pattern(pattern):
         return False
     parts = Path(os.path.abspath(pattern)).parts
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))

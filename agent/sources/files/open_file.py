@@ -74,7 +74,7 @@ class OpenFile(FileOnDisk):
         """
         if not anywhere and self.key != position.key:
             return "it is another file"
-        if not self.packed and self.size < position.offset:
+        if not self.compressed and self.size < position.offset:
             return "it is shorter than what was read of it"
         if reason := self.fingerprint_mismatch(position):
             return reason
@@ -148,7 +148,7 @@ class OpenFile(FileOnDisk):
     @property
     def size(self) -> int:
         """How long the file is now, in bytes; of a compressed one how much was read."""
-        return self.read_to if self.packed else self._content.status().st_size
+        return self.read_to if self.compressed else self._content.status().st_size
 
     def read(self, most: int) -> Block | None:
         """The next block, from pieces of `most` bytes; None where no line is complete, or the file was truncated."""
@@ -188,7 +188,7 @@ class OpenFile(FileOnDisk):
 
     def is_truncated(self) -> bool:
         """Whether what was read is no longer there: the file is shorter, begins otherwise, or differs at the end."""
-        if self.packed:
+        if self.compressed:
             return False
         status, trace = self._content.status(), self._trace
         if status.st_size < self.read_to or read_before(self._content.pread, self.read_to) != trace.tail:

@@ -19,13 +19,13 @@ _LOG = logging.getLogger(__name__)
 class RotatedFiles:
     """The rotated files of one path, to be opened and held against positions.
 
-    One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `taken` tells which files are
-    read as logs of their own.
+    One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `is_own_log` tells which files
+    are read as logs of their own.
     """
 
-    def __init__(self, path: Path, reading: Reading, taken: Callable[[Path], bool], quiet: bool) -> None:
-        self._path, self._reading, self._taken, self._quiet = path, reading, taken, quiet
-        self._elsewhere = Elsewhere(path, reading, taken)
+    def __init__(self, path: Path, reading: Reading, is_own_log: Callable[[Path], bool], quiet: bool) -> None:
+        self._path, self._reading, self._is_own_log, self._quiet = path, reading, is_own_log, quiet
+        self._elsewhere = Elsewhere(path, reading, is_own_log)
         self._refused: set[tuple[int, int]] = set()
 
     def newer(self, modified: int) -> list[Rotated]:
@@ -56,7 +56,7 @@ class RotatedFiles:
     def _files(self) -> list[Rotated]:
         """The rotated files in all forms that are known, the oldest at the front."""
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
-        return [other for other in files if other.form == own or not self._taken(other.path)]
+        return [other for other in files if other.form == own or not self._is_own_log(other.path)]
 
     def _find_content(self, files: list[Rotated], position: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
@@ -65,7 +65,7 @@ class RotatedFiles:
         plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
         search.
         """
-        same = [other for other in files if other.key == position.key and not other.packed]
+        same = [other for other in files if other.key == position.key and not other.compressed]
         for rotated in written_since(files, position.modified) + same:
             if file := self._fitting(rotated, position):
                 return file, rotated.path

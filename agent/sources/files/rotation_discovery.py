@@ -23,7 +23,7 @@ def open_rotated(rotated: Rotated, source: str, reading: Reading) -> OpenFile:
     FileNotFoundError, and an OSError where the system has not enough of something at present, are the caller's.
     """
     try:
-        return (OpenFile.open_compressed if rotated.packed else OpenFile.open)(rotated.path, source, reading)
+        return (OpenFile.open_compressed if rotated.compressed else OpenFile.open)(rotated.path, source, reading)
     except SourceError as error:
         if error.errno in PASSING:
             raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None
@@ -43,18 +43,20 @@ class Elsewhere:
     read before the position, at both ends; or the open file of the log, wherever it was moved. What the forms are is
     known for one run alone: after a restart they are found again in the folder of the log and the folders in it.
 
-    taken: whether a path is read as a log of its own; such a file is never taken for a rotation here.
+    is_own_log: whether a path is read as a log of its own; such a file is never taken for a rotation here.
     """
 
-    def __init__(self, path: Path, reading: Reading, taken: Callable[[Path], bool]) -> None:
+    def __init__(self, path: Path, reading: Reading, is_own_log: Callable[[Path], bool]) -> None:
         self.forms: list[Form] = []
-        self._path, self._reading, self._taken = path, reading, taken
+        self._path, self._reading, self._is_own_log = path, reading, is_own_log
         self._searched: tuple[int, int] | None = None  # the deleted file that was looked for last
 
     def find(self, position: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position in a form that is not known yet, open there, and its path; it is known now."""
         unknown = [form for form in other_forms(self._path) if form not in self.forms]
-        forms = [[one for one in rotated_files(self._path, [form]) if not self._taken(one.path)] for form in unknown]
+        forms = [
+            [one for one in rotated_files(self._path, [form]) if not self._is_own_log(one.path)] for form in unknown
+        ]
         same = [other for files in forms for other in files if _is_file(other, position)]
         is_telling = position.tail_hash and position.offset >= TAIL
         later = [other for files in forms if is_telling for other in written_since(files, position.modified)]
@@ -92,4 +94,4 @@ class Elsewhere:
 
 
 def _is_file(rotated: Rotated, position: FileCheckpoint) -> bool:
-    return rotated.key == position.key and not rotated.packed
+    return rotated.key == position.key and not rotated.compressed

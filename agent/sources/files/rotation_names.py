@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-PACKED = (".gz", ".bz2", ".xz")
+COMPRESSED = (".gz", ".bz2", ".xz")
 FOLDERS, ENTRIES = 32, 10_000  # subfolders and names in each that are looked through where a rotation is missing
 _PARTS = re.compile(  # as logrotate numbers, dates and compresses, and what its options put behind the number
-    r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz)$)\.[A-Za-z][\w-]*)?(?P<packed>\.gz|\.bz2|\.xz)?"
+    r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz)$)\.[A-Za-z][\w-]*)?(?P<compressed>\.gz|\.bz2|\.xz)?"
 )
 _NUMBER = re.compile(r"[.-](\d{1,4})")
 
@@ -43,9 +43,9 @@ class Rotated(NamedTuple):
         return self.device, self.inode
 
     @property
-    def packed(self) -> bool:
+    def compressed(self) -> bool:
         """Whether its name says that it is compressed."""
-        return self.path.suffix in PACKED
+        return self.path.suffix in COMPRESSED
 
 
 def own_form(path: Path) -> Form:
@@ -108,8 +108,8 @@ def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
                 if parts and form in forms:
                     with suppress(FileNotFoundError):
                         rotated = _rotated(entry, form)
-                        found.setdefault((form, parts[1]["number"]), {})[parts[1]["packed"] or ""] = rotated
-    files = [(number, packed.get("") or max(packed.values())) for (_, number), packed in found.items()]
+                        found.setdefault((form, parts[1]["number"]), {})[parts[1]["compressed"] or ""] = rotated
+    files = [(number, compressed.get("") or max(compressed.values())) for (_, number), compressed in found.items()]
     by_name = len({(form, _place(number)[0]) for form, number in found}) == 1
     return [file for _, file in sorted(files, key=lambda one: _place(one[0]) if by_name else (one[1].modified, one))]
 

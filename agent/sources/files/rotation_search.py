@@ -18,14 +18,14 @@ class Rotations(RotatedFiles):
     """
 
     def __init__(
-        self, path: Path, reading: Reading, taken: Callable[[Path], bool] = lambda _: False, quiet: bool = False
+        self, path: Path, reading: Reading, is_own_log: Callable[[Path], bool] = lambda _: False, quiet: bool = False
     ) -> None:
-        super().__init__(path, reading, taken, quiet)
+        super().__init__(path, reading, is_own_log, quiet)
         self._forms: dict[tuple[tuple[int, int], FileCheckpoint], bool] = {}
 
     def under(self, path: Path) -> "Rotations":
         """The rotated files of the log under another name."""
-        return Rotations(path, self._reading, self._taken, self._quiet)
+        return Rotations(path, self._reading, self._is_own_log, self._quiet)
 
     def find(self, position: FileCheckpoint, named: OpenFile | None = None) -> tuple[OpenFile, Path] | None:
         """The rotated file of a position, open there, and its path, told by its content.
@@ -72,7 +72,7 @@ class Rotations(RotatedFiles):
     def _place_of(self, position: FileCheckpoint, next_key: tuple[int, int]) -> int | None:
         """The place of the rotated file of a position, before that of the uncompressed one that comes later."""
         files = self._files()
-        keys = [None if other.packed else other.key for other in files]
+        keys = [None if other.compressed else other.key for other in files]
         older = files[: keys.index(next_key)] if next_key in keys else files
         same = [other for other in older if other.key == position.key]
         found = self._find_content(same, position) or self._find_content(older, position)
@@ -138,7 +138,7 @@ class Rotations(RotatedFiles):
 
         truncated: whether it was seen to be truncated. If not, a compressed copy may as well be all that it ever was.
         """
-        if not copy.copied or (copy.packed and not truncated) or self._has((copy.device, copy.inode)):
+        if not copy.copied or (copy.compressed and not truncated) or self._has((copy.device, copy.inode)):
             return False
         self._warn(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
         return True

@@ -24,7 +24,7 @@ def find_copy(file: OpenFile, path: Path, rotations: Rotations) -> tuple[OpenFil
 
 def lost_bytes(file: OpenFile, copy: OpenFile) -> int:
     """How many bytes at least of a truncated file its copy lacks."""
-    return 0 if copy.packed else max(0, file.read_to + file.unread - copy.size)
+    return 0 if copy.compressed else max(0, file.read_to + file.unread - copy.size)
 
 
 def log_copy(path: Path, file: OpenFile, copy: Path, lost: int) -> None:

@@ -285,7 +285,7 @@ def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
     own = log.rename(log.with_name("app.1.log"))
     append(own, b"of its own\n")
     log.write_bytes(b"two\n")
-    source = FileSource(log, position, "start", grace=0, taken=lambda path: path == own)
+    source = FileSource(log, position, "start", grace=0, is_own_log=lambda path: path == own)
     block = source.read()
     source.close()
     assert block is not None and list(block.lines()) == [b"two"]
