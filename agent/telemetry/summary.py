@@ -1,10 +1,10 @@
 """What a run tells its operator of the lines that it reads, as they come and at the end."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
 from agent.alerting.pipeline import Pipeline
+from agent.host.clock import SYSTEM_CLOCK, Clock
 from agent.text.headers import detect
 from agent.text.lines import Block
 
@@ -14,12 +14,14 @@ _REMARKS = 3600.0  # seconds between two tellings of lines that were not read wh
 class Summary:
     """Counts what a run reads and finds, through all reloads, and tells of it in lines that `say` gets.
 
-    began: when the run did, by the monotonic clock.
+    began: when the run did, by what the clock calls monotonic.
     """
 
-    def __init__(self, pipeline: Pipeline, say: Callable[[str], None], began: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, say: Callable[[str], None], began: float, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.lines = 0
-        self._pipeline, self._say, self._began = pipeline, say, began
+        self._pipeline, self._say, self._began, self._clock = pipeline, say, began, clock
         self._bytes = self._alerts = 0
         self._carried: Counter[str] = Counter()  # what the pipelines before the last reload counted
         self._told: set[str] = set()  # the sources whose format was
@@ -54,12 +56,12 @@ class Summary:
 
     def tell_remarks(self) -> None:
         """Says what of the lines could not be read whole, at once the first time and then hourly."""
-        if time.monotonic() >= self._next_remarks and self._remark():
-            self._next_remarks = time.monotonic() + _REMARKS
+        if self._clock.monotonic() >= self._next_remarks and self._remark():
+            self._next_remarks = self._clock.monotonic() + _REMARKS
 
     def tell_end(self, cut_lines: int) -> None:
         """Says what the run came to. cut_lines: those of the sources, longer than max_line."""
-        seconds = time.monotonic() - self._began
+        seconds = self._clock.monotonic() - self._began
         told = {what: count + self._carried[what] for what, count in self._counted().items()}
         told["lines cut"] = cut_lines
         counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
