@@ -253,7 +253,7 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
     service = Service(lambda: configured(tmp_path, str(log)), once=True)
     for _ in range(2):
         pipeline = service._reader.pipeline
-        policy, pipeline.engine.own_lines = pipeline.policy, 2
+        policy, pipeline.engine.own_line_count = pipeline.policy, 2
         policy.repeats.folded, policy.suppressed, policy.breaker.held_back = 1, 3, 4
         monkeypatch.setattr(pipeline, "take_warnings", lambda: ["5 lines were not read whole"])
         service._reload()
