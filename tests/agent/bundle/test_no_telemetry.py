@@ -84,6 +84,9 @@ def test_no_network_and_no_other_file(bundle, log, home, tmp_path, arguments):
         for line in lines
         if (found := re.search(r'"([^"]*)", [^"]*O_(?:WRONLY|RDWR|CREAT)', line)) and "= -1" not in line
     }
+    unnamed = {found[1] for line in lines if (found := re.search(r'"([^"]*)", [^"]*O_TMPFILE', line))}
+    assert unnamed <= {str(tmp_path)}, "what has no name yet lies where the output is to be"
+    written -= unnamed
     assert {path for path in written if not path.startswith(("/dev/", "/proc/"))} <= {str(out), part_of(lines, out)}
     assert not os.listdir(home["HOME"]) and json.loads(out.read_bytes().splitlines()[0])
 
