@@ -178,7 +178,7 @@ def load_yaml(path: Path, kind: type[T]) -> T:
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML's own would take the last in silence."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # the stubs want another type than yaml passes
         """A mapping as it is written; what `<<` brings in is no part of it yet."""
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}

@@ -76,7 +76,7 @@ class Service:
             self._store = StateRetry(self._monitor, lambda: self._signals.stopped or self._once, clock)
             self._kept = RetryingState(self._state, self._store)
             setup = prepare(config, self._guard)
-            self._summary = Summary(setup.pipeline, _LOG.info, began, clock)
+            self._summary = Summary(setup.pipeline, began, clock)
             self._reader = Reader(self._kept, setup.pipeline, self._summary, self._watcher.missed, scores, once, clock)
             stack.callback(self._reader.close)
             self._reader.begin(config)

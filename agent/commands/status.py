@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -168,7 +169,7 @@ def _read(db: sqlite3.Connection, folder: Path, now: float) -> Status:
     return Status(str(folder), holder(folder), sources, sinks, totals, gone)
 
 
-def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple]:
+def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:
     return db.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
 
 

@@ -1,0 +1,1 @@
+"""From the outbox of alerts to the world."""

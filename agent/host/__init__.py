@@ -1,0 +1,1 @@
+"""What the operating system offers the agent: replacing files, the log, limits, the service manager."""

@@ -1,0 +1,1 @@
+"""What survives a restart: positions, streams, counts and undelivered alerts, in one SQLite database."""

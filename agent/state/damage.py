@@ -54,7 +54,7 @@ def _refuse_header(file: Path, header: bytes) -> bool:
         _refuse_newer(file, version)
     elif application:
         raise _foreign(file)
-    return application == APPLICATION
+    return bool(application == APPLICATION)
 
 
 def _refuse_newer(file: Path, version: int) -> None:
@@ -137,7 +137,7 @@ def warn_of_lost_log(file: Path, lock: StateLock) -> None:
 
 def pragma(db: sqlite3.Connection, name: str) -> int:
     """A number that SQLite keeps in the header of a database."""
-    return db.execute(f"PRAGMA {name}").fetchone()[0]
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _faults(db: sqlite3.Connection) -> Iterator[str]:

@@ -54,7 +54,7 @@ def has(db: sqlite3.Connection, sink: bytes) -> int:
     row = db.execute("SELECT delivered FROM sinks WHERE name = ?", (sink,)).fetchone()
     if row is None:
         raise KeyError(f"sink {os.fsdecode(sink)} is not registered")
-    return row[0]
+    return int(row[0])
 
 
 def backlog(db: sqlite3.Connection, sink: bytes) -> int:

@@ -189,8 +189,8 @@ class State:
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)
-            rows = [(os.fsencode(source), key, blob) for source, key, blob in streams]
-            db.executemany("INSERT OR REPLACE INTO streams (source, key, blob) VALUES (?, ?, ?)", rows)
+            changed = [(os.fsencode(source), key, blob) for source, key, blob in streams]
+            db.executemany("INSERT OR REPLACE INTO streams (source, key, blob) VALUES (?, ?, ?)", changed)
             rows = [(os.fsencode(name), blob) for name, blob in memory]
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
             queued = outbox.queue(db, alerts)

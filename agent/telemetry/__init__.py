@@ -1,0 +1,1 @@
+"""What the agent counts, and how others get to see it."""

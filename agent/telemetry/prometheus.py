@@ -1,7 +1,7 @@
 """What the agent tells of itself, as Prometheus reads it (text exposition format 0.0.4)."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Family:
     name: str
     kind: str
     help: str
-    samples: list[tuple[dict[str, str], float]]
+    samples: Sequence[tuple[dict[str, str], float]]
 
 
 def exposition(families: Iterable[Family]) -> str:

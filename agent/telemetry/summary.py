@@ -1,27 +1,26 @@
 """What a run tells its operator of the lines that it reads, as they come and at the end."""
 
+import logging
 from collections import Counter
-from collections.abc import Callable
 
 from agent.alerting.pipeline import Pipeline
 from agent.host.clock import SYSTEM_CLOCK, Clock
 from agent.text.headers import detect
 from agent.text.lines import Block
 
+_LOG = logging.getLogger(__name__)
 _REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
 
 
 class Summary:
-    """Counts what a run reads and finds, through all reloads, and tells of it in lines that `say` gets.
+    """Counts what a run reads and finds, through all reloads, and logs it.
 
     began: when the run did, by what the clock calls monotonic.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, say: Callable[[str], None], began: float, clock: Clock = SYSTEM_CLOCK
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, began: float, clock: Clock = SYSTEM_CLOCK) -> None:
         self.lines = 0
-        self._pipeline, self._say, self._began, self._clock = pipeline, say, began, clock
+        self._pipeline, self._began, self._clock = pipeline, began, clock
         self._bytes = self._alerts = 0
         self._carried: Counter[str] = Counter()  # what the pipelines before the last reload counted
         self._told: set[str] = set()  # the sources whose format was
@@ -37,11 +36,10 @@ class Summary:
         """Counts a block in which there were so many alerts; tells the format of a source at its first lines."""
         if block.source not in self._told:
             self._told.add(block.source)
-            self._say(
-                f"reading {block.source} from line {block.first}, format {detect(block, self._pipeline.engine.header)}"
-            )
+            form = detect(block, self._pipeline.engine.header)
+            _LOG.info("reading %s from line %s, format %s", block.source, block.first, form)
         for warning in self._pipeline.policy.breaker.take_warnings():
-            self._say(warning)
+            _LOG.warning("%s", warning)
         self.lines += len(block)
         self._bytes += len(block.data)
         self._alerts += alerts
@@ -65,14 +63,15 @@ class Summary:
         told = {what: count + self._carried[what] for what, count in self._counted().items()}
         told["lines cut"] = cut_lines
         counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
-        self._say(f"read {self.lines} lines ({self._bytes / 1e6:.1f} MB) in {seconds:.1f} s: {', '.join(counts)}")
+        megabytes = self._bytes / 1e6
+        _LOG.info("read %d lines (%.1f MB) in %.1f s: %s", self.lines, megabytes, seconds, ", ".join(counts))
         self._remark()
 
     def _remark(self) -> bool:
         """Says what of the lines was not read whole; whether there was anything."""
         warnings = self._pipeline.take_warnings()
         for warning in warnings:
-            self._say(warning)
+            _LOG.warning("%s", warning)
         return bool(warnings)
 
     def _counted(self) -> dict[str, int]:

@@ -17,12 +17,20 @@ PORT, TLS_PORT = 514, 6514  # RFC 5426 3.3, by custom for TCP too; RFC 5425 4.1
 
 
 class Sink(Protocol):
-    """A destination of alerts. Nothing is opened before the first `send`, so that a daemon may come later."""
+    """A destination of alerts, used by one thread at a time.
+
+    Nothing is opened before the first `send`, so that a daemon may come later; after a fault `send` opens anew. An
+    alert may come twice, since one is sent again until it is known to be taken. name: the URL, with its secrets; what
+    users see is `shown(name)`.
+    """
 
     name: str
 
     def send(self, alert: Alert) -> None:
-        """Hands over an alert; a SinkError or OSError where it was not taken."""
+        """Hands over an alert and returns once it is taken; a SinkError or OSError where it was not.
+
+        An AlertRefused where the destination works and does not want this very alert.
+        """
 
     def close(self) -> None:
         """Lets go of what the sink holds; it may be used again."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from agent.alerting.alert import Alert
-from agent.delivery.sinks.syslog import FACILITY, SYSLOG_SEVERITY, TAG, SocketSink, connect_unix
+from agent.delivery.sinks.syslog import FACILITY, SYSLOG_SEVERITY, SocketSink, connect_unix
+from agent.host.log import TAG
 
 SOCKET = "/run/systemd/journal/socket"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL

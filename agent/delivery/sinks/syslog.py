@@ -15,9 +15,9 @@ from datetime import datetime
 
 from agent.alerting.alert import Alert
 from agent.alerting.message import alert_text, is_new
+from agent.host.log import TAG
 from agent.text.escape import escape
 
-TAG = "oddline"
 SYSLOG_SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5}  # RFC 5424 table 2
 FACILITY = 3  # daemon
 MAX_DATAGRAM = 8192  # bytes

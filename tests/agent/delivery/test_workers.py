@@ -136,6 +136,7 @@ def test_a_sink_that_is_down_or_blocked_holds_up_no_other(state, deliver, make_a
     down.down = False
     assert delivery.drain(30) == {}
     assert down.taken == blocked.taken == list(range(20))
+    until(lambda: len(said) == 2)
     assert said[1:] == ["sink down works again"]
 
 
