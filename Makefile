@@ -12,9 +12,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Installs the checkout as a wheel, not in place, so that what runs is what is shipped.
 WHEEL := $(PIP) install --no-deps --no-build-isolation --force-reinstall .
 
+# Most tests wait: twice as many at a time as there are processors.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
+AT_ONCE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help python run test soak lint clean
+.PHONY: help python run test test-agent coverage bundles soak lint clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
@@ -36,6 +40,10 @@ $(VENV)/.test: $(VENV)/.cpu
 	$(PIP) install -c constraints.txt '.[cpu,train,dev]'
 	touch $@
 
+$(VENV)/.agent: $(VENV)/.cpu
+	$(PIP) install -c constraints.txt '.[cpu,dev]'
+	touch $@
+
 run: $(VENV)/.cpu
 	@$(WHEEL)
 	@if [ -n "$(LOG)" ]; then exec $(BIN)/agent tail "$(LOG)" --from end --sink console:; else exec bash packaging/demo.sh $(BIN); fi
@@ -43,7 +51,21 @@ run: $(VENV)/.cpu
 # With safe paths no import finds the checkout.
 test: $(VENV)/.test
 	@$(WHEEL)
-	PYTHONSAFEPATH=1 $(BIN)/pytest tests
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) tests
+
+# The tests of the agent need no torch: PYTHON names any version from 3.11 on, and VENV another environment.
+test-agent: $(VENV)/.agent
+	@$(WHEEL)
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) tests/agent tests/project/test_layers.py tests/histories/test_tail_histories.py
+
+# Which branches the tests take, of what runs in their own processes.
+coverage: $(VENV)/.test
+	@$(WHEEL)
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) --cov=agent --cov-branch --cov-report=term-missing:skip-covered tests
+
+# The bundles of tests/bundles, made anew.
+bundles: $(VENV)/.test
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m helpers.recipes
 
 # Every part runs, whatever the one before found, and Ctrl-C ends one; ODDLINE_SEED and SOAK_SEED repeat one.
 soak: $(VENV)/.test

@@ -25,6 +25,16 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what takes longest; where tests of a file share a costly fixture one process runs them all."""
+    items.sort(key=lambda item: "histories" not in item.path.parts)
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(one.scope == "module" for found in fixtures for one in found):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def call_agent(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

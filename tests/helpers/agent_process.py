@@ -1,6 +1,5 @@
 """`agent run` as a process of its own, and what can be done to it while it runs."""
 
-import json
 import os
 import resource
 import shutil
@@ -19,7 +18,7 @@ from agent.commands.status import Status, read_status
 from agent.config import AgentConfig
 from agent.errors import ConfigError
 from helpers.processes import start_agent
-from helpers.waiting import until
+from helpers.waiting import rows_of, until, whole_lines
 
 
 class AgentProcess:
@@ -156,11 +155,10 @@ class AgentProcess:
     def delivered(self) -> list[dict[str, Any]]:
         """The alerts in the sink, in order."""
         alerts = (self._out if self._out.exists() else self.folder / "away") / "alerts"
-        return [json.loads(line) for line in alerts.read_bytes().splitlines()] if alerts.exists() else []
+        return rows_of(alerts)
 
     def said(self) -> str:
-        said = self.folder / "said"
-        return said.read_text() if said.exists() else ""
+        return b"".join(line + b"\n" for line in whole_lines(self.folder / "said")).decode()
 
     def status(self) -> Status | None:
         with suppress(ConfigError):
@@ -169,7 +167,7 @@ class AgentProcess:
 
     def wait_for_lines(self, lines: int) -> None:
         """Waits until it has read and stored so many."""
-        deadline, read, status = time.monotonic() + 60, -1, None
+        deadline, read, status = time.monotonic() + 120, -1, None
         while read != lines:
             self.require_alive()
             assert time.monotonic() < deadline, f"it has read {read} lines of {lines}: {status}"

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from helpers.waiting import until
+from helpers.waiting import free_port, until, whole_lines
 
 
 class Rsyslog:
@@ -48,11 +48,4 @@ class Rsyslog:
 
     def received(self) -> list[dict[str, str]]:
         file = self._folder / "received.jsonl"
-        text = file.read_text("utf-8") if file.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-
-def free_port(kind: int) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return [json.loads(line) for line in whole_lines(file) if line.endswith(b"}")]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import rows_of, until
+from helpers.waiting import rows_of, until, whole_lines
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -62,7 +62,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def said(tmp_path: Path) -> list[str]:
-    return (tmp_path / "said").read_text().splitlines()
+    return [line.decode() for line in whole_lines(tmp_path / "said")]
 
 
 def test_once_live_and_score_give_the_same_scores_and_alerts(bundle, log, start, tmp_path):

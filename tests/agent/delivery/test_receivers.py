@@ -1,6 +1,5 @@
 """The whole agent against receivers that are stopped, gone, slow or deaf: what it reads, tells, keeps and delivers."""
 
-import json
 import re
 import signal
 import socket
@@ -15,7 +14,7 @@ import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import require_program, run_agent, start_agent
 from helpers.rsyslog import Rsyslog
-from helpers.waiting import until
+from helpers.waiting import rows_of, until, whole_lines
 
 from agent.commands.status import Status, read_status
 from agent.errors import ConfigError
@@ -52,7 +51,7 @@ class Agent:
             file.writelines(lines)
 
     def said(self) -> list[str]:
-        return [line.removeprefix("oddline: ") for line in (self.folder / "said").read_text().splitlines()]
+        return [line.decode().removeprefix("oddline: ") for line in whole_lines(self.folder / "said")]
 
     def status(self) -> Status | None:
         try:
@@ -70,7 +69,7 @@ class Agent:
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts of the sink that always works."""
         file = self.folder / "alerts"
-        return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+        return rows_of(file)
 
     def has_read(self, count: int) -> bool:
         """Whether so many lines are read, and all of their alerts are in the file."""

@@ -1,6 +1,5 @@
 """Following a log that the real logrotate rotates while a writer goes on, as Debian's packages configure it."""
 
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from helpers.logs import collect_messages
 from helpers.made_up import made_up_lines
 from helpers.processes import require_program, run_agent
-from helpers.waiting import until
+from helpers.waiting import rows_of, until
 
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
@@ -323,7 +322,7 @@ def run_to_the_end(log: Path, bundle: Path, folder: Path) -> None:
 
 
 def told(file: Path, fields: tuple[str, ...]) -> list[list[object]]:
-    return [[row[field] for field in fields] for row in map(json.loads, file.read_text().splitlines())]
+    return [[row[field] for field in fields] for row in rows_of(file)]
 
 
 @pytest.mark.parametrize("name", DEBIAN)
