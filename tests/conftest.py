@@ -89,6 +89,7 @@ def tiered_bundle() -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Makes a bundle by a recipe, its log and its run beside it, once for all processes that run tests."""
+    pytest.importorskip("torch")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-
 
 @pytest.fixture(scope="session")
 def bundle(trained: Callable[[str], Path]) -> Path:
