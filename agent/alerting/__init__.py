@@ -1,0 +1,1 @@
+"""Which anomalies become alerts, and what an alert says."""

@@ -9,7 +9,7 @@ from agent.text.headers import detect
 from agent.text.lines import Block
 
 _LOG = logging.getLogger(__name__)
-_REMARKS = 3600.0  # seconds between two tellings of lines that were not read whole
+_WARN_EVERY = 3600.0  # seconds between two warnings of lines that were not read whole
 
 
 class Summary:
@@ -23,19 +23,19 @@ class Summary:
         self._pipeline, self._began, self._clock = pipeline, began, clock
         self._bytes = self._alerts = 0
         self._carried: Counter[str] = Counter()  # what the pipelines before the last reload counted
-        self._told: set[str] = set()  # the sources whose format was
-        self._next_remarks = 0.0
+        self._announced: set[str] = set()  # the sources whose format was
+        self._next_warnings = 0.0
 
     def use(self, pipeline: Pipeline) -> None:
-        """Goes on with another pipeline, after the remarks and counts of the present one."""
+        """Goes on with another pipeline, after the warnings and counts of the present one."""
         self._carried.update(self._counted())
-        self._remark()
+        self._warn()
         self._pipeline = pipeline
 
     def add(self, block: Block, alerts: int) -> None:
         """Counts a block in which there were so many alerts; tells the format of a source at its first lines."""
-        if block.source not in self._told:
-            self._told.add(block.source)
+        if block.source not in self._announced:
+            self._announced.add(block.source)
             form = detect(block, self._pipeline.engine.header)
             _LOG.info("reading %s from line %s, format %s", block.source, block.first, form)
         for warning in self._pipeline.policy.breaker.take_warnings():
@@ -46,7 +46,7 @@ class Summary:
 
     def forget(self, source: str) -> None:
         """Tells the format of a source of this name anew when there is one again."""
-        self._told.discard(source)
+        self._announced.discard(source)
 
     def counts(self) -> str:
         """The lines and alerts so far, for one who asks how the run is going."""
@@ -54,20 +54,20 @@ class Summary:
 
     def tell_remarks(self) -> None:
         """Says what of the lines could not be read whole, at once the first time and then hourly."""
-        if self._clock.monotonic() >= self._next_remarks and self._remark():
-            self._next_remarks = self._clock.monotonic() + _REMARKS
+        if self._clock.monotonic() >= self._next_warnings and self._warn():
+            self._next_warnings = self._clock.monotonic() + _WARN_EVERY
 
     def tell_end(self, cut_lines: int) -> None:
         """Says what the run came to. cut_lines: those of the sources, longer than max_line."""
         seconds = self._clock.monotonic() - self._began
-        told = {what: count + self._carried[what] for what, count in self._counted().items()}
-        told["lines cut"] = cut_lines
-        counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in told.items() if count)]
+        totals = {what: count + self._carried[what] for what, count in self._counted().items()}
+        totals["lines cut"] = cut_lines
+        counts = [f"{self._alerts} alerts", *(f"{count} {what}" for what, count in totals.items() if count)]
         megabytes = self._bytes / 1e6
         _LOG.info("read %d lines (%.1f MB) in %.1f s: %s", self.lines, megabytes, seconds, ", ".join(counts))
-        self._remark()
+        self._warn()
 
-    def _remark(self) -> bool:
+    def _warn(self) -> bool:
         """Says what of the lines was not read whole; whether there was anything."""
         warnings = self._pipeline.take_warnings()
         for warning in warnings:
