@@ -1,5 +1,5 @@
 # make run    the agent live on a log that a generator lets grow; make run LOG=/var/log/syslog follows that file instead
-# make test   every test, on the installed wheel
+# make test   every test, on the installed wheel; make test-agent those of the agent, without torch, on any PYTHON
 # make soak   the agent on 200 logs that are rotated while it is killed at random, then random histories; 10 minutes and more
 # make lint   ruff (rules and format) and mypy
 # make clean  removes .venv, caches and build output

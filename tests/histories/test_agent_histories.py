@@ -378,4 +378,4 @@ def test_histories(tmp_path: Path, disks: list[Path | None], seeds: range) -> No
             pool.shutdown(cancel_futures=True)
             raise
     print(f"{sum(told)} alerts in the histories of the seeds {seeds}")
-    assert sum(told) >= len(seeds)
+    assert sum(told) >= 2 * len(seeds)
