@@ -58,7 +58,7 @@ def fit(
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model on logs of normal behaviour.
+    r"""Train a model on logs of normal behaviour.
 
     Example: oddline training fit /var/log/syslog --out run
 

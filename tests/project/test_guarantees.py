@@ -10,7 +10,7 @@ TEXT = (ROOT / "docs" / "guarantees.md").read_text()
 NAMED = re.findall(r"`(test_\w+\.py)`: ((?:`test_\w+`(?:, )?)+)", TEXT)
 
 
-@pytest.mark.parametrize("file, names", NAMED)
+@pytest.mark.parametrize(("file", "names"), NAMED)
 def test_the_tests_of_a_promise_exist(file, names):
     (path,) = (ROOT / "tests").rglob(file)
     defined = set(re.findall(r"(?m)^def (test_\w+)\(", path.read_text()))

@@ -95,7 +95,7 @@ class Family(Protocol[ConfigT, ModelT]):
     """
 
     @property
-    def CONFIG(self) -> type[ConfigT]:
+    def CONFIG(self) -> type[ConfigT]:  # noqa: N802 (a constant of the module that is a family)
         """The type of its configuration."""
         ...
 

@@ -1,9 +1,8 @@
 """The latent space of a model in two dimensions: where it puts windows, or the lines themselves."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +17,9 @@ from training.data.windows import Windows
 from training.evaluation.model import Subject, of_windows, open_subject, place_scores, score_in_order
 from training.plot.axis import choose_scale, plain
 from training.plot.style import BLUE, CHART, RED, check_out, clean, place_legend, save, write_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 METHODS = ("pca", "tsne")
 _AT_ONCE = 4096

@@ -20,7 +20,7 @@ class KnownTexts:
             text = corpus.texts[text_id]
             self.counts[text] = self.counts.get(text, 0) + count
         if len(self.counts) > self.most:
-            order = sorted(reversed(self.counts), key=self.counts.__getitem__, reverse=True)
+            order = sorted(reversed(self.counts), key=self.counts.__getitem__, reverse=True)  # noqa: C414 (of two as frequent the newer)
             kept = set(order[: self.most])
             self.counts = {text: count for text, count in self.counts.items() if text in kept}
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class ScoreFile:
             self._file.seek(size)
         self._text: io.TextIOWrapper | None = None
 
-    def __enter__(self) -> "ScoreFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:

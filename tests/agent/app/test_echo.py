@@ -34,7 +34,7 @@ def syslog(tmp_path) -> Iterator[Callable[[str], Path]]:
         command = [program, "-n", "-f", tmp_path / "rsyslog.conf", "-i", tmp_path / "pid"]
         with open(tmp_path / "rsyslogd.err", "ab") as errors:
             running.append(subprocess.Popen(command, stderr=errors, stdout=errors))
-        until(lambda: (tmp_path / "log").exists())
+        until((tmp_path / "log").exists)
         return tmp_path / "syslog"
 
     yield begin

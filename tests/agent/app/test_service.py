@@ -201,7 +201,7 @@ def test_the_sinks_that_nobody_named_stay_through_a_reload(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "closed, arguments, code, reason",
+    ("closed", "arguments", "code", "reason"),
     [
         (0, ("tail", "-", "--once", "--sink", "jsonl:/dev/null"), 4, "standard input is closed"),
         (1, ("tail", "/dev/null/log", "--once", "--sink", "console:"), 5, "standard output is closed"),

@@ -27,23 +27,29 @@ TOKENS = [
 WRITTEN = [
     (
         DistanceReason(3.5, 1.25, True, ["fire"], KnownText("a <num>", 2.5), None),
-        b'{"kind":"distance","distance":3.5,"threshold":1.25,"new_text":true,"unknown_words":["fire"],'
-        b'"nearest":{"text":"a <num>","distance":2.5},"expected":null}',
+        (
+            b'{"kind":"distance","distance":3.5,"threshold":1.25,"new_text":true,"unknown_words":["fire"],'
+            b'"nearest":{"text":"a <num>","distance":2.5},"expected":null}'
+        ),
     ),
     (
         SurpriseReason(
             3.5, 1.25, False, [], 4.75, True, [Word(text="ws9", bits=3.25)], "fields", TOKENS, 2, "mean", 5.0
         ),
-        b'{"kind":"surprise","surprise":3.5,"threshold":1.25,"new_text":false,"unknown_words":[],"bits":4.75,'
-        b'"carried":true,"words":[{"text":"ws9","bits":3.25}],"tokenizer":"fields","tokens":[{"text":"ws9",'
-        b'"field":"pc","unknown":true,"bits":3.25,"expected":[{"text":"ws1","p":0.5}],"looked_at":[],"kept":0.125},'
-        b'{"text":"","end":true,"bits":1.5,"expected":[{"text":"</s>","p":0.25,"end":true}],'
-        b'"looked_at":[{"position":0,"weight":0.75}]}],"tokens_left_out":2,"relative":"mean","raw":5.0}',
+        (
+            b'{"kind":"surprise","surprise":3.5,"threshold":1.25,"new_text":false,"unknown_words":[],"bits":4.75,'
+            b'"carried":true,"words":[{"text":"ws9","bits":3.25}],"tokenizer":"fields","tokens":[{"text":"ws9",'
+            b'"field":"pc","unknown":true,"bits":3.25,"expected":[{"text":"ws1","p":0.5}],"looked_at":[],"kept":0.125},'
+            b'{"text":"","end":true,"bits":1.5,"expected":[{"text":"</s>","p":0.25,"end":true}],'
+            b'"looked_at":[{"position":0,"weight":0.75}]}],"tokens_left_out":2,"relative":"mean","raw":5.0}'
+        ),
     ),
     (
         ReconstructionReason(3.5, 1.25, True, [], KnownEvent("", True), KnownEvent("E3"), 0.5, [0.25, 3.5]),
-        b'{"kind":"reconstruction","error":3.5,"threshold":1.25,"new_text":true,"unknown_words":[],'
-        b'"event":{"text":"","unseen":true},"expected":{"text":"E3","unseen":false},"time":0.5,"errors":[0.25,3.5]}',
+        (
+            b'{"kind":"reconstruction","error":3.5,"threshold":1.25,"new_text":true,"unknown_words":[],'
+            b'"event":{"text":"","unseen":true},"expected":{"text":"E3","unseen":false},"time":0.5,"errors":[0.25,3.5]}'
+        ),
     ),
     (SlowWalkReason(26, 1000), b'{"kind":"slow walk","odd":26,"lines":1000}'),
     (OtherReason(kind="moon", phase=[1]), b'{"kind":"moon","phase":[1]}'),

@@ -17,8 +17,7 @@ TOKENIZER = WordTokenizer([*SPECIAL, *(f"word{number}" for number in range(8))],
 
 
 def encode(ids, lengths):
-    vectors = np.stack([ids.sum(axis=1), (ids**2).sum(axis=1), lengths], axis=1).astype(np.float32)
-    return vectors
+    return np.stack([ids.sum(axis=1), (ids**2).sum(axis=1), lengths], axis=1).astype(np.float32)
 
 
 def predict(windows):

@@ -225,7 +225,7 @@ def test_every_link_on_the_way_is_watched(tmp_path: Path, watching: Callable[...
         lambda: point(folder, tmp_path / "other"),
         lambda: append(tmp_path / "other" / "app.log"),
         lambda: point(folder, tmp_path / "nowhere"),
-        lambda: (tmp_path / "nowhere").mkdir(),
+        (tmp_path / "nowhere").mkdir,
         lambda: append(link),
     ]
     for number, change in enumerate(changes):
