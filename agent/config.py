@@ -161,7 +161,7 @@ def _is_encodable(path: str) -> bool:
 def load_yaml(path: Path, kind: type[T]) -> T:
     """A YAML file as a checked type; a key that is there twice is a ConfigError."""
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_Loader)
+        content = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; name a configuration file that does") from None
     except (OSError, UnicodeDecodeError) as error:

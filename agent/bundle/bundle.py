@@ -66,7 +66,7 @@ class Bundle:
         needed = {"tokenizer.json", "known.npz", "parity.npz", *(graph.file for graph in manifest.graphs.values())}
         unlisted = needed - manifest.files.keys()
         if unlisted:
-            raise BundleError(f"bundle {path}: the manifest lists no hash of {sorted(unlisted)[0]}; export it again")
+            raise BundleError(f"bundle {path}: the manifest lists no hash of {min(unlisted)}; export it again")
         return cls(path, manifest, provider)
 
     def run(
@@ -75,7 +75,7 @@ class Bundle:
         """The outputs of a graph that are wanted, or all in the order of its signature."""
         try:
             outputs: list[NDArray[Any]] = self.sessions[graph].run(wanted, dict(inputs))
-        except Exception as error:  # its exceptions share no base class
+        except Exception as error:  # noqa: BLE001 - its exceptions share no base class
             raise BundleError(f"bundle {self.path}: the graph {graph} failed: {first_line(error)}") from None
         return outputs
 

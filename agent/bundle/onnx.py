@@ -81,7 +81,7 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if provider == "cuda" else ["CPUExecutionProvider"]
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # its exceptions share no base class
+    except Exception as error:  # noqa: BLE001 - its exceptions share no base class
         raise BundleError(f"{path} is no model that onnxruntime can run: {first_line(error)}") from None
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderError(

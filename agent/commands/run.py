@@ -37,7 +37,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         code = 0
     except KeyboardInterrupt:
         code = _refuse("interrupted", 130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a fault of ours is one line, too
         code = _other(error)
     try:
         _flush()

@@ -163,7 +163,7 @@ class _Courier:
             try:
                 self._state.wait(self._is_due)
                 self._deliver()
-            except Exception as error:  # whatever a sink raises, its alerts stay queued and are tried again
+            except Exception as error:  # noqa: BLE001 - whatever it is, the alerts stay queued
                 self._fail(error)
         with suppress(Exception):
             self.sink.close()
@@ -172,8 +172,8 @@ class _Courier:
         """Takes over what the courier before it has brought."""
         if self._before is not None and not self._before.busy:
             before, self._before = self._before, None
-            before._go_on()
-            self._taken, self._noted, self._skipped = before._taken, before._noted, before._skipped
+            before._go_on()  # noqa: SLF001 - of this class too
+            self._taken, self._noted, self._skipped = before._taken, before._noted, before._skipped  # noqa: SLF001
 
     def _is_due(self) -> bool:
         return self.stopped or self._state.backlog(self.sink.name) > 0

@@ -201,7 +201,7 @@ def open_output(target: str, live: bool = False) -> Iterator[JsonLines]:
         with writing(target):
             file = stack.enter_context(_appending(target) if live else replacing(target))
             if Path(target).suffix == ".gz":
-                zipped = cast(BinaryIO, gzip.GzipFile(Path(target).name, "ab", fileobj=file))
+                zipped = cast("BinaryIO", gzip.GzipFile(Path(target).name, "ab", fileobj=file))
                 file = stack.enter_context(closed_after(zipped))
         yield JsonLines(file, target)
         with writing(target):

@@ -4,6 +4,8 @@ After Tuor et al. 2018, who subtract the mean of a user's scores; here it is tha
 does not wait for later lines.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +50,7 @@ def apply(
     """
     rule, found = _RULES[relative.kind], np.full(len(scores), np.nan, np.float32)
     for index, (score, slot) in enumerate(zip(scores.tolist(), slots.tolist(), strict=True)):
-        if score == score:  # no NaN
+        if not math.isnan(score):
             found[index] = rule(relative, score, carried[slot])
     return found
 

@@ -119,7 +119,7 @@ def select_masks(names: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
     wanted = set(names)
     unknown = wanted - MASKS.keys()
     if unknown:
-        raise BundleError(f"unknown mask {sorted(unknown)[0]!r}; this version knows {', '.join(MASKS)}")
+        raise BundleError(f"unknown mask {min(unknown)!r}; this version knows {', '.join(MASKS)}")
     return [mask for name, mask in MASKS.items() if name in wanted]
 
 

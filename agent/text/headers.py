@@ -23,21 +23,23 @@ _ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::?\d+)?
 
 FORMATS: dict[str, re.Pattern[str]] = {
     # RFC 3164 section 4.1 as syslog daemons write it to files: no PRI
-    "rfc3164": re.compile(rf"(?P<time>[A-Z][a-z]{{2}} +\d+ \d+:\d+:\d+) (?P<host>\S+) {_TAG}(?P<message>.*)", re.S),
+    "rfc3164": re.compile(
+        rf"(?P<time>[A-Z][a-z]{{2}} +\d+ \d+:\d+:\d+) (?P<host>\S+) {_TAG}(?P<message>.*)", re.DOTALL
+    ),
     # the same with an ISO 8601 time stamp: rsyslog's RSYSLOG_FileFormat
-    "iso8601": re.compile(rf"{_ISO} (?P<host>\S+) {_TAG}(?P<message>.*)", re.S),
+    "iso8601": re.compile(rf"{_ISO} (?P<host>\S+) {_TAG}(?P<message>.*)", re.DOTALL),
     # RFC 5424 section 6
     "rfc5424": re.compile(
         rf"<\d+>\d+ (?:-|{_ISO}) (?P<host>\S+) (?P<program>\S+) (?P<pid>\S+) \S+ "
         r'(?:-|(?:\[[^\s\]"]+(?: [^\s=\]"]+="(?:[^"\\]|\\.)*")*\])+) ?(?P<message>.*)',
-        re.S,
+        re.DOTALL,
     ),
     # Hadoop: yymmdd HHMMSS thread LEVEL class: message
-    "hdfs": re.compile(r"(?P<time>\d+ \d+) \d+ (?P<level>[A-Z]+) (?P<program>[^\s:]+): (?P<message>.*)", re.S),
+    "hdfs": re.compile(r"(?P<time>\d+ \d+) \d+ (?P<level>[A-Z]+) (?P<program>[^\s:]+): (?P<message>.*)", re.DOTALL),
 }
 # what has to match, as what follows always does
 _HEADS = {
-    name: re.compile(pattern.pattern.removesuffix("(?P<message>.*)").removesuffix(_TAG), re.S)
+    name: re.compile(pattern.pattern.removesuffix("(?P<message>.*)").removesuffix(_TAG), re.DOTALL)
     for name, pattern in FORMATS.items()
 }
 CHOICES = ("auto", *FORMATS, "none")

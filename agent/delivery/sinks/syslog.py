@@ -150,7 +150,7 @@ class UnixSink(SocketSink):
         return connect_unix(self._path, socket.SOCK_STREAM)
 
     def _transmit(self, connection: socket.socket, alert: Alert, text: str) -> None:
-        message = local_datagram(alert, text, datetime.now(), os.getpid())
+        message = local_datagram(alert, text, datetime.now().astimezone(), os.getpid())
         if connection.type == socket.SOCK_DGRAM:
             connection.send(message)
         else:
@@ -204,6 +204,7 @@ class TcpSink(SocketSink):
 
 
 def connect_unix(path: str, kind: int) -> socket.socket:
+    """A socket that is connected to the one at a path; an OSError where nobody listens there."""
     connection = socket.socket(socket.AF_UNIX, kind)
     try:
         connection.settimeout(_TIMEOUT)

@@ -73,10 +73,10 @@ class VectorScorer:
     def _fill(self, found: list[float | None], keys: list[bytes], windows: NDArray[np.int32]) -> None:
         missing: dict[bytes, int] = {}
         for index, score in enumerate(found):
-            if score is None:
-                found[index] = score = self._old.get(keys[index])
-                if score is None:
-                    missing.setdefault(keys[index], index)
+            if score is None and (old := self._old.get(keys[index])) is not None:
+                found[index] = old
+            elif score is None:
+                missing.setdefault(keys[index], index)
         if missing:
             computed = self._compute(windows[list(missing.values())], None)
             new = dict(zip(missing, computed.tolist(), strict=True))

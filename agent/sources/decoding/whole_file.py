@@ -30,7 +30,7 @@ def read_log(path: Path, chunk: int = 1 << 20) -> Iterator[bytes]:
 
 
 def _open(path: Path) -> AbstractContextManager[BufferedReader]:
-    return nullcontext(cast(BufferedReader, sys.stdin.buffer)) if path == Path("-") else path.open("rb")
+    return nullcontext(cast("BufferedReader", sys.stdin.buffer)) if path == Path("-") else path.open("rb")
 
 
 def _pieces(first: bytes, file: BufferedReader, chunk: int) -> Iterator[bytes]:

@@ -70,7 +70,7 @@ def cannot_merge(errors: str) -> bool:
 def ask(name: str, command: Sequence[str]) -> list[Entry]:
     """The entries that a command shows, which should be few; its complaints are logged, a failure is a SourceError."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER)
+        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER)
     except subprocess.TimeoutExpired:
         raise SourceError(f"{name} cannot be read: journalctl did not answer within {_ANSWER:.0f} s") from None
     except OSError as error:

@@ -58,7 +58,7 @@ class BpeTokenizer:
         package = _import(BundleError)
         try:
             loaded = package.Tokenizer.from_str(msgspec.json.encode(library).decode())
-        except Exception as error:  # its exceptions share no base class
+        except Exception as error:  # noqa: BLE001 - its exceptions share no base class
             raise BundleError(f"tokenizer.json is damaged: {error}") from None
         if _settings(loaded) != _settings(_empty(package)) or not _is_whole(loaded.get_vocab()):
             raise BundleError("tokenizer.json is damaged: its library part is no byte-level encoding as oddline makes")
@@ -100,7 +100,7 @@ class BpeTokenizer:
 
     def labels(self) -> None:
         """Pieces have places without names."""
-        return None
+        return
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads: the library's own JSON as data."""

@@ -60,7 +60,7 @@ class CharTokenizer:
 
     def labels(self) -> None:
         """Characters have places without names."""
-        return None
+        return
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""

@@ -69,7 +69,7 @@ class WordTokenizer:
 
     def labels(self) -> None:
         """Words have places without names."""
-        return None
+        return
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
