@@ -80,9 +80,20 @@ def export_graph(spec: GraphSpec, path: Path) -> None:
             onnxscript.optimizer.optimize_ir(
                 program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE, onnx_shape_inference=False
             )
+            _forget_traces(program.model)
             program.save(path, external_data=False)
     except torch.onnx.OnnxExporterError as error:
         raise BundleError(f"graph {spec.name} cannot be exported: {' '.join(str(error).split())[:300]}") from error
+
+
+def _forget_traces(model: onnx_ir.Model) -> None:
+    """Takes out where in which file each node was made: a bundle tells nothing of the machine that exported it."""
+    for part in (model, model.graph, *model.graph.all_nodes(), *model.graph.initializers.values()):
+        part.metadata_props.clear()
+        part.doc_string = None
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _dynamic(inputs: Sequence[manifest.Tensor]) -> tuple[dict[int, Any], ...]:

@@ -102,6 +102,13 @@ def test_the_manifest_tells_all(bundle, run):
     assert 0 <= max(manifest.metrics["difference"].values()) <= TOLERANCE
 
 
+def test_the_graphs_tell_nothing_of_where_they_were_made(bundle):
+    traces = ("site-packages", "training", ".py", "forward")
+    for graph in bundle.glob("*.onnx"):
+        content = graph.read_bytes()
+        assert not [trace for trace in traces if trace.encode() in content]
+
+
 def test_the_recorded_cases_are_small_and_of_every_length(bundle):
     with np.load(bundle / "parity.npz") as cases:
         shapes = {name: cases[name].shape for name in cases}

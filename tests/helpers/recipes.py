@@ -12,8 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from agent.bundle.bundle import file_sha256
-from agent.bundle.manifest import MANIFEST
 from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -108,23 +106,8 @@ def rebuild() -> None:
     for name, make in COMMITTED.items():
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder))
-            _forget_traces(Path(folder, "bundle"))
             shutil.rmtree(BUNDLES / name, ignore_errors=True)
             shutil.copytree(Path(folder, "bundle"), BUNDLES / name)
-
-
-def _forget_traces(bundle: Path) -> None:
-    """Takes out of the graphs where in the checkout each node was made."""
-    import onnx
-
-    manifest = (bundle / MANIFEST).read_text()
-    for path in bundle.glob("*.onnx"):
-        before, graph = file_sha256(path), onnx.load(path)
-        for node in graph.graph.node:
-            del node.metadata_props[:]
-        onnx.save(graph, path)
-        manifest = manifest.replace(before, file_sha256(path))
-    (bundle / MANIFEST).write_text(manifest)
 
 
 if __name__ == "__main__":
