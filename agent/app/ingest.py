@@ -12,7 +12,7 @@ from agent.inputs.manager import Inputs
 from agent.scorefile.writer import JsonLines, line_records
 from agent.sources.base import Source
 from agent.state.retrying import RetryingState
-from agent.telemetry.counters import Ledger, memory_name
+from agent.telemetry.counters import Ledger, blob_name
 from agent.telemetry.summary import Summary
 from agent.text.lines import Block
 
@@ -126,7 +126,7 @@ class Reader:
 
     def _restore(self, source: Source) -> None:
         name, window = source.name, self.pipeline.engine.bundle.manifest.window
-        if self.pipeline.restore(name, self._state.streams(name), self._state.recall) or window.pad:
+        if self.pipeline.restore(name, self._state.streams(name), self._state.blob) or window.pad:
             return
         if (before := source.context(window.size - 1)) is not None:
             self.pipeline.prime(before)
@@ -145,9 +145,9 @@ class Reader:
 
     def _note(self, source: Source) -> None:
         """Stores what happened to a source without any line."""
-        memory = self.ledger.look(source)
-        if memory or source.unstored:
-            self._state.commit(self.inputs.checkpoints(source), memory=[memory] if memory else [])
+        blob = self.ledger.look(source)
+        if blob or source.unstored:
+            self._state.commit(self.inputs.checkpoints(source), blobs=[blob] if blob else [])
             source.unstored = False
 
     def _suspect(self, source: Source, grown: bool) -> None:
@@ -171,12 +171,12 @@ class Reader:
             self._empty(source, self._clock.monotonic() + _FINISH)
         checkpoints = self.inputs.checkpoints(source)
         source.close()
-        if known and (memory := self.ledger.look(source)):
-            self._state.commit(checkpoints, memory=[memory])
+        if known and (blob := self.ledger.look(source)):
+            self._state.commit(checkpoints, blobs=[blob])
 
     def _forget(self, name: str, losses: int) -> None:
         """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""
-        memories = [*self.pipeline.forget(name), memory_name(name)]
-        self._state.forget(name, memories, self.ledger.retire(name, losses))
+        obsolete = [*self.pipeline.forget(name), blob_name(name)]
+        self._state.forget(name, obsolete, self.ledger.retire(name, losses))
         self._idle.pop(name, None)
         self._summary.forget(name)

@@ -85,10 +85,10 @@ class Service:
             self._close = stack.pop_all()
 
     def _secret(self) -> bytes:
-        key = self._state.recall("guard")
+        key = self._state.blob("guard")
         if key is None:
             key = new_key()
-            self._state.commit(memory=[("guard", key)])
+            self._state.commit(blobs=[("guard", key)])
         return key
 
     def run(self) -> None:

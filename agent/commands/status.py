@@ -16,7 +16,7 @@ from agent.errors import ConfigError
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.rotation_names import other_forms, own_form, rotated_files
 from agent.state.store import APPLICATION, FILE, LOCK, SCHEMA_VERSION
-from agent.telemetry.counters import GONE, Counts, memory_name
+from agent.telemetry.counters import GONE, Counts, blob_name, total
 from agent.telemetry.snapshot import seconds_behind
 from agent.text.escape import escape
 
@@ -165,7 +165,7 @@ def _read(db: sqlite3.Connection, folder: Path, now: float) -> Status:
     sources = [_source(db, os.fsdecode(path), blob, now) for path, blob in _rows(db, "positions", "source, position")]
     sinks = [_sink(db, name, number) for name, number in _rows(db, "sinks", "name, delivered")]
     gone = _counts(db, GONE)
-    totals = _total([gone, *(source.counts for source in sources)])
+    totals = total([gone, *(source.counts for source in sources)])
     return Status(str(folder), holder(folder), sources, sinks, totals, gone)
 
 
@@ -175,8 +175,7 @@ def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, .
 
 def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> SourceStatus:
     mark = msgspec.msgpack.decode(blob, type=_Mark)
-    kept = _memory(db, os.fsencode(memory_name(path)))
-    counts = Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
+    counts = _counts(db, path)
     if mark.inode is None:
         return SourceStatus(path, None, mark.line, None, 0, 0.0, counts, mark.cursor or None)
     position = msgspec.msgpack.decode(blob, type=FileCheckpoint)
@@ -186,8 +185,8 @@ def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> Sourc
 
 
 def _counts(db: sqlite3.Connection, name: str) -> Counts:
-    kept = _memory(db, os.fsencode(memory_name(name)))
-    return Counts() if kept is None else msgspec.msgpack.decode(kept, type=Counts)
+    blob = _blob(db, os.fsencode(blob_name(name)))
+    return Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
 
 
 def _unread(path: Path, position: FileCheckpoint) -> tuple[int | None, int]:
@@ -210,18 +209,12 @@ def _sink(db: sqlite3.Connection, name: bytes, number: int) -> SinkStatus:
     lost = {}
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'lost'").fetchone():
         lost = dict(db.execute("SELECT cause, count FROM lost WHERE sink = ?", (name,)).fetchall())
-    return SinkStatus(shown(os.fsdecode(name)), int(_memory(db, b"delivered:" + name) or 0), waiting, lost)
+    return SinkStatus(shown(os.fsdecode(name)), int(_blob(db, b"delivered:" + name) or 0), waiting, lost)
 
 
-def _memory(db: sqlite3.Connection, name: bytes) -> bytes | None:
+def _blob(db: sqlite3.Connection, name: bytes) -> bytes | None:
     row = db.execute("SELECT blob FROM memory WHERE name = ?", (name,)).fetchone()
     return None if row is None else row[0]
-
-
-def _total(counts: list[Counts]) -> Counts:
-    every = [msgspec.structs.asdict(one) for one in counts]
-    sums = {field: sum(one[field] for one in every) for field in Counts.__struct_fields__ if field != "last_read"}
-    return Counts(**sums, last_read=max((one.last_read for one in counts), default=0.0))
 
 
 def holder(folder: Path) -> int | None:

@@ -91,7 +91,7 @@ class OpenSources:
 
         What came after the first look is read from its start, and what was rotated since then before it.
         """
-        looked = self._state.recall(look_name(wanted))
+        looked = self._state.blob(look_name(wanted))
         return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
 
     def starts(self, opened: list[Source], looked: Iterable[FileInput]) -> dict[str, list[tuple[str, bytes]]]:
@@ -108,8 +108,8 @@ class OpenSources:
         empty = [self.wanted[one.name].input for one in opened if not one.checkpoint and isinstance(one, FileSource)]
         names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
         now = str(before_now()).encode()
-        memory = [(name, now) for name in names if self._state.recall(name) is None]
-        return {"memory": memory, "checkpoints": checkpoints} if checkpoints or memory else {}
+        blobs = [(name, now) for name in names if self._state.blob(name) is None]
+        return {"blobs": blobs, "checkpoints": checkpoints} if checkpoints or blobs else {}
 
     def is_input(self, path: Path) -> bool:
         """Whether a file is read as a log of its own, also where its name is like that of a rotation of another one."""

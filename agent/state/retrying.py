@@ -31,8 +31,8 @@ class RetryingState:
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._retry(lambda: [*self._state.streams(source)]))
 
-    def recall(self, name: str) -> bytes | None:
-        return self._retry(lambda: self._state.recall(name))
+    def blob(self, name: str) -> bytes | None:
+        return self._retry(lambda: self._state.blob(name))
 
     def backlog(self, sink: str) -> int:
         return self._retry(lambda: self._state.backlog(sink))

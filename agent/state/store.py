@@ -1,4 +1,4 @@
-"""The agent's durable state: how far each source is read, the streams, what blocks remember, and the outbox of alerts.
+"""The agent's durable state: how far each source is read, the streams, blobs by name, and the outbox of alerts.
 
 SQLite in WAL mode with synchronous=FULL. All that a block of lines changes is one transaction, so that positions,
 streams and alerts fit together whenever the process or the host stops.
@@ -6,32 +6,24 @@ streams and alerts fit together whenever the process or the host stops.
 
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from agent.alerting.alert import Alert, decode_alert
-from agent.errors import SinkError, StateDamaged, StateUnavailable
+from agent.errors import StateDamaged
 from agent.state import outbox
-from agent.state.file import FILE, open_memory, open_state, remedy
-from agent.state.lock import DAMAGED, LOCK, OPEN, StateLock
-from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION
+from agent.state.database import Database
+from agent.state.file import FILE
+from agent.state.lock import LOCK
+from agent.state.schema import APPLICATION, SCHEMA_VERSION
 
 __all__ = ["APPLICATION", "FILE", "LOCK", "MAX_OUTBOX", "SCHEMA_VERSION", "State"]
 _LOG = logging.getLogger(__name__)
 MAX_OUTBOX = 100_000  # alerts
 _READ_AT_ONCE = 1000  # streams
-_PASSING = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-)
 
 
 class State:
@@ -41,108 +33,43 @@ class State:
     StateUnavailable where it may pass, as a full disk does: nothing of the call is stored then, and the same call may
     be made again. Where it cannot pass it is a StateDamaged, which stays in `fault`; the next start sets such a state
     aside. max_outbox: how many alerts wait at most; where more come the oldest are dropped, counted for each sink that
-    lacks them, and `on_drop` is told how many each sink lost. Damage, and what was
-    done about it, is logged.
+    lacks them, and `on_drop` is told how many each sink lost. Damage, and what was done about it, is logged.
     """
 
     def __init__(self, folder: Path | None, max_outbox: int = MAX_OUTBOX) -> None:
         self.max_outbox = max_outbox
         self.on_drop: Callable[[dict[str, int]], None] = lambda lost: None
-        self.fault: StateDamaged | None = None
+        self.database = Database(folder)
         self._unreadable = set[int]()  # the numbers of alerts in the outbox
-        self._changed = threading.Condition(threading.RLock())
-        self.file = ":memory:" if folder is None else str(folder / FILE)
-        self._lock = None if folder is None else StateLock(folder)
-        try:
-            self._db = open_memory() if folder is None or self._lock is None else open_state(folder, self._lock)
-        except BaseException:
-            self._release(clean=False)
-            raise
-        self._inode = None if folder is None else os.stat(self.file).st_ino
-        self._before = self._db.total_changes
+        self._changed = threading.Condition(self.database.mutex)
+
+    @property
+    def file(self) -> str:
+        """The path of the database."""
+        return self.database.file
+
+    @property
+    def fault(self) -> StateDamaged | None:
+        """Why the state can be used no more, or None."""
+        return self.database.fault
 
     def close(self) -> None:
         """Closes the file and lets another agent have the folder; a second call does nothing."""
-        with self._changed:
-            self._db.close()
-            self._release(clean=self.fault is None)
-
-    def _release(self, clean: bool) -> None:
-        if self._lock is not None:
-            self._lock.release(clean)
-            self._lock = None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._changed:
-            if self.fault is not None:
-                raise self.fault
-            try:
-                self._db.execute("BEGIN")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise self._explain(error) from None
-                raise
-            self._note_written()
-
-    def _note_written(self) -> None:
-        """Notes with the lock that something was written, since when SQLite has a log, once."""
-        if self._lock is not None and self._lock.word != OPEN and self._db.total_changes != self._before:
-            with suppress(OSError):  # of a full disk, say; it is tried again after the next transaction
-                self._lock.note(OPEN)
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes; not into a file that is no longer where the next start looks for it."""
-        with self._changed:
-            if self._inode is not None and self.fault is None and not self._is_there():
-                self.fault = StateDamaged(
-                    f"state {self.file} was removed or replaced while the agent used it, so that nothing more can be "
-                    "kept in it; start the agent again"
-                )
-            with self._transaction() as db:
-                yield db
-
-    def _is_there(self) -> bool:
-        try:
-            return os.stat(self.file).st_ino == self._inode
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:  # SQLite will tell
-            return True
-
-    def _explain(self, error: sqlite3.Error) -> SinkError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in DAMAGES:
-            return self.condemn(str(error))
-        kind = StateUnavailable if code in _PASSING else SinkError
-        return kind(f"state {self.file} cannot be used: {error}; {remedy(error)}")
+        self.database.close()
 
     def condemn(self, reason: str) -> StateDamaged:
         """Has the next start set the state aside, since something in it cannot be understood; the error to raise."""
-        with self._changed:
-            self.fault = StateDamaged(
-                f"state {self.file} is damaged: {reason}; the next start sets it aside and begins without the "
-                "positions, windows and undelivered alerts in it"
-            )
-            if self._lock is not None:
-                with suppress(OSError):
-                    self._lock.note(DAMAGED + " ".join(reason.split()))
-            return self.fault
+        return self.database.condemn(reason)
 
     def checkpoint(self, source: str) -> bytes | None:
         """How far a source was read, as it told, or None where it is new."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             row = db.execute("SELECT position FROM positions WHERE source = ?", (os.fsencode(source),)).fetchone()
         return None if row is None else row[0]
 
     def checkpoints(self) -> dict[str, bytes]:
         """How far every source was read that is known."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             rows = db.execute("SELECT source, position FROM positions").fetchall()
         return {os.fsdecode(name): checkpoint for name, checkpoint in rows}
 
@@ -150,7 +77,7 @@ class State:
         """The key and blob of every stream of a source, the one written longest ago first."""
         last = 0
         while True:
-            with self._transaction() as db:
+            with self.database.transaction() as db:
                 rows = db.execute(
                     "SELECT number, key, blob FROM streams WHERE source = ? AND number > ? ORDER BY number LIMIT ?",
                     (os.fsencode(source), last, _READ_AT_ONCE),
@@ -161,9 +88,9 @@ class State:
             for _, key, blob in rows:
                 yield key, blob
 
-    def recall(self, name: str) -> bytes | None:
+    def blob(self, name: str) -> bytes | None:
         """What was committed last under a name, or None."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             row = db.execute("SELECT blob FROM memory WHERE name = ?", (os.fsencode(name),)).fetchone()
         return None if row is None else row[0]
 
@@ -172,26 +99,26 @@ class State:
         checkpoints: Iterable[tuple[str, bytes]] = (),
         streams: Iterable[tuple[str, bytes, bytes]] = (),
         ended: Iterable[tuple[str, bytes]] = (),
-        memory: Iterable[tuple[str, bytes]] = (),
+        blobs: Iterable[tuple[str, bytes]] = (),
         alerts: Iterable[Alert] = (),
     ) -> None:
         """Stores what a block changed, all or nothing; after a StateUnavailable the same may be stored again.
 
         checkpoints: sources and how far each is read. streams: source, key, blob of each that changed, in the order of
         the last lines. ended: source and key of those that are gone; one that is also in `streams` has come anew.
-        memory: names and blobs. alerts: queued, but for those that are queued or were sent already (by id). A
+        blobs: each with its name. alerts: queued, but for those that are queued or were sent already (by id). A
         checkpoint and the blob of a stream are MessagePack: a state in which one is not counts as damaged when it is
         opened.
         """
         lost: dict[bytes, int] = {}
-        with self._change() as db:
+        with self.database.change() as db:
             rows = [(os.fsencode(name), position) for name, position in checkpoints]
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)
             changed = [(os.fsencode(source), key, blob) for source, key, blob in streams]
             db.executemany("INSERT OR REPLACE INTO streams (source, key, blob) VALUES (?, ?, ?)", changed)
-            rows = [(os.fsencode(name), blob) for name, blob in memory]
+            rows = [(os.fsencode(name), blob) for name, blob in blobs]
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
             queued = outbox.queue(db, alerts)
             if queued:
@@ -201,14 +128,14 @@ class State:
         if lost:
             self.on_drop({os.fsdecode(name): count for name, count in lost.items()})
 
-    def forget(self, source: str, memories: Iterable[str] = (), memory: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Deletes what is stored of a source and some named memories, and stores others."""
-        with self._change() as db:
+    def forget(self, source: str, obsolete: Iterable[str] = (), blobs: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Deletes what is stored of a source and the blobs of some names, and stores others."""
+        with self.database.change() as db:
             name = os.fsencode(source)
             db.execute("DELETE FROM positions WHERE source = ?", (name,))
             db.execute("DELETE FROM streams WHERE source = ?", (name,))
-            db.executemany("DELETE FROM memory WHERE name = ?", [(os.fsencode(one),) for one in memories])
-            rows = [(os.fsencode(name), blob) for name, blob in memory]
+            db.executemany("DELETE FROM memory WHERE name = ?", [(os.fsencode(one),) for one in obsolete])
+            rows = [(os.fsencode(name), blob) for name, blob in blobs]
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
 
     def register_sinks(self, names: Iterable[str]) -> dict[str, int]:
@@ -216,7 +143,7 @@ class State:
 
         Returns the sinks that are there no more and had alerts to come, with the number of those; they are given up.
         """
-        with self._change() as db:
+        with self.database.change() as db:
             left = outbox.register(db, {os.fsencode(name) for name in names})
         return {os.fsdecode(name): count for name, count in left.items() if count}
 
@@ -225,7 +152,7 @@ class State:
 
         Alerts that cannot be read any more are left out and counted as lost once the sink is past them.
         """
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             rows = outbox.read_from(db, os.fsencode(sink), most)
         alerts = [(number, self._decode(number, blob)) for number, blob in rows]
         readable = [(number, alert) for number, alert in alerts if alert is not None]
@@ -248,7 +175,7 @@ class State:
 
     def lacks(self, sink: str, number: int) -> bool:
         """Whether a sink still is to get the alert of a number: neither has it, nor was it dropped meanwhile."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             return outbox.has(db, os.fsencode(sink)) < number
 
     def delivered(self, sink: str, number: int, refused: int = 0) -> None:
@@ -256,7 +183,7 @@ class State:
 
         refused: how many of them it does not have because it did not want them; they are counted as lost.
         """
-        with self._change() as db:
+        with self.database.change() as db:
             name = os.fsencode(sink)
             before = outbox.has(db, name)
             damaged = sum(before < one <= number for one in self._unreadable)
@@ -265,16 +192,16 @@ class State:
 
     def delivered_count(self, sink: str) -> int:
         """How many alerts a sink took since it was first configured."""
-        return int(self.recall(f"delivered:{sink}") or 0)
+        return int(self.blob(f"delivered:{sink}") or 0)
 
     def backlog(self, sink: str) -> int:
         """How many alerts a sink does not have yet."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             return outbox.backlog(db, os.fsencode(sink))
 
     def lost(self, sink: str) -> dict[str, int]:
         """How many alerts a sink will never get, by cause: `full` (the outbox was), `refused` (by it) and `damaged`."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             rows = db.execute("SELECT cause, count FROM lost WHERE sink = ?", (os.fsencode(sink),)).fetchall()
         return dict(rows)
 

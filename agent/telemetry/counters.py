@@ -67,7 +67,7 @@ class Ledger:
         self._state, self._pipeline, self._clock = state, pipeline, clock
         self._seen: dict[str, list[int]] = {}
         self._totals = pipeline.totals
-        if state.recall(memory_name(GONE)) is not None:
+        if state.blob(blob_name(GONE)) is not None:
             self.open(GONE)
 
     def use(self, pipeline: Pipeline) -> None:
@@ -75,21 +75,21 @@ class Ledger:
         self._pipeline, self._totals = pipeline, pipeline.totals
 
     def retire(self, name: str, losses: int = 0) -> list[tuple[str, bytes]]:
-        """Adds the counts of a source that is gone to those of all such; the named memory that holds them.
+        """Adds the counts of a source that is gone to those of all such; the named blob that holds them.
 
         losses: what is lost with it. The result is empty where nothing was ever counted of the name.
         """
-        if name not in self.counts and self._state.recall(memory_name(name)) is None:
+        if name not in self.counts and self._state.blob(blob_name(name)) is None:
             return []
         for one in {name, GONE} - self.counts.keys():
             self.open(one)
         self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name), Counts(losses=losses)])
         del self._seen[name]
-        return [(memory_name(GONE), msgspec.msgpack.encode(self.counts[GONE]))]
+        return [(blob_name(GONE), msgspec.msgpack.encode(self.counts[GONE]))]
 
     def open(self, name: str) -> None:
         """Goes on with what the state holds of a source."""
-        blob = self._state.recall(memory_name(name))
+        blob = self._state.blob(blob_name(name))
         self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
         self._seen[name] = [0] * len(_OF_SOURCE)
 
@@ -109,7 +109,7 @@ class Ledger:
         return self._add(source, more, self._clock())
 
     def look(self, source: Source) -> tuple[str, bytes] | None:
-        """What happened to a source without any line, such as a truncation, as a named memory; None where nothing."""
+        """What happened to a source without any line, such as a truncation, as a named blob; None where nothing."""
         name = source.name
         if _counters(source) == self._seen[name]:
             return None
@@ -122,10 +122,10 @@ class Ledger:
         summed = {field: getattr(counts, field) + count for field, count in more.items()}
         self._seen[name] = now
         self.counts[name] = msgspec.structs.replace(counts, last_read=last_read, **summed)
-        return memory_name(name), msgspec.msgpack.encode(self.counts[name])
+        return blob_name(name), msgspec.msgpack.encode(self.counts[name])
 
 
-def memory_name(source: str) -> str:
+def blob_name(source: str) -> str:
     """Under which name the state holds the counts of a source."""
     return f"count:{source}"
 

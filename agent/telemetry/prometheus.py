@@ -33,59 +33,63 @@ _PER_SOURCE = {  # field of Counts: name, help
 
 
 @dataclass(frozen=True)
-class Family:
+class MetricFamily:
     """A metric: its name, `counter` or `gauge`, its help, and a value for each set of labels."""
 
     name: str
     kind: str
-    help: str
+    help_text: str
     samples: Sequence[tuple[dict[str, str], float]]
 
 
-def exposition(families: Iterable[Family]) -> str:
+def exposition(families: Iterable[MetricFamily]) -> str:
     """The text that Prometheus reads."""
     return "".join(line + "\n" for family in families for line in _lines(family))
 
 
-def families(snapshot: Snapshot) -> Iterator[Family]:
+def families(snapshot: Snapshot) -> Iterator[MetricFamily]:
     """Every metric of the agent."""
-    for field, (name, help) in _PER_SOURCE.items():
+    for field, (name, help_text) in _PER_SOURCE.items():
         values = [(_source(path), getattr(view.counts, field)) for path, view in snapshot.sources.items()]
-        yield Family(f"oddline_{name}_total", "counter", help, values)
+        yield MetricFamily(f"oddline_{name}_total", "counter", help_text, values)
     yield from _backlogs(snapshot)
     yield from _sinks(snapshot)
     yield from _process(snapshot)
     outcomes = [({"outcome": outcome}, count) for outcome, count in snapshot.reloads.items()]
-    yield Family("oddline_reloads_total", "counter", "Reloads of the configuration and the bundle (SIGHUP)", outcomes)
+    yield MetricFamily(
+        "oddline_reloads_total", "counter", "Reloads of the configuration and the bundle (SIGHUP)", outcomes
+    )
 
 
-def _backlogs(snapshot: Snapshot) -> Iterator[Family]:
+def _backlogs(snapshot: Snapshot) -> Iterator[MetricFamily]:
     sources = snapshot.sources.items()
     values = [(_source(path), view.backlog) for path, view in sources]
-    yield Family("oddline_backlog_bytes", "gauge", "Bytes in the file that are not read yet", values)
-    help = (
+    yield MetricFamily("oddline_backlog_bytes", "gauge", "Bytes in the file that are not read yet", values)
+    help_text = (
         "Seconds since lines were last read, while there is a backlog, else 0; "
         "how old the oldest unread byte is cannot be known"
     )
-    yield Family("oddline_backlog_seconds", "gauge", help, [(_source(path), view.behind) for path, view in sources])
+    yield MetricFamily(
+        "oddline_backlog_seconds", "gauge", help_text, [(_source(path), view.behind) for path, view in sources]
+    )
 
 
-def _sinks(snapshot: Snapshot) -> Iterator[Family]:
+def _sinks(snapshot: Snapshot) -> Iterator[MetricFamily]:
     sinks = [({"sink": label_text(name)}, view) for name, view in snapshot.sinks.items()]
-    for name, kind, help, value in (
+    for name, kind, help_text, value in (
         ("alerts_delivered_total", "counter", "Alerts that the sink took", lambda view: view.delivered),
         ("outbox_alerts", "gauge", "Alerts that the sink does not have yet", lambda view: view.waiting),
         ("sink_failing", "gauge", "1 while the sink does not take what it is given", lambda view: int(view.failing)),
     ):
-        yield Family(f"oddline_{name}", kind, help, [(labels, value(view)) for labels, view in sinks])
-    help = "Alerts that the sink will never get: the outbox was full, it refused them, or they were damaged"
+        yield MetricFamily(f"oddline_{name}", kind, help_text, [(labels, value(view)) for labels, view in sinks])
+    help_text = "Alerts that the sink will never get: the outbox was full, it refused them, or they were damaged"
     dropped = [(labels | {"cause": cause}, view.lost.get(cause, 0)) for labels, view in sinks for cause in _CAUSES]
-    yield Family("oddline_alerts_dropped_total", "counter", help, dropped)
+    yield MetricFamily("oddline_alerts_dropped_total", "counter", help_text, dropped)
 
 
-def _process(snapshot: Snapshot) -> Iterator[Family]:
+def _process(snapshot: Snapshot) -> Iterator[MetricFamily]:
     bundle = {"id": snapshot.bundle[0], "name": label_text(snapshot.bundle[1]), "version": __version__}
-    for name, help, labels, value in (
+    for name, help_text, labels, value in (
         ("streams", "Streams held in memory", {}, snapshot.streams),
         ("texts", "Canonical texts held in memory", {}, snapshot.texts),
         ("last_look_timestamp_seconds", "When the sources were last looked at, as a unix time", {}, snapshot.looked),
@@ -93,7 +97,7 @@ def _process(snapshot: Snapshot) -> Iterator[Family]:
         ("resident_memory_bytes", "Memory of the process that is resident", {}, resident_bytes()),
         ("bundle_info", "The bundle in use, by id and name, and the version of oddline; always 1", bundle, 1),
     ):
-        yield Family(f"oddline_{name}", "gauge", help, [(labels, value)])
+        yield MetricFamily(f"oddline_{name}", "gauge", help_text, [(labels, value)])
 
 
 def resident_bytes() -> int:
@@ -112,8 +116,8 @@ def _source(path: str) -> dict[str, str]:
     return {"source": label_text(path)}
 
 
-def _lines(family: Family) -> Iterator[str]:
-    yield f"# HELP {family.name} {_escape(family.help)}"
+def _lines(family: MetricFamily) -> Iterator[str]:
+    yield f"# HELP {family.name} {_escape(family.help_text)}"
     yield f"# TYPE {family.name} {family.kind}"
     for labels, value in family.samples:
         inner = ",".join(f'{name}="{_escape(text, quote=True)}"' for name, text in labels.items())

@@ -38,6 +38,8 @@ from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.follower import FileSource
 from agent.sources.files.rotation_names import COMPRESSED
+from agent.state import store
+from agent.state.database import Database
 from agent.state.store import FILE, State, outbox
 from agent.telemetry.counters import Ledger
 from agent.text.lines import Block
@@ -91,7 +93,7 @@ class Journal:
 
 
 class Store(State):
-    """The state, which fails and dies where the faults say so, and notes what it stored."""
+    """The state, at whose calls the agent may be killed, and which notes what it stored."""
 
     faults: Faults
     journal: Journal
@@ -119,9 +121,15 @@ class Store(State):
         self.journal.checkpoints.pop(source, None)
         self.faults.reach("committed")
 
+
+class FaultyDatabase(Database):
+    """The database of the state, which fails and dies where the faults say so."""
+
+    faults: Faults
+
     @contextmanager
-    def _change(self) -> Iterator[Any]:
-        with super()._change() as db:
+    def change(self) -> Iterator[Any]:
+        with super().change() as db:
             yield db
             if self.faults.full:
                 self.faults.full -= 1
@@ -146,10 +154,10 @@ class Store(State):
         folder = Path(self.file).parent
         names = [name for name in (FILE, f"{FILE}-wal") if (folder / name).exists()]
         with suppress(Exception):
-            self._db.execute("ROLLBACK")
+            self.connection.execute("ROLLBACK")
         for name in names:
             shutil.copyfile(folder / name, folder / f"{name}.killed")
-        self._db.close()
+        self.connection.close()
         for name in names:
             (folder / f"{name}.killed").rename(folder / name)
         self._release(clean=False)
@@ -301,10 +309,10 @@ class World:
         def in_pieces(source: FileSource, most: int = 1 << 20) -> Block | None:
             return read(source, min(most, world.size))
 
-        store = type("Store", (Store,), {"faults": faults, "journal": self.journal})
         patch.setattr(FileSource, "__init__", clocked)
         patch.setattr(FileSource, "read", in_pieces)
-        patch.setattr(service, "State", store)
+        patch.setattr(service, "State", type("Store", (Store,), {"faults": faults, "journal": self.journal}))
+        patch.setattr(store, "Database", type("FaultyDatabase", (FaultyDatabase,), {"faults": faults}))
         patch.setattr(service, "Watcher", SilentWatcher)
         patch.setattr(service, "Delivery", Held)
         patch.setattr(service, "Reader", type("Reader", (NotingReader,), {"world": self}))

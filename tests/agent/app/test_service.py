@@ -82,7 +82,7 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
     assert len(tries) == (1 if once else 4)
 
 
-READS = ("checkpoint", "checkpoints", "streams", "recall", "backlog", "lost", "delivered_count")
+READS = ("checkpoint", "checkpoints", "streams", "blob", "backlog", "lost", "delivered_count")
 
 
 @pytest.mark.parametrize("reading", READS)

@@ -28,7 +28,7 @@ from agent.delivery.workers import Delivery
 from agent.errors import ConfigError
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.state.store import FILE, LOCK, State
-from agent.telemetry.counters import GONE, Counts, Ledger, memory_name
+from agent.telemetry.counters import GONE, Counts, Ledger, blob_name
 
 LINES = made_up_lines(400, seed=4, odd=tuple(range(20, 400, 25)))
 LOG = b"".join(LINES)
@@ -157,7 +157,7 @@ def test_lines_that_the_model_reads_in_part_are_counted_with_their_source(log, t
 def test_counts_from_before_a_field_was_added_are_read_on(tmp_path, bundle):
     with closing(State(tmp_path)) as state:
         old = {"bytes_read": 90, "lines_read": 5, "cut_lines": 2, "last_read": 7.0}
-        state.commit(memory=[(memory_name("/a"), msgspec.msgpack.encode(old))])
+        state.commit(blobs=[(blob_name("/a"), msgspec.msgpack.encode(old))])
         ledger = Ledger(state, Pipeline(Bundle.load(bundle)))
         ledger.open("/a")
     assert ledger.counts["/a"] == Counts(**old) and ledger.counts["/a"].shortened_lines == 0
@@ -275,7 +275,7 @@ def test_a_source_that_is_no_file_is_shown_without_offsets(call_agent, tmp_path)
         f"{tmp_path}/log": msgspec.to_builtins(FileCheckpoint(1, 2, "3:abc", 700, 8)),
     }
     for name, mark in marks.items():
-        state.commit([(name, msgspec.msgpack.encode(mark))], memory=[(f"count:{name}", msgspec.msgpack.encode({}))])
+        state.commit([(name, msgspec.msgpack.encode(mark))], blobs=[(f"count:{name}", msgspec.msgpack.encode({}))])
     state.close()
     sources = {one.path: one for one in read_status(tmp_path / "state").sources}
     assert {(one.offset, one.size, one.backlog) for name, one in sources.items() if "log" not in name} == {
@@ -323,8 +323,8 @@ def test_the_totals_keep_what_was_counted_of_files_that_are_gone(tmp_path):
     here, gone = Counts(lines_read=3, last_read=7.0), Counts(lines_read=4, rotations=1)
     state = State(tmp_path / "state")
     position = msgspec.msgpack.encode(FileCheckpoint(1, 2, "", 30, 4, "", 0))
-    counted = [(memory_name("app.log"), here), (memory_name(GONE), gone)]
-    state.commit([("app.log", position)], memory=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
+    counted = [(blob_name("app.log"), here), (blob_name(GONE), gone)]
+    state.commit([("app.log", position)], blobs=[(name, msgspec.msgpack.encode(one)) for name, one in counted])
     state.close()
     found = read_status(tmp_path / "state")
     assert [source.counts for source in found.sources] == [here] and found.gone == gone
@@ -404,7 +404,7 @@ def test_a_lock_file_that_nobody_holds_is_no_agent(tmp_path, monkeypatch, word):
     (tmp_path / LOCK).write_text(f"{os.getpid()}{word}")
     assert holder(tmp_path) is None
     held = State(tmp_path)
-    held.commit(memory=[("m", b"1")])
+    held.commit(blobs=[("m", b"1")])
     assert (tmp_path / LOCK).read_text() == f"{os.getpid()} open" and holder(tmp_path) == os.getpid()
     line = (tmp_path / LOCK).stat()
     where = f"{os.major(line.st_dev):02x}:{os.minor(line.st_dev):02x}"

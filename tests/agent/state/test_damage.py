@@ -40,7 +40,7 @@ def left_by_kill(tmp_path: Path, make_alert: Callable, checkpoint: bool = False)
     """The folder of an agent that was killed: its last changes are in the log of SQLite alone."""
     state = fill(tmp_path / "running", make_alert)
     if checkpoint:
-        state._db.execute("PRAGMA wal_checkpoint(RESTART)")
+        state.database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
         state.commit([("f", POSITION)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
     state.close()
@@ -153,7 +153,7 @@ def reopened(folder: Path, said: list[str]) -> tuple[bytes | None, int]:
 @pytest.mark.parametrize("damage", [lambda log: log.unlink(), lambda log: log.write_bytes(b"")])
 def test_where_that_log_is_gone_reading_goes_on_at_an_earlier_place(tmp_path, make_alert, damage, said):
     state = fill(tmp_path / "running", make_alert)
-    state._db.execute("PRAGMA wal_checkpoint(RESTART)")
+    state.database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
     state.commit([("f", msgspec.msgpack.encode(FileCheckpoint(1, 2, "3:abc", 900, 9)))], alerts=[make_alert(3)])
     folder = shutil.copytree(tmp_path / "running", tmp_path / "killed")
     state.close()
@@ -304,7 +304,7 @@ def test_an_alert_that_cannot_be_read_is_skipped_and_counted_for_each_sink(tmp_p
     state.register_sinks(["a", "b"])
     state.commit(alerts=[make_alert(number) for number in range(1, 10)])
     for number, blob in ((1, b"\xc1"), (2, b""), (5, b"\x81\xa1"), (9, msgspec.msgpack.encode({"id": 3}))):
-        state._db.execute("UPDATE outbox SET alert = ? WHERE number = ?", (blob, number))
+        state.database.connection.execute("UPDATE outbox SET alert = ? WHERE number = ?", (blob, number))
     for sink in "ab":
         assert [number for number, _ in state.pending(sink, 4)] == [3, 4]
         assert state.backlog(sink) == 7 and state.lost(sink) == {"damaged": 2}
@@ -335,7 +335,7 @@ def test_delivery_goes_on_behind_alerts_that_cannot_be_read(tmp_path, make_alert
     state, sink = State(tmp_path), Sink()
     state.register_sinks(["a"])
     state.commit(alerts=[make_alert(number) for number in range(200)])
-    state._db.execute("UPDATE outbox SET alert = x'c1' WHERE number NOT IN (80, 81, 199)")
+    state.database.connection.execute("UPDATE outbox SET alert = x'c1' WHERE number NOT IN (80, 81, 199)")
     sink.gate.set()
     delivery = Delivery(state, [sink])
     delivery.start()
@@ -387,7 +387,7 @@ def test_a_state_of_version_1_is_brought_up_to_date_and_delivered(tmp_path, make
     state = State(folder)
     assert len(said) == 1 and "was of version 1 and is brought to 2; an older agent cannot use it now" in said[0]
     assert state.checkpoint("f") == POSITION and list(state.streams("f")) == [(b"k", POSITION)]
-    assert state.recall("guard") == b"\xff" * 32 and state.lost("a") == {}
+    assert state.blob("guard") == b"\xff" * 32 and state.lost("a") == {}
     sink.gate.set()
     delivery = Delivery(state, [sink])
     delivery.start()
@@ -435,7 +435,7 @@ def fill_disk(state: State, disk: Path) -> Path:
     number = 0
     with pytest.raises(StateUnavailable, match="disk is full; free space on its disk; nothing was stored in part"):
         while True:
-            state.commit(memory=[("count:filler", msgspec.msgpack.encode([number, "x" * 3000]))])
+            state.commit(blobs=[("count:filler", msgspec.msgpack.encode([number, "x" * 3000]))])
             number += 1
     return ballast
 
@@ -510,10 +510,10 @@ def test_a_file_system_that_turns_read_only_is_waited_for(small_disk, make_alert
         State(small_disk / "state")
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     state = State(small_disk / "state")
-    state._db.execute("PRAGMA query_only = 1")
+    state.database.connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StateUnavailable, match="cannot be used: attempt to write a readonly database"):
         state.commit([("f", POSITION)], alerts=[make_alert(9)])
-    state._db.execute("PRAGMA query_only = 0")
+    state.database.connection.execute("PRAGMA query_only = 0")
     state.commit([("f", POSITION)], alerts=[make_alert(9)])
     assert state.backlog("a") == 3
     state.close()

@@ -38,7 +38,7 @@ def test_all_that_is_committed_is_there_after_a_restart(tmp_path, make_alert):
     state = State(tmp_path)
     assert state.checkpoint("f") == HERE and state.checkpoint("g") is None
     assert list(state.streams("f")) == [(b"k\0", BLOB)] and list(state.streams("g")) == []
-    assert state.recall("fold:f") == b"\xff" and state.recall("other") is None
+    assert state.blob("fold:f") == b"\xff" and state.blob("other") is None
     assert state.pending("a", 10) == [(1, make_alert(1))]
     state.close()
 
@@ -49,7 +49,7 @@ def test_a_file_name_that_is_no_utf8_is_kept(state):
     state.commit([(name, HERE)], [(name, b"k", b"v")], [], [(f"fold:{name}", b"m")])
     assert state.checkpoint(name) == HERE
     assert list(state.streams(name)) == [(b"k", b"v")]
-    assert state.recall(f"fold:{name}") == b"m"
+    assert state.blob(f"fold:{name}") == b"m"
     assert state.backlog(f"jsonl:{name}") == 0
 
 
@@ -105,7 +105,7 @@ def test_every_sink_gets_all_and_what_all_have_is_deleted(state, make_alert):
     assert (state.backlog("a"), state.backlog("b")) == (2, 5)
     state.delivered("b", 2)
     assert [alert.line for _, alert in state.pending("b", 9)] == [2, 3, 4]
-    assert state._db.execute("SELECT COUNT(*) FROM outbox").fetchone() == (3,)
+    assert state.database.connection.execute("SELECT COUNT(*) FROM outbox").fetchone() == (3,)
     state.delivered("a", 2)
     assert state.backlog("a") == 2, "a sink does not go back"
 
@@ -144,8 +144,8 @@ def test_scores_without_end_survive_the_outbox(state, make_alert):
 def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_alert):
     state = State(tmp_path)
     state.register_sinks(["a"])
-    pages = state._db.execute("PRAGMA page_count").fetchone()[0]
-    state._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = state.database.connection.execute("PRAGMA page_count").fetchone()[0]
+    state.database.connection.execute(f"PRAGMA max_page_count = {pages}")
     changes = ([("f", HERE)], [("f", b"k", msgspec.msgpack.encode(bytes(100_000)))], [], [("m", b"1")], [make_alert(1)])
     with pytest.raises(
         StateUnavailable, match=rf"{FILE} cannot be used: database or disk is full; free space"
@@ -153,11 +153,11 @@ def test_a_failing_commit_changes_nothing_and_can_be_tried_again(tmp_path, make_
         state.commit(*changes)
     assert "\n" not in str(caught.value)
     assert state.checkpoint("f") is None and state.backlog("a") == 0
-    state._db.execute("PRAGMA max_page_count = 100000")
+    state.database.connection.execute("PRAGMA max_page_count = 100000")
     state.commit(*changes)
     state.close()
     state = State(tmp_path)
-    assert state.checkpoint("f") == HERE and state.backlog("a") == 1 and state.recall("m") == b"1"
+    assert state.checkpoint("f") == HERE and state.backlog("a") == 1 and state.blob("m") == b"1"
     state.close()
 
 
@@ -185,8 +185,8 @@ def test_the_folder_and_its_files_are_private(tmp_path):
 
 def test_every_commit_is_synced(tmp_path):
     state = State(tmp_path)
-    assert state._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert state._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert state.database.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert state.database.connection.execute("PRAGMA synchronous").fetchone() == (2,)
     state.close()
 
 
@@ -208,7 +208,7 @@ def test_an_impossible_folder_is_one_line(folder):
 
 def test_a_newer_state_is_refused_and_the_folder_let_go(tmp_path):
     state = State(tmp_path)
-    state._db.execute("PRAGMA user_version = 99")
+    state.database.connection.execute("PRAGMA user_version = 99")
     state.close()
     content = (tmp_path / FILE).read_bytes()
     for _ in range(2):
@@ -302,7 +302,7 @@ def test_a_killed_agent_leaves_one_whole_commit_and_no_lock(tmp_path):
     state = State(tmp_path)
     number = msgspec.msgpack.decode(state.checkpoint("f"))
     assert number in (told, told + 1)
-    assert list(state.streams("f")) == [(b"k", state.checkpoint("f"))] and state.recall("m") == state.checkpoint("f")
+    assert list(state.streams("f")) == [(b"k", state.checkpoint("f"))] and state.blob("m") == state.checkpoint("f")
     state.close()
 
 
