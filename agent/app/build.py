@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.alerting.pipeline import Pipeline
 from agent.app.loop_check import refuse_loops
 from agent.bundle.bundle import Bundle
@@ -15,6 +15,7 @@ from agent.delivery.sinks import Sink, open_sink
 from agent.delivery.workers import check_names
 from agent.errors import ConfigError, SourceError
 from agent.scorefile.writer import JsonLines
+from agent.state.store import State
 
 _LOG = logging.getLogger(__name__)
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
@@ -63,3 +64,12 @@ def load_bundle(name: str, provider: str) -> Bundle:
     if word:
         _LOG.warning("%s", word)
     return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
+
+
+def guard_key(state: State) -> bytes:
+    """The secret by which alerts of ours are recognised, as the state keeps it; made where it has none."""
+    key = state.blob("guard")
+    if key is None:
+        key = new_key()
+        state.commit(blobs=[("guard", key)])
+    return key

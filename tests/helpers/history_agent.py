@@ -23,6 +23,7 @@ from agent.alerting.echo_guard import EchoGuard
 from agent.alerting.pipeline import Pipeline
 from agent.app import service
 from agent.app.build import Setup
+from agent.app.heartbeat import Heartbeat
 from agent.app.ingest import Reader
 from agent.app.service import Service
 from agent.bundle.manifest import Scale, Threshold, Window
@@ -41,7 +42,6 @@ from agent.sources.files.rotation_names import COMPRESSED
 from agent.state import store
 from agent.state.database import Database
 from agent.state.store import FILE, State, outbox
-from agent.telemetry.counters import Ledger
 from agent.text.lines import Block
 from agent.text.text_table import TextTable
 from agent.watching.watcher import Woken
@@ -234,6 +234,12 @@ class Held(Delivery):
     def start(self) -> None: ...
 
 
+class SilentHeartbeat(Heartbeat):
+    """Tells nothing of how things stand."""
+
+    def beat(self) -> None: ...
+
+
 class NotingReader(Reader):
     """A reader that tells which block it takes."""
 
@@ -250,37 +256,28 @@ class Agent(Service):
 
     def turn(self, hears: bool) -> bool:
         """One round of the loop, after an event of everything or none at all; whether there was a block."""
-        every = {path for source in self._reader.sources.values() for path in source.paths}
+        every = {path for source in self.reader.sources.values() for path in source.paths}
         woken = Woken(frozenset(every), folders=True) if hears else None
-        return bool([name for name in sorted(self._wanted(woken)) if self._step(name, woken)])
-
-    def _beat(self) -> None: ...
+        return bool(self.round(set(), woken))
 
     def places(self) -> object:
         """What changes when something was read."""
-        return {name: (source.checkpoint, source.bytes_taken) for name, source in self._reader.sources.items()}
+        return {name: (source.checkpoint, source.bytes_taken) for name, source in self.reader.sources.items()}
 
     def source(self, name: str) -> FileSource | None:
         """The source of a name."""
-        return self._reader.sources.get(name)
+        return self.reader.sources.get(name)
 
     def end(self) -> None:
         """What follows the loop, but for the delivery."""
-        self._delivery.stop(0)
-        self._close.close()
-
-    def reload(self) -> None:
-        self._reload()
-
-    @property
-    def _ledger(self) -> Ledger:
-        return self._reader.ledger
+        self.delivery.stop(0)
+        self.close()
 
     def pending(self, most: int) -> list[Alert]:
         """Takes alerts from the outbox as a sink does."""
-        rows = self._state.pending(SINK, most)
+        rows = self.state.pending(SINK, most)
         if rows:
-            self._state.delivered(SINK, rows[-1][0])
+            self.state.delivered(SINK, rows[-1][0])
         return [alert for _, alert in rows]
 
 
@@ -315,6 +312,7 @@ class World:
         patch.setattr(store, "Database", type("FaultyDatabase", (FaultyDatabase,), {"faults": faults}))
         patch.setattr(service, "Watcher", SilentWatcher)
         patch.setattr(service, "Delivery", Held)
+        patch.setattr(service, "Heartbeat", SilentHeartbeat)
         patch.setattr(service, "Reader", type("Reader", (NotingReader,), {"world": self}))
         patch.setattr(service, "prepare", self._prepare)
         patch.setattr(service, "raise_file_limit", lambda: None)

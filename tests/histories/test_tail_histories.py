@@ -375,7 +375,7 @@ class Histories(RuleBasedStateMachine):
 
     def losses(self, log: Log) -> int:
         """Those of its sources, and of all that are gone."""
-        counts = self.world.agent._ledger.counts
+        counts = self.world.agent.reader.ledger.counts
         return sum(counts[name].losses for name in (*log.sources, GONE) if name in counts)
 
     def tell(self) -> str:

@@ -281,12 +281,12 @@ def test_a_reload_gives_back_the_memory_of_the_model_before(tmp_path: Path) -> N
     service = Service(lambda: config)
     gc.disable()
     try:
-        before = weakref.ref(service._reader.pipeline)
-        service._reload()
+        before = weakref.ref(service.reader.pipeline)
+        service.reload()
         assert before() is None
     finally:
         gc.enable()
-        service._close.close()
+        service.close()
 
 
 def test_a_loss_that_a_start_found_is_counted_once_when_a_reload_opens_the_file_again(tmp_path: Path) -> None:
@@ -298,8 +298,8 @@ def test_a_loss_that_a_start_found_is_counted_once_when_a_reload_opens_the_file_
     log.write_bytes(b"another beginning\n" + b"".join(made_up_lines(20, seed=2)))
     configs = [config, msgspec.structs.replace(config, max_line=4096)]
     service = Service(lambda: configs.pop(0))
-    service._reload()
-    service._close.close()
+    service.reload()
+    service.close()
     Service(lambda: config, once=True).run()
     (source,) = read_status(state).sources
     assert (source.counts.losses, source.counts.lines_read) == (1, 41)

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from helpers.manual_clock import ManualClock
 from helpers.processes import run_agent, start_agent
 from helpers.waiting import until
 
+import agent.app.heartbeat
 import agent.app.service
 import agent.cli
 import agent.inputs.manager
@@ -71,13 +73,13 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
         commit(state, *changes, **more)
 
     monkeypatch.setattr(State, "commit", full_at_first)
-    monkeypatch.setattr(Service, "_secret", lambda service: b"k" * 32)
+    monkeypatch.setattr(agent.app.service, "guard_key", lambda state: b"k" * 32)
     config = configured(tmp_path, str(tmp_path / "one.log"))
     if once:
         with pytest.raises(StateUnavailable, match="disk is full"):
             Service(lambda: config, once, clock=ManualClock())
     else:
-        Service(lambda: config, once, clock=ManualClock())._close.close()
+        Service(lambda: config, once, clock=ManualClock()).close()
         assert capfd.readouterr().err.count("nothing more is read until it can be written") == 1
     assert len(tries) == (1 if once else 4)
 
@@ -91,7 +93,7 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
 
     class NotingClock(Clock):
         def sleep(self, seconds: float) -> None:
-            notes.append(service._monitor.ready)
+            notes.append(service.monitor.ready)
             super().sleep(0.01)
 
     signals, calls, real = Signals(), [], getattr(State, reading)
@@ -104,17 +106,17 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
         return unavailable() if len(calls) % 2 else real(state, *names)
 
     def stop_when_read() -> None:
-        signals.stopped = service._summary.lines == 3
+        signals.stopped = service.summary.lines == 3
 
     notes = []
     monkeypatch.setattr(State, reading, failing)
     for number in range(3):
         (tmp_path / f"{number}.log").write_text("one line\n")
-    monkeypatch.setattr(service, "_beat", lambda beat=service._beat: (beat(), stop_when_read()))
-    monkeypatch.setattr(service, "_end", lambda end=service._end: (monkeypatch.undo(), end())[-1])
+    monkeypatch.setattr(service.heartbeat, "beat", lambda beat=service.heartbeat.beat: (beat(), stop_when_read()))
+    monkeypatch.setattr(service, "drain", lambda drain=service.drain: (monkeypatch.undo(), drain())[-1])
     service.run()
     said = capfd.readouterr().err
-    assert calls and "read 3 lines" in said and set(service._reader.ledger.counts) == set(service._reader.sources)
+    assert calls and "read 3 lines" in said and set(service.reader.ledger.counts) == set(service.reader.sources)
     if notes or reading != "backlog":  # which the threads ask for more often
         assert not any(notes) and said.count("nothing more is read") == said.count("can be written again") > 0
 
@@ -182,12 +184,18 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
         clock.sleep(20)
         return slow(source, most)
 
+    def notify(state: str) -> None:
+        if "WATCHDOG" in state:
+            signs.append(clock.seconds)
+
     clock = ManualClock(time.monotonic())
     logs = [tmp_path / f"{number}.log" for number in range(4)]
     for log in logs:
         log.write_text("one line\n")
     monkeypatch.setattr(FileSource, "read", read)
-    monkeypatch.setattr(agent.app.service, "notify", lambda state: "WATCHDOG" in state and signs.append(clock.seconds))
+    monkeypatch.setattr(
+        agent.app.heartbeat, "notify", lambda state: "WATCHDOG" in state and signs.append(clock.seconds)
+    )
     Service(lambda: configured(tmp_path, *map(str, logs)), once=True, clock=clock).run()
     assert max(later - sign for sign, later in pairwise(signs)) <= 20
 
@@ -231,20 +239,20 @@ def test_what_a_pipe_holds_at_a_reload_is_read_and_what_is_lost_is_counted(tmp_p
     kept = [FileInput(str(pipe), encoding="latin-1")] if stays else []
     configs = iter([configured(tmp_path, str(pipe)), configured(tmp_path, str(other), *kept)])
     service = Service(lambda: next(configs))
-    service._delivery.start()
-    with service._close, os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as writer:
+    service.delivery.start()
+    with closing(service), os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as writer:
         writer.write(b"one line\nbegun")
-        service._step(str(pipe), None)
+        service.step(str(pipe))
         if not stays:
             writer.write(b" and ended\nbegun")
-        service._reload()
+        service.reload()
         if stays:
             writer.write(b"other line\n")
-            service._step(str(pipe), None)
-        counts = service._reader.ledger.counts[str(pipe)]
+            service.step(str(pipe))
+        counts = service.reader.ledger.counts[str(pipe)]
         assert (counts.lines_read, counts.losses, counts.bytes_lost) == (2, 1, len("begun"))
-        assert (str(pipe) in service._reader.sources) == stays
-        service._end()
+        assert (str(pipe) in service.reader.sources) == stays
+        service.drain()
 
 
 def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, capfd):
@@ -252,13 +260,13 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
     log.write_text("one line\n")
     service = Service(lambda: configured(tmp_path, str(log)), once=True)
     for _ in range(2):
-        pipeline = service._reader.pipeline
+        pipeline = service.reader.pipeline
         policy, pipeline.engine.own_line_count = pipeline.policy, 2
         policy.repeats.folded, policy.suppressed, policy.breaker.held_back = 1, 3, 4
         monkeypatch.setattr(pipeline, "take_warnings", lambda: ["5 lines were not read whole"])
-        service._reload()
-    with service._close:
-        service._tell_end(service._end())
+        service.reload()
+    with closing(service):
+        service.tell_end(service.drain())
     said = capfd.readouterr().err
     counted = "2 repeats folded, 4 own alerts left out, 6 alerts about sealed lines of others held back, "
     assert counted + "8 alerts held back" in said.splitlines()[-1]
@@ -275,16 +283,16 @@ def test_a_named_pipe_that_is_made_later_is_read(tmp_path, monkeypatch, capfd, b
     for number in range(2):  # the second goes on where a pipe is known and nothing is there
         signals = Signals()
         service = Service(lambda: config, signals=signals)
-        while service._reader.sources[str(log)].is_open:
-            service._step(str(log), None)
+        while service.reader.sources[str(log)].is_open:
+            service.step(str(log))
             log.unlink(missing_ok=True)
         os.mkfifo(log)
-        service._wanted(None)
+        service.poller.choose(None)
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_NONBLOCK), "wb") as writer:
             writer.write(b"one line\nother line\n")
         signals.stop()
         service.run()
-        assert service._reader.ledger.counts[str(log)].lines_read == bool(before) + 2 * (number + 1)
+        assert service.reader.ledger.counts[str(log)].lines_read == bool(before) + 2 * (number + 1)
         log.unlink()
     assert "a FIFO, which" not in capfd.readouterr().err
 
@@ -302,20 +310,20 @@ def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkey
     for number in range(3):
         log = tmp_path / f"{number}.log"
         log.write_text(f"line {number}\n")
-        service._search(None)
-        service._watch()
+        service.poller.search()
+        service.poller.watch()
         clock.sleep(20)
-        assert service._step(str(log), None) and not service._step(str(log), None)
-        service._watcher.missed(log)
+        assert service.step(str(log)) and not service.step(str(log))
+        service.watcher.missed(log)
         log.unlink()
-        while service._reader.sources:
-            [service._step(name, None) for name in list(service._reader.sources)]
-            service._search(None)
+        while service.reader.sources:
+            [service.step(name) for name in list(service.reader.sources)]
+            service.poller.search()
             clock.sleep(20)
-        service._watch()
-    assert not service._summary._told and not service._reader._idle
-    assert not service._watcher._coverage.missed_events._noted
-    service._close.close()
+        service.poller.watch()
+    assert not service.summary._announced and not service.reader._idle
+    assert not service.watcher._coverage.missed_events._noted
+    service.close()
 
 
 def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_nothing(tmp_path, monkeypatch, capfd):
@@ -328,21 +336,21 @@ def test_rotations_that_cannot_be_looked_through_for_lack_of_descriptors_end_not
     log = tmp_path / "one.log"
     log.write_text("line 1\n")
     service = Service(lambda: configured(tmp_path, f"{tmp_path}/*.log"))
-    assert service._step(str(log), None) and not service._step(str(log), None)
+    assert service.step(str(log)) and not service.step(str(log))
     log.unlink()
-    service._step(str(log), None)
+    service.step(str(log))
     with monkeypatch.context() as patched:
         for module in (agent.inputs.identity, agent.sources.files.rotated_files):
             patched.setattr(module, "rotated_files", full)
-        service._reader.inputs.scan()
-        assert str(log) in service._reader.sources, "it may have rotations"
-        service._reader.inputs._opened.close(str(log))
+        service.reader.inputs.scan()
+        assert str(log) in service.reader.sources, "it may have rotations"
+        service.reader.inputs._opened.close(str(log))
         log.write_text("line 2\n")
-        assert service._reader.inputs.scan() == []
-    (again,) = service._reader.inputs.scan()
+        assert service.reader.inputs.scan() == []
+    (again,) = service.reader.inputs.scan()
     assert again.name == str(log) and b"line 2" in again.read().data
     assert capfd.readouterr().err.count("Too many open files; trying again") == 1
-    service._close.close()
+    service.close()
 
 
 def test_a_file_that_was_deleted_and_read_whole_before_a_kill_is_no_loss(tmp_path, capfd):
@@ -352,10 +360,10 @@ def test_a_file_that_was_deleted_and_read_whole_before_a_kill_is_no_loss(tmp_pat
     config = configured(tmp_path, f"{log.parent}/*.log")
     config.state = str(state)
     killed = Service(lambda: config)
-    assert killed._step(str(log), None) and not killed._step(str(log), None)
+    assert killed.step(str(log)) and not killed.step(str(log))
     log.unlink()
-    assert not killed._step(str(log), None)
-    killed._close.close()
+    assert not killed.step(str(log))
+    killed.close()
     Service(lambda: config, once=True).run()
     status = read_status(state)
     assert (status.totals.lines_read, status.totals.losses) == (1, 0)

@@ -41,6 +41,6 @@ def test_a_reload_applies_another_level(log, tmp_path):
     (handler,) = (one for one in logging.getLogger("agent").handlers if isinstance(one, StderrHandler))
     assert handler.level == logging.INFO
     config = AgentConfig(sources=[str(log)], sinks=[f"jsonl:{tmp_path}/alerts"], log_level="error")
-    service._reload()
-    service._close.close()
+    service.reload()
+    service.close()
     assert handler.level == logging.ERROR

@@ -611,7 +611,7 @@ def live(world: World, looks: int = 1) -> None:
 
 
 def losses_of(world: World) -> dict[str, int]:
-    return {name: counts.losses for name, counts in world.agent._ledger.counts.items() if counts.losses}
+    return {name: counts.losses for name, counts in world.agent.reader.ledger.counts.items() if counts.losses}
 
 
 def lines_of(world: World) -> list[bytes]:
@@ -674,7 +674,7 @@ def test_a_file_that_was_renamed_within_the_pattern_and_is_read_is_no_loss(tmp_p
     assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1
     assert told_gone(world)[0].startswith(f"{other} is gone since it was last read: ")
     assert "after byte 8" in told_gone(world)[0]
-    assert world.agent._ledger.counts[GONE].lines_read == 2
+    assert world.agent.reader.ledger.counts[GONE].lines_read == 2
 
 
 def test_a_file_with_two_names_that_went_while_the_agent_was_away_is_one_loss(tmp_path, world):
@@ -688,7 +688,7 @@ def test_a_file_with_two_names_that_went_while_the_agent_was_away_is_one_loss(tm
     other.unlink()
     world.start()
     world.settle()
-    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1 and not world.agent._state.checkpoints()
+    assert losses_of(world) == {GONE: 1} and len(told_gone(world)) == 1 and not world.agent.state.checkpoints()
 
 
 def test_a_file_that_was_removed_and_read_to_its_end_is_no_loss(tmp_path, world):
@@ -701,7 +701,7 @@ def test_a_file_that_was_removed_and_read_to_its_end_is_no_loss(tmp_path, world)
     world.settle()
     for _ in range(3):
         world.turn(True, 61.0)
-    assert world.agent._ledger.counts[GONE].lines_read == 2 and not losses_of(world) and not told_gone(world)
+    assert world.agent.reader.ledger.counts[GONE].lines_read == 2 and not losses_of(world) and not told_gone(world)
 
 
 @pytest.mark.parametrize("follows", [True, False])
@@ -765,7 +765,7 @@ def test_a_file_that_is_renamed_again_and_again_is_read_once(tmp_path, world, na
         world.start()
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three", b"four"]
-        assert not losses_of(world) and [*world.agent._state.checkpoints()] == [str(paths[2])]
+        assert not losses_of(world) and [*world.agent.state.checkpoints()] == [str(paths[2])]
         world.kill()
 
 
@@ -839,7 +839,7 @@ def test_a_file_that_comes_back_to_its_first_name_is_read_on_there(tmp_path, wor
         wanted = ["one", "two", *more, *["four"] * anew]
         assert sorted(line.decode() for line in lines_of(world)) == sorted(wanted)
         assert not losses_of(world) and not told_gone(world)
-        assert [*world.agent._state.checkpoints()] == [str(first), *[str(second)] * anew]
+        assert [*world.agent.state.checkpoints()] == [str(first), *[str(second)] * anew]
         world.kill()
 
 
@@ -895,7 +895,7 @@ def test_a_link_to_a_file_that_another_source_reads_is_left_to_that_one(tmp_path
         assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
         world.kill()
         live(world)
-    assert [*world.agent._state.checkpoints()] == [str(first)]
+    assert [*world.agent.state.checkpoints()] == [str(first)]
 
 
 def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tmp_path, world):
@@ -916,7 +916,7 @@ def test_a_file_that_comes_to_the_name_of_a_rotated_one_is_read_on_after_that(tm
         world.settle()
         world.turn(True, 11.0)
         assert lines_of(world) == [b"one", b"two", b"three", b"four"]
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(first)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent.state.checkpoints()] == [str(first)]
         world.kill()
 
 
@@ -945,7 +945,7 @@ def test_a_renamed_log_that_is_rotated_goes_on_under_its_new_name(tmp_path, worl
         live(world)
         wanted = ["one", "two", *(["three", "four"] if rest else []), *late, *["five"] * times]
         assert [line.decode() for line in lines_of(world)] == wanted
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(second)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent.state.checkpoints()] == [str(second)]
         world.kill()
 
 
@@ -971,7 +971,7 @@ def test_a_renamed_log_that_is_copied_and_truncated_is_read_on_in_the_copy(tmp_p
         world.turn(True, 11.0)
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three"]
-        assert not losses_of(world) and not told_gone(world) and [*world.agent._state.checkpoints()] == [str(second)]
+        assert not losses_of(world) and not told_gone(world) and [*world.agent.state.checkpoints()] == [str(second)]
         world.kill()
 
 
@@ -1020,7 +1020,7 @@ def test_a_log_with_two_former_names_goes_on_where_it_was_read_furthest(tmp_path
     second.rename(third)
     world.start()
     world.settle()
-    assert lines_of(world) == [b"one", b"two"] and [*world.agent._state.checkpoints()] == [str(third)]
+    assert lines_of(world) == [b"one", b"two"] and [*world.agent.state.checkpoints()] == [str(third)]
 
 
 def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_names_its_rotation(tmp_path, world):
@@ -1036,8 +1036,8 @@ def test_a_log_without_a_successor_goes_on_under_its_name_though_the_pattern_nam
     world.turn(True, 11.0)
     write(log, "three")
     world.settle()
-    assert lines_of(world) == [b"one", b"two", b"three"] and [*world.agent._state.checkpoints()] == [str(log)]
-    assert world.agent._ledger.counts[str(log)].lines_read == 3 and not losses_of(world)
+    assert lines_of(world) == [b"one", b"two", b"three"] and [*world.agent.state.checkpoints()] == [str(log)]
+    assert world.agent.reader.ledger.counts[str(log)].lines_read == 3 and not losses_of(world)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -1056,7 +1056,7 @@ def test_a_renamed_and_rotated_log_that_has_no_successor_yet_is_read_under_its_n
     write(second, "three")
     world.settle()
     assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world) and not told_gone(world)
-    assert [*world.agent._state.checkpoints()] == [str(second)]
+    assert [*world.agent.state.checkpoints()] == [str(second)]
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new log", "a renamed log"])
@@ -1077,7 +1077,7 @@ def test_a_rotated_file_that_was_taken_for_a_log_goes_on_as_the_log_that_comes_l
         world.settle()
         world.turn(True, 11.0)
         assert lines_of(world) == [b"one", b"two", b"three"] and not losses_of(world)
-        assert [*world.agent._state.checkpoints()] == [str(second)]
+        assert [*world.agent.state.checkpoints()] == [str(second)]
         world.kill()
         world.start()
 
@@ -1172,7 +1172,7 @@ def test_a_log_that_takes_the_name_of_another_and_is_rotated_is_read_once(tmp_pa
         world.turn(True, 11.0)
         world.settle()
         assert lines_of(world) == [b"one", b"two", b"three", b"four"] and not losses_of(world)
-        assert [*world.agent._state.checkpoints()] == [str(second)]
+        assert [*world.agent.state.checkpoints()] == [str(second)]
         world.kill()
         world.start()
 
