@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from agent.commands.options import (
+    BundleOption,
+    FromOption,
+    JsonOption,
+    KeptStateOption,
+    MetricsOption,
+    OnceOption,
+    OtherBundleOption,
+    OtherProviderOption,
+    PathsArgument,
+    ProviderOption,
+    QuietOption,
+    ScoresOption,
+    SinksOption,
+    TailConfigOption,
+    VerboseOption,
+)
 from agent.commands.run import run_app
 
 if TYPE_CHECKING:
@@ -23,61 +40,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-BundleOption = Annotated[str, typer.Option("--bundle", "-b", help="Folder of a bundle; 'default' is the embedded one.")]
-ProviderOption = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more of what happens.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Tell only of what is lost, refused or broken.")]
-
 
 @app.command(epilog="Example: [bold]agent tail /var/log/syslog --sink udp://loghost:514[/]")
 def tail(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH...",
-            help="Log files to follow, or patterns such as '/var/log/*.log'; what does not exist yet is waited for. "
-            "Also - (standard input), a named pipe, journal:, listen:udp://H:P, listen:tcp://H:P, listen:unix:PATH.",
-        ),
-    ],
-    bundle: Annotated[
-        str | None, typer.Option("--bundle", "-b", help="Folder of a bundle; by default the embedded one.")
-    ] = None,
-    sink: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--sink",
-            metavar="URL",
-            help="console:, jsonl:PATH, unix:PATH, journald:, udp://H:P, tcp://H:P, tls://H:P or https://H/PATH; "
-            "again for more.",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="start|end", help="Where to begin in a file that is read for the first time."),
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Read to the present end, deliver, and stop.")] = False,
-    state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="Keep positions, windows and undelivered alerts here.")
-    ] = None,
-    provider: Annotated[
-        str | None, typer.Option("--provider", metavar="auto|cpu|cuda", help="Where the models run.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="F", help="A configuration file; options given here win over it.")
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus, /healthz and /readyz here."
-        ),
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(
-            "--scores", metavar="F", help="Append the score of every line here too, as agent score writes it."
-        ),
-    ] = None,
+    paths: PathsArgument,
+    bundle: OtherBundleOption = None,
+    sink: SinksOption = None,
+    start: FromOption = None,
+    once: OnceOption = False,
+    state: KeptStateOption = None,
+    provider: OtherProviderOption = None,
+    config: TailConfigOption = None,
+    metrics: MetricsOption = None,
+    scores: ScoresOption = None,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:

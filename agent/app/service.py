@@ -32,7 +32,7 @@ from agent.telemetry.summary import Summary
 from agent.watching.watcher import Watcher, Woken
 
 _LOG = logging.getLogger(__name__)
-_DRAIN = 5.0  # seconds for delivery at the end
+DRAIN = 5.0  # seconds for delivery at the end
 _CLOSE = 2.0  # seconds for the sinks to end after that
 
 
@@ -68,7 +68,7 @@ class Service:
             stack.callback(self._signals.sleep)
             self._signals.wake = self.watcher.wake
             self.monitor = Monitor(config.metrics, config.metrics_file, watchdog_seconds())
-            stack.callback(lambda: self.monitor.close())
+            stack.callback(self.monitor.close)
             self._store = StateRetry(self.monitor, lambda: self._signals.stopped or self._once, clock)
             state = RetryingState(self.state, self._store)
             setup = prepare(config, self._guard)
@@ -171,7 +171,7 @@ class Service:
     def drain(self) -> dict[str, int]:
         """Ends the delivery, for which there is some time; how many alerts each sink still lacks."""
         try:
-            undelivered = self.delivery.drain(_DRAIN)
+            undelivered = self.delivery.drain(DRAIN)
         finally:
             self.delivery.stop(_CLOSE)
         self.heartbeat.publish(last=True)

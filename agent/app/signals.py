@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import Self
 
 
 class Signals:
@@ -19,7 +20,7 @@ class Signals:
         self.sleep()
         self._terminal = _has_terminal()
 
-    def __enter__(self) -> "Signals":
+    def __enter__(self) -> Self:
         handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._hang_up}
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
             del handlers[signal.SIGHUP]

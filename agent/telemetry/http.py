@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         word = "only GET is answered" if code == 501 else message or "no"
         self._reply(405 if code == 501 else code, "text/plain; charset=utf-8", f"{word}\n")
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing is said of requests."""
 
     def version_string(self) -> str:

@@ -211,7 +211,7 @@ def test_the_backlog_of_a_file_that_grew_was_rotated_or_is_gone(bundle, log, tmp
 
 
 def test_what_waits_for_a_sink_is_shown(bundle, log, tmp_path, call_agent, monkeypatch):
-    monkeypatch.setattr("agent.app.service._DRAIN", 0.2)
+    monkeypatch.setattr("agent.app.service.DRAIN", 0.2)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"tcp://127.0.0.1:{closed.getsockname()[1]}"

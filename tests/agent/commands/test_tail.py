@@ -212,7 +212,7 @@ def test_once_leaves_an_incomplete_line_to_a_later_run_that_can_know_of_it(bundl
 @pytest.fixture
 def short_drain(monkeypatch) -> None:
     """One second for the delivery at the end, not ten."""
-    monkeypatch.setattr("agent.app.service._DRAIN", 1.0)
+    monkeypatch.setattr("agent.app.service.DRAIN", 1.0)
 
 
 @pytest.fixture
