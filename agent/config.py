@@ -19,7 +19,7 @@ from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline, check_multiline
 from agent.sources.files.globs import is_url
 from agent.state.store import MAX_OUTBOX
-from agent.telemetry.http import parse_metrics_address
+from agent.telemetry.settings import MetricsSettings
 from agent.text.lines import MAX_LINE
 
 T = TypeVar("T")
@@ -59,8 +59,8 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     max_line: int = MAX_LINE
     max_streams: int = ScoringSettings.max_streams
     max_outbox: int = MAX_OUTBOX
-    metrics: str | None = None
-    metrics_file: str | None = None
+    metrics: str | None = MetricsSettings.address
+    metrics_file: str | None = MetricsSettings.file
     cache: bool = ScoringSettings.cache
     log_level: Level = "info"
 
@@ -71,6 +71,10 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     def alert_settings(self) -> AlertSettings:
         """Those of alerts; a ConfigError names the one that cannot be."""
         return AlertSettings(self.fold_lines, self.max_alert_share, self.max_alert_burst, self.slow_walk_share)
+
+    def metrics_settings(self) -> MetricsSettings:
+        """Those of the metrics; a ConfigError names the one that cannot be."""
+        return MetricsSettings(self.metrics, self.metrics_file)
 
     def inputs(self) -> list[FileInput]:
         """The sources, each with its own `start`."""
@@ -96,10 +100,7 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
             _check_name(getattr(config, key), key)
         config.scoring_settings()
         config.alert_settings()
-        if config.metrics is not None:
-            parse_metrics_address(config.metrics)
-        if not (config.metrics_file or ".prom").endswith(".prom"):
-            raise ConfigError(f"metrics_file: {config.metrics_file!r} does not end with .prom; node_exporter wants it")
+        config.metrics_settings()
         for key, least in _LEAST.items():
             if getattr(config, key) < least:
                 raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")

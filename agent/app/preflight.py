@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from agent.alerting.echo_guard import EchoGuard, new_key
@@ -24,7 +25,7 @@ def preflight(config: AgentConfig) -> None:
     refuse_file_loops(config)
     if config.state is not None:
         _check_state(Path(config.state))
-    Monitor(None, config.metrics_file)
+    Monitor(replace(config.metrics_settings(), address=None))
     prepare(config, EchoGuard(new_key()))
     for source in config.inputs():
         _check_source(source.path)

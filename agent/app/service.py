@@ -67,7 +67,7 @@ class Service:
             stack.callback(self.watcher.stop)
             stack.callback(self._signals.sleep)
             self._signals.wake = self.watcher.wake
-            self.monitor = Monitor(config.metrics, config.metrics_file, watchdog_seconds())
+            self.monitor = Monitor(config.metrics_settings(), watchdog_seconds())
             stack.callback(self.monitor.close)
             self._store = StateRetry(self.monitor, lambda: self._signals.stopped or self._once, clock)
             state = RetryingState(self.state, self._store)

@@ -10,6 +10,7 @@ from agent.errors import ConfigError
 from agent.host.atomic_file import replace_file
 from agent.telemetry.http import serve
 from agent.telemetry.prometheus import CONTENT_TYPE, exposition, families
+from agent.telemetry.settings import MetricsSettings
 from agent.telemetry.snapshot import Snapshot
 
 _LOG = logging.getLogger(__name__)
@@ -20,27 +21,26 @@ FILE_EVERY = 15.0  # seconds between two writings of the metrics file
 class Monitor:
     """What others may know of the loop, which reports here and never waits for them.
 
-    address: HOST:PORT to serve at, or None. file: where to write the metrics, or None. limit: seconds without a look
-    after which the loop counts as stuck. A port that cannot be had and a file that cannot be written are a ConfigError.
+    limit: seconds without a look after which the loop counts as stuck. A port that cannot be had and a file that cannot
+    be written are a ConfigError.
     """
 
     def __init__(
         self,
-        address: str | None,
-        file: str | None,
+        settings: MetricsSettings,
         limit: float = WATCHDOG,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ready = False
-        self.wanted = address is not None or file is not None
-        self._file = None if file is None else Path(file)
+        self.wanted = settings != MetricsSettings()
+        self._file = None if settings.file is None else Path(settings.file)
         self._last_warning = ""
         self._limit, self._clock = limit, clock
         self._looked, self._written = clock(), clock()
         self._snapshot: Snapshot | None = None
         if self._file is not None:
             _check_folder(self._file)
-        self._server = None if address is None else serve(address, self.answer)
+        self._server = None if settings.address is None else serve(settings.address, self.answer)
 
     @property
     def port(self) -> int:

@@ -12,6 +12,7 @@ from helpers.made_up import made_up_lines
 from helpers.special_files import SPECIAL, reading, snapshot
 
 from agent.telemetry.monitor import Monitor
+from agent.telemetry.settings import MetricsSettings
 from agent.telemetry.snapshot import Snapshot
 
 Write = Callable[[Path], None]
@@ -35,7 +36,10 @@ def write(request, tmp_path_factory, monkeypatch, call_agent) -> Write:
         command("report", log.with_suffix(".jsonl"), "-o", path)
 
     def metrics(path: Path) -> None:
-        Monitor(None, str(path)).publish(Snapshot({}, {}, 0, 0, 0.0, 0.0, ("id", "name"), {}), last=True)
+        monkeypatch.setattr(MetricsSettings, "__post_init__", lambda settings: None)  # which wants .prom
+        Monitor(MetricsSettings(file=str(path))).publish(
+            Snapshot({}, {}, 0, 0, 0.0, 0.0, ("id", "name"), {}), last=True
+        )
 
     def plot(path: Path) -> None:
         style = pytest.importorskip("training.plot.style")

@@ -16,6 +16,7 @@ from agent.config import AgentConfig
 from agent.errors import ConfigError
 from agent.sources.files.follower import FileSource
 from agent.telemetry.monitor import WATCHDOG, Monitor, watchdog_seconds
+from agent.telemetry.settings import MetricsSettings
 from agent.telemetry.snapshot import Snapshot
 
 NOTHING = Snapshot({}, {}, 0, 0, 0.0, 0.0, ("abc", "default"), {})
@@ -38,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def monitor(clock) -> Iterator[Monitor]:
-    serving = Monitor(f"127.0.0.1:{free_port()}", None, 30.0, clock)
+    serving = Monitor(MetricsSettings(f"127.0.0.1:{free_port()}"), 30.0, clock)
     yield serving
     serving.close()
 
@@ -117,12 +118,12 @@ def test_silent_clients_are_few_and_end_with_the_agent(monitor):
 
 def test_a_port_in_use_is_refused(monitor):
     with pytest.raises(ConfigError, match=r"127.0.0.1:\d+ cannot be listened at: Address already in use; choose"):
-        Monitor(f"127.0.0.1:{monitor.port}", None)
+        Monitor(MetricsSettings(f"127.0.0.1:{monitor.port}"))
 
 
 def test_an_address_of_another_host_is_refused():
     with pytest.raises(ConfigError, match="cannot be listened at"):
-        Monitor("192.0.2.1:9464", None)
+        Monitor(MetricsSettings("192.0.2.1:9464"))
 
 
 def test_ipv6_stands_in_brackets():
@@ -131,7 +132,7 @@ def test_ipv6_stands_in_brackets():
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("no IPv6 here")
-    serving = Monitor(f"[::1]:{free_port()}", None)
+    serving = Monitor(MetricsSettings(f"[::1]:{free_port()}"))
     try:
         assert ask(serving.port, "/healthz", host="::1")[0] == 200
     finally:

@@ -21,6 +21,7 @@ from agent.sources.files.follower import FileSource
 from agent.telemetry.counters import Counts
 from agent.telemetry.monitor import Monitor
 from agent.telemetry.prometheus import exposition, families, label_text
+from agent.telemetry.settings import MetricsSettings
 from agent.telemetry.snapshot import SinkView, Snapshot, SourceView
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -232,7 +233,7 @@ def test_the_file_is_replaced_in_one_step_and_readable_for_all(tmp_path, said):
     (tmp_path / "metrics").mkdir()
     file = tmp_path / "metrics" / "oddline.prom"
     now = [0.0]
-    monitor = Monitor(None, str(file), clock=lambda: now[0])
+    monitor = Monitor(MetricsSettings(file=str(file)), clock=lambda: now[0])
     before = os.umask(0o077)
     try:
         monitor.publish(made_up_snapshot(["/a"]))
@@ -255,7 +256,7 @@ def test_the_file_is_replaced_in_one_step_and_readable_for_all(tmp_path, said):
 
 def test_a_file_that_cannot_be_written_is_told_once(tmp_path, said):
     (tmp_path / "metrics").mkdir()
-    monitor = Monitor(None, str(tmp_path / "metrics" / "oddline.prom"))
+    monitor = Monitor(MetricsSettings(file=str(tmp_path / "metrics" / "oddline.prom")))
     (tmp_path / "metrics").rmdir()
     for _ in range(3):
         monitor.publish(made_up_snapshot(["/a"]), last=True)
@@ -266,7 +267,7 @@ def test_a_file_that_cannot_be_written_is_told_once(tmp_path, said):
 def test_a_file_that_can_never_be_written_is_refused(tmp_path, name):
     (tmp_path / "folder.prom").mkdir()
     with pytest.raises(ConfigError, match=r"metrics_file .*prom cannot be written; name a file in a folder"):
-        Monitor(None, str(tmp_path / name))
+        Monitor(MetricsSettings(file=str(tmp_path / name)))
 
 
 def test_a_tailed_file_is_never_replaced(bundle, tmp_path, call_agent):
