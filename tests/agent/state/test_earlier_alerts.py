@@ -1,6 +1,6 @@
-"""Alerts that an earlier version left in the outbox: one of each kind of reason, as schema 2 stored it and as it was sent.
+"""Alerts that an earlier version left in the outbox: one of each kind of reason, as it was stored and as it was sent.
 
-Version 0.1.0 wrote them at commit ffd4fba, of made-up logs (`training synth`), before reasons were types.
+Version 0.1.0 wrote them (schema 2) at commit ffd4fba, of made-up logs (`training synth`), before reasons were types.
 """
 
 import base64
