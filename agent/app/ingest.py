@@ -23,7 +23,7 @@ class Reader:
     """Reads the sources, scores their lines, and stores how far it is, what it found and what the next lines need.
 
     inputs: the open sources. ledger: their counts. pipeline: what scores them at present.
-    missed: called with a path that changed though no event said so. hurried: whether sources wait for nothing.
+    missed: called with a path that changed though no event said so. draining: whether sources wait for nothing.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Reader:
         summary: Summary,
         missed: Callable[[Path], None],
         scores: JsonLines | None = None,
-        hurried: bool = False,
+        draining: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._state, self.pipeline, self._summary = state, pipeline, summary
-        self._missed, self._scores, self._hurried = missed, scores, hurried
+        self._missed, self._scores, self._draining = missed, scores, draining
         self._batch_size, self._clock = BatchSize(), clock
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
@@ -80,10 +80,10 @@ class Reader:
         if pipes := self.inputs.open_pipes():
             self._welcome(pipes)
 
-    def hurry(self) -> None:
+    def drain(self) -> None:
         """Has the sources wait for nothing, where this is a run that does not wait."""
-        for source in self.sources.values() if self._hurried else ():
-            source.hurry()
+        for source in self.sources.values() if self._draining else ():
+            source.drain()
 
     def step(self, source: Source, heard: bool) -> bool:
         """Takes the next block of a source, after an event or without any; whether there was one."""
@@ -116,8 +116,8 @@ class Reader:
         for source in opened:
             self.ledger.open(source.name)
             self._restore(source)
-            if self._hurried:
-                source.hurry()
+            if self._draining:
+                source.drain()
         if starts := self.inputs.starts(opened):
             self._state.commit(**starts)
         for source in opened:

@@ -20,7 +20,7 @@ class Poller:
 
     def poll_all_now(self) -> set[str]:
         """Has all sources read, whose names it gives; in a run that does not wait they learn it."""
-        self._reader.hurry()
+        self._reader.drain()
         self._schedule.poll_all_now()
         return set(self._reader.sources)
 

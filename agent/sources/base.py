@@ -34,8 +34,8 @@ class Source(ABC):
     rotations = truncations = reopened = losses = bytes_lost = 0
 
     @abstractmethod
-    def read(self, most: int = 1 << 20) -> Block | None:
-        """The next block of complete lines, from pieces of `most` bytes; None where nothing is new at present."""
+    def read(self, limit: int = 1 << 20) -> Block | None:
+        """The next block of complete lines, from pieces of `limit` bytes; None where nothing is new at present."""
 
     def finish(self) -> Block | None:
         """The last line where nothing ends it, or None: for the end of a run that does not wait."""
@@ -74,7 +74,7 @@ class Source(ABC):
         """Bytes that could be read now; 0 where nobody can know."""
         return 0
 
-    def hurry(self) -> None:  # noqa: B027
+    def drain(self) -> None:  # noqa: B027
         """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""
 
     def close(self) -> None:  # noqa: B027

@@ -29,14 +29,14 @@ class StreamSource(LiveSource):
     def __init__(self, name: str, mark: bytes | None, reading: Reading, clock: Callable[[], float]) -> None:
         super().__init__(name, decode_checkpoint(mark, StreamCheckpoint, name), reading)
         self._adopt(-1)
-        self._began, self._hurried = self._lines.offset, False
+        self._began, self._draining = self._lines.offset, False
         self._clock, self._quiet_since = clock, clock()
 
-    def read(self, most: int = 1 << 20) -> Block | None:
-        """The next block, from at most `most` bytes; None also where these complete no line, or at the end."""
+    def read(self, limit: int = 1 << 20) -> Block | None:
+        """The next block, from at most `limit` bytes; None also where these complete no line, or at the end."""
         size = 0
-        while size < most and not self.ended:
-            piece = self._read_piece(min(_PIECE, most - size))
+        while size < limit and not self.ended:
+            piece = self._read_piece(min(_PIECE, limit - size))
             if piece is None:
                 return self._flush()
             size += len(piece)
@@ -44,15 +44,15 @@ class StreamSource(LiveSource):
                 return block
         return None
 
-    def hurry(self) -> None:
-        self._hurried = True
+    def drain(self) -> None:
+        self._draining = True
 
     def _adopt(self, descriptor: int) -> None:
         """Reads from this descriptor from now on; -1 for none. A regular file, which is always ready, has no events."""
         self._descriptor = descriptor
         self.descriptors = (descriptor,) if descriptor >= 0 and _has_events(descriptor) else ()
 
-    def _read_piece(self, most: int) -> bytes | None:
+    def _read_piece(self, limit: int) -> bytes | None:
         """What can be read now; empty at the end, None where nothing is there."""
         raise NotImplementedError
 
@@ -108,11 +108,11 @@ class StandardInput(StreamSource):
         self._adopt(-1)
         self.ended = True
 
-    def _read_piece(self, most: int) -> bytes | None:
+    def _read_piece(self, limit: int) -> bytes | None:
         try:
             if not _is_ready(self._descriptor):
                 return None
-            return os.read(self._descriptor, most)
+            return os.read(self._descriptor, limit)
         except BlockingIOError:  # others have made it so, and were faster
             return None
         except OSError as error:  # such as a terminal that was hung up
@@ -150,15 +150,15 @@ class Fifo(StreamSource):
             os.close(self._descriptor)
             self._adopt(-1)
 
-    def read(self, most: int = 1 << 20) -> Block | None:
-        block = super().read(most)
+    def read(self, limit: int = 1 << 20) -> Block | None:
+        block = super().read(limit)
         if block is None and not self.ended and not _is_ready(self._descriptor):
             return self._at_empty()
         return block
 
-    def _read_piece(self, most: int) -> bytes | None:
+    def _read_piece(self, limit: int) -> bytes | None:
         try:
-            if piece := os.read(self._descriptor, most):
+            if piece := os.read(self._descriptor, limit):
                 return piece
         except BlockingIOError:
             return None
@@ -190,7 +190,7 @@ class Fifo(StreamSource):
             self._last_warning = ""
             _LOG.info("%s was made anew: reading the new one", self.path)
         else:
-            self.ended = self._hurried
+            self.ended = self._draining
         return self.finish() if new >= 0 or self.ended else None
 
     def _open_new(self) -> int:

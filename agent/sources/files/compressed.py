@@ -44,11 +44,11 @@ class CompressedContent:
     def close(self) -> None:
         self._file.close()
 
-    def pread(self, most: int, offset: int) -> bytes:
+    def pread(self, limit: int, offset: int) -> bytes:
         """As of a plain file, but no further back than the head and the bytes just before the last offset."""
         if offset < self._at:
-            return self._start[offset : offset + most]
-        while self._at + len(self._window) < offset + most:
+            return self._start[offset : offset + limit]
+        while self._at + len(self._window) < offset + limit:
             self._drop(offset)
             piece = self._next()
             if not piece:
@@ -56,7 +56,7 @@ class CompressedContent:
             self._start += piece[: HEAD - len(self._start)]
             self._window += piece
         start = offset - self._at
-        return self._window[start : start + most]
+        return self._window[start : start + limit]
 
     def _drop(self, offset: int) -> None:
         """Forgets what lies before an offset, but for the bytes that a position keeps a hash of."""

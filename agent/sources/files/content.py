@@ -34,7 +34,7 @@ class Content(Protocol):
     def status(self) -> os.stat_result:
         """What stat tells of the file as it is on disk."""
 
-    def pread(self, most: int, offset: int) -> bytes:
+    def pread(self, limit: int, offset: int) -> bytes:
         """At most so many bytes from an offset on; fewer only where the content ends."""
 
     def path(self) -> Path:
@@ -80,8 +80,8 @@ class PlainContent:
     def status(self) -> os.stat_result:
         return os.fstat(self._descriptor)
 
-    def pread(self, most: int, offset: int) -> bytes:
-        return os.pread(self._descriptor, most, offset)
+    def pread(self, limit: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, limit, offset)
 
     def path(self) -> Path:
         return link_of(self._descriptor)

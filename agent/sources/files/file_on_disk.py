@@ -74,5 +74,5 @@ class FileOnDisk:
         """Gives the file back."""
         self._content.close()
 
-    def _read_head(self, most: int) -> bytes:
-        return self._content.pread(min(most, HEAD), 0)
+    def _read_head(self, limit: int) -> bytes:
+        return self._content.pread(min(limit, HEAD), 0)

@@ -65,11 +65,11 @@ class FileSource(FollowedFile):
         if opened is not None:
             self._go_on(opened)
 
-    def read(self, most: int = 1 << 20) -> Block | None:
+    def read(self, limit: int = 1 << 20) -> Block | None:
         if self._is_idle():
             return None
         self._idle = ()
-        return self._count(self._read(most))
+        return self._count(self._read(limit))
 
     @property
     def settled(self) -> bool:
@@ -81,7 +81,7 @@ class FileSource(FollowedFile):
     def context(self, lines: int) -> Block | None:
         return self._file.context(lines) if self._file else None
 
-    def hurry(self) -> None:
+    def drain(self) -> None:
         self.grace = 0.0
 
     def _is_idle(self) -> bool:
@@ -91,11 +91,11 @@ class FileSource(FollowedFile):
         except OSError:
             return False
 
-    def _read(self, most: int) -> Block | None:
+    def _read(self, limit: int) -> Block | None:
         try:
             if self._file is None:
                 self._reopen()
-            return self._read_file(self._file, most) if self._file else None
+            return self._read_file(self._file, limit) if self._file else None
         except OSError as error:  # such as a file handle gone stale on a network file system
             self._opener.fault.warn(f"{cannot_read(self.path, error)}; trying again")
             self._replace(None, FollowEvent.FAILED)
@@ -116,21 +116,21 @@ class FileSource(FollowedFile):
         self.unstored |= opened.moved  # before the other name is forgotten
         self._replace(opened.file, opened.event)
 
-    def _read_file(self, file: OpenFile, most: int) -> Block | None:
+    def _read_file(self, file: OpenFile, limit: int) -> Block | None:
         before = file.read_to
-        block = file.read(most)
+        block = file.read(limit)
         if file.read_to > before:
             self._quiet_since = self._clock()
             self._enter(FollowEvent.GREW)
             self.bytes_taken += file.read_to - before
         if block is not None:
             return block
-        return self._rewind(file, most) if file.is_truncated() else self._look(file, most)
+        return self._rewind(file, limit) if file.is_truncated() else self._look(file, limit)
 
-    def _rewind(self, file: OpenFile, most: int) -> Block | None:
+    def _rewind(self, file: OpenFile, limit: int) -> Block | None:
         """Goes on in the copy that was made of a truncated file, else, after its incomplete line, at its start."""
         if found := find_copy(file, self.path, self._rotations):
-            return self._read_copy(file, *found, most)
+            return self._read_copy(file, *found, limit)
         if block := file.finish():
             return block
         rewound = file.rewound()
@@ -139,45 +139,45 @@ class FileSource(FollowedFile):
         self.bytes_lost += file.unread
         log_rewind(self.path, file)
         self._replace(rewound, FollowEvent.OPENED)
-        return rewound.read(most)
+        return rewound.read(limit)
 
-    def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, most: int) -> Block | None:
+    def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, limit: int) -> Block | None:
         lost = lost_bytes(file, copy)
         self.truncations += 1
         self.losses += lost > 0
         self.bytes_lost += lost
         log_copy(self.path, file, path, lost)
         self._replace(copy, FollowEvent.COPY_OPENED)
-        return self._read_file(copy, most)
+        return self._read_file(copy, limit)
 
-    def _look(self, file: OpenFile, most: int) -> Block | None:
+    def _look(self, file: OpenFile, limit: int) -> Block | None:
         """Whether the path still names this file, which was read to its end; else, after the grace, the next block."""
         if file.copied:
-            return self._move_on(file, most)
+            return self._move_on(file, limit)
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
-            return self._look_without_path(file, most)
+            return self._look_without_path(file, limit)
         except OSError as error:
             self._opener.fault.warn(f"{cannot_read(self.path, error)}; trying again")
             return self._flush(file)
         if (status.st_dev, status.st_ino) != (file.device, file.inode):
             self._enter(FollowEvent.PATH_LEFT)
-            return self._move_on(file, most) if self._quiet_for(self.grace) else None
+            return self._move_on(file, limit) if self._quiet_for(self.grace) else None
         self._enter(FollowEvent.PATH_BACK)
         self._opener.fault.clear()
         settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
         self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
         return self._flush(file)
 
-    def _look_without_path(self, file: OpenFile, most: int) -> Block | None:
+    def _look_without_path(self, file: OpenFile, limit: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
         self._enter(FollowEvent.PATH_LEFT)
         self._opener.warn_missing(seen=True)
         if file.is_deleted and not file.holds and file.read_to == file.position.offset:
             self._enter(FollowEvent.READ_WHOLE)
         if self._quiet_for(self.grace) and self._rotations.after(file):
-            return self._move_on(file, most)
+            return self._move_on(file, limit)
         return self._flush(file) or self._release(file)
 
     def _flush(self, file: OpenFile) -> Block | None:
@@ -195,7 +195,7 @@ class FileSource(FollowedFile):
             self.close()
         return block
 
-    def _move_on(self, file: OpenFile, most: int) -> Block | None:
+    def _move_on(self, file: OpenFile, limit: int) -> Block | None:
         """From a file that was rotated away to the next one, after its incomplete last line."""
         if block := file.finish():
             return block
@@ -212,7 +212,7 @@ class FileSource(FollowedFile):
         opened.file.truncated = was_truncated
         self.rotations += not was_truncated
         self._go_on(opened)
-        return self._read_file(opened.file, most)
+        return self._read_file(opened.file, limit)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

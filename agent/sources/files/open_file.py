@@ -150,11 +150,11 @@ class OpenFile(FileOnDisk):
         """How long the file is now, in bytes; of a compressed one how much was read."""
         return self.read_to if self.compressed else self._content.status().st_size
 
-    def read(self, most: int) -> Block | None:
-        """The next block, from pieces of `most` bytes; None where no line is complete, or the file was truncated."""
+    def read(self, limit: int) -> Block | None:
+        """The next block, from pieces of `limit` bytes; None where no line is complete, or the file was truncated."""
         if self.read_to == 0:
             self._skip_zeros()
-        while chunk := self._content.pread(most, self.read_to):
+        while chunk := self._content.pread(limit, self.read_to):
             if self.is_truncated():  # asked after reading, so that the chunk is known to follow what was read before
                 return None
             if block := self._feed(chunk):

@@ -89,7 +89,7 @@ class JournalSource(LiveSource):
         self._splitter = EntrySplitter()
         self._fresh = True  # nothing came yet since journalctl was started
         self._complaint = ""  # what it said last since then
-        self._hurried = self._polls = False
+        self._draining = self._polls = False
         self._start_at, self._pause = 0.0, _PAUSES[0]
         self._cursor, self._seen, is_gone = _find_start(name, self._command, checkpoint, start)
         self.losses += is_gone
@@ -103,14 +103,14 @@ class JournalSource(LiveSource):
         """The number of the journalctl that runs at present; None in a pause."""
         return None if self._process is None else self._process.pid
 
-    def read(self, most: int = 1 << 20) -> Block | None:
-        """The next block, from at most `most` bytes of what journalctl shows; None also where they complete no line."""
+    def read(self, limit: int = 1 << 20) -> Block | None:
+        """The next block, from at most `limit` bytes that journalctl shows; None also where they complete no line."""
         if self.ended or (process := self._running()) is None:
             return None
         size = 0
         entries: list[Entry] = []
-        while size < most:
-            piece = process.read(min(_PIECE, most - size))
+        while size < limit:
+            piece = process.read(min(_PIECE, limit - size))
             if piece is None:
                 break
             if not piece:
@@ -139,9 +139,9 @@ class JournalSource(LiveSource):
         at = self._lines.offset, self._lines.line
         return msgspec.msgpack.encode(JournalCheckpoint(self._origin, *at, self._cursor, self._seen))
 
-    def hurry(self) -> None:
+    def drain(self) -> None:
         """Has it read to the present end of the journal and no further."""
-        self._hurried = True
+        self._draining = True
         self._stop()
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class JournalSource(LiveSource):
         """The journalctl that runs; started where none does, but None in the pause after one has ended."""
         if self._process is None and self._clock() >= self._start_at:
             options = ["--quiet", *([f"--cursor={self._cursor}"] if self._cursor else [])]
-            options += [] if self._hurried or self._polls else follow_options(self._command)
+            options += [] if self._draining or self._polls else follow_options(self._command)
             self._fresh, self._splitter, self._complaint = True, EntrySplitter(), ""
             try:
                 self._process = Journalctl([*self._command, *options])
@@ -173,9 +173,9 @@ class JournalSource(LiveSource):
         code = process.end(LEAVE)
         errors = process.errors() or self._complaint
         self._stop()
-        if not self._hurried and (cannot_merge(errors) or (self._polls and not code)):
+        if not self._draining and (cannot_merge(errors) or (self._polls and not code)):
             self._polls, self._start_at = True, self._clock() + _PAUSES[0]
-        elif not self._hurried:
+        elif not self._draining:
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             self.reopened += 1
             self._retry(f"journalctl {how}" + (f": {errors}" if errors else ""))

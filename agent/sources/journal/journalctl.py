@@ -118,10 +118,10 @@ class Journalctl:
         epoll.register(self.output, select.EPOLLIN)
         epoll.register(self._errors, select.EPOLLIN)
 
-    def read(self, most: int) -> bytes | None:
+    def read(self, limit: int) -> bytes | None:
         """What it has shown: empty at its end, None where there is nothing at present."""
         try:
-            return os.read(self.output, most)
+            return os.read(self.output, limit)
         except BlockingIOError:
             return None
 

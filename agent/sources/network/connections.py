@@ -24,12 +24,12 @@ class _Connection:
     """One sender: its socket, what it is called, and its unfinished message."""
 
     def __init__(
-        self, sock: socket.socket, address: tuple[Any, ...], most: int, complain: Callable[[str], None]
+        self, sock: socket.socket, address: tuple[Any, ...], limit: int, complain: Callable[[str], None]
     ) -> None:
         self.socket = sock
         self.host = address[0].encode()
         self.peer = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-        self.framer = Framer(most, lambda problem: complain(f"{self.peer}: {problem}"))
+        self.framer = Framer(limit, lambda problem: complain(f"{self.peer}: {problem}"))
 
 
 class Connections(Receiver):
@@ -60,18 +60,18 @@ class Connections(Receiver):
         """How many connections are open."""
         return len(self._connections)
 
-    def read(self, most: int = 1 << 20) -> Block | None:
+    def read(self, limit: int = 1 << 20) -> Block | None:
         if self.ended:
             return None
         self._accept_again()
-        events = self._epoll.poll(0, max(1, most // _PIECE))
+        events = self._epoll.poll(0, max(1, limit // _PIECE))
         lines = []
         for descriptor, _ in events:
             if descriptor in self._connections:
-                lines += self._receive(self._connections[descriptor], min(most, _PIECE))
+                lines += self._receive(self._connections[descriptor], min(limit, _PIECE))
             else:
                 self._accept()
-        self.ended = self._hurried and not events
+        self.ended = self._draining and not events
         return self._block(lines)
 
     def finish(self) -> Block | None:
@@ -133,9 +133,9 @@ class Connections(Receiver):
         self._connections[connection.socket.fileno()] = connection
         self._epoll.register(connection.socket, select.EPOLLIN)
 
-    def _receive(self, connection: _Connection, most: int) -> list[bytes]:
+    def _receive(self, connection: _Connection, limit: int) -> list[bytes]:
         try:
-            chunk = connection.socket.recv(most)
+            chunk = connection.socket.recv(limit)
         except BlockingIOError:
             return []
         except OSError as error:

@@ -40,13 +40,13 @@ class Datagrams(Receiver):
             self.losses += 1
             _LOG.warning("%s: what was sent while nobody listened is lost, since UDP keeps nothing", name)
 
-    def read(self, most: int = 1 << 20) -> Block | None:
+    def read(self, limit: int = 1 << 20) -> Block | None:
         lines, size_read = [], 0
-        while size_read < most and not self.ended:
+        while size_read < limit and not self.ended:
             try:
                 size, peer = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
             except BlockingIOError:
-                self.ended = self._hurried and not size_read
+                self.ended = self._draining and not size_read
                 break
             except OSError as error:  # such as a network that went down, told through the socket
                 self._limited_log.warning(

@@ -28,10 +28,10 @@ class Receiver(LiveSource):
         self._socket, self._unbind = bound, unbind
         self._limited_log = RateLimitedLog(_LOG)
         self._host = socket.gethostname().encode()
-        self._hurried = self._closed = False
+        self._draining = self._closed = False
 
-    def hurry(self) -> None:
-        self._hurried = True
+    def drain(self) -> None:
+        self._draining = True
 
     def close(self) -> None:
         if self._closed:

@@ -30,7 +30,7 @@ class Reader:
         self.inputs = Inputs(self.state, self._forget)
         self.state.commit(**self.inputs.starts(self.inputs.configure(self.config)))
         for source in self.inputs.sources.values():
-            source.hurry()
+            source.drain()
 
     def _forget(self, name: str, losses: int) -> None:
         self.gone.append(name)
@@ -45,7 +45,7 @@ class Reader:
         opened = self.inputs.scan()
         self.state.commit(**self.inputs.starts(opened))
         for source in opened:
-            source.hurry()
+            source.drain()
 
     def read(self) -> list[bytes]:
         """What is new, after the patterns were looked at."""

@@ -285,14 +285,14 @@ def test_what_is_no_pipe_any_more_is_told_once(fifo: Path, open_fifo: Callable[.
     fifo.write_bytes(b"a file\n")
     assert lines_of(source) == lines_of(source) == []
     assert said == [f"{fifo} is no named pipe; trying again"]
-    source.hurry()
+    source.drain()
     assert source.read() is None and source.ended
 
 
 def test_a_run_that_does_not_wait_ends_when_nothing_is_there(fifo: Path, open_fifo: Callable[..., Fifo]) -> None:
     source = open_fifo()
     write(fifo, b"one\ntwo")
-    source.hurry()
+    source.drain()
     assert not source.ended
     assert lines_of(source) == [b"one", b"two"]
     assert source.read() is None and source.ended

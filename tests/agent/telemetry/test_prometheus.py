@@ -187,7 +187,7 @@ def test_the_bytes_that_a_truncation_took_are_counted(follow, tmp_path):
     log = tmp_path / "a.log"
     log.write_bytes(b"one line\n" * 100)
     source = follow()
-    assert len(source.read(most=90)) == 10 and source.backlog == 810
+    assert len(source.read(limit=90)) == 10 and source.backlog == 810
     log.write_bytes(b"new\n")
     assert source.read().data == b"new\n"
     assert (source.truncations, source.losses, source.bytes_lost, source.backlog) == (1, 1, 810, 0)
@@ -222,7 +222,7 @@ def test_the_backlog_has_the_rest_of_a_rotated_file_and_the_new_one(follow, tmp_
     log = tmp_path / "a.log"
     log.write_bytes(b"one line\n" * 10)
     source = follow()
-    source.read(most=9)
+    source.read(limit=9)
     log.rename(tmp_path / "a.log.1")
     assert source.backlog == 81
     log.write_bytes(b"new\n")

@@ -267,7 +267,7 @@ def test_the_timeout_is_that_of_the_rules(log: Path, follow: Callable[..., Follo
 def test_a_run_that_does_not_wait_takes_the_last_record_as_it_is(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\n a\npart")
     follower = follow()
-    follower.source.hurry()
+    follower.source.drain()
     assert follower.records() == [b"one\r a"]
     assert entries(follower.source.finish()) == [(b"part", 7, 3)]
 

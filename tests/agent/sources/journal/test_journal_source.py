@@ -323,7 +323,7 @@ def test_what_was_vacuumed_meanwhile_is_told(
     journald.vacuum()
     second = open_journal(journald.name, first.checkpoint)
     if once:
-        second.hurry()
+        second.drain()
     if not later:
         assert not once or until(lambda: second.read() or second.ended) is None
         journald.send("next", "last")
@@ -359,7 +359,7 @@ def test_what_was_vacuumed_before_the_last_look_is_told(
     source._stop()
     journald.rotate()
     journald.vacuum()
-    source.hurry()
+    source.drain()
     until(lambda: source.read() or source.ended)
     assert source.losses == 1 and len(said) == 1 and "is gone from it" in said[0]
 
@@ -387,11 +387,11 @@ def test_a_run_that_does_not_wait_ends_at_the_present_end(
     until(lambda: journald.kept() == 3000)
     source = open_journal(journald.name)
     lines = lines_of(source, b"number")
-    source.hurry()
+    source.drain()
     until(lambda: lines.extend(some_lines(source)) or source.ended)
     assert messages(lines) == [text.encode() for text in texts]
     again = open_journal(journald.name, source.checkpoint)
-    again.hurry()
+    again.drain()
     until(lambda: again.read() or again.ended)
     assert again.lines_read == 0 and again.reopened == 0 and said == []
 
@@ -414,7 +414,7 @@ def test_options_choose_among_the_entries(journald: Journald, open_journal: Call
     until(lambda: journald.kept() == 2)
     assert messages(lines_of(open_journal(f"{journald.name}&priority=err"), b"loud")) == [b"loud"]
     both = open_journal(f"{journald.name}&identifier=else")
-    both.hurry()
+    both.drain()
     lines = []
     until(lambda: lines.extend(some_lines(both)) or both.ended)
     assert [line.rpartition(b" ")[2] for line in lines] == [b"quiet", b"loud", b"other"]
@@ -541,7 +541,7 @@ def test_damaged_entries_are_told_and_left_out(
         'case "$*" in *--lines=1*) echo "{"; exit 0;; esac; cat "${0%/*}/entries"; echo; printf \'{"__CURSOR":"half\''
     )
     source, lines = open_journal("journal:"), []
-    source.hurry()
+    source.drain()
     until(lambda: lines.extend(some_lines(source)) or source.ended)
     assert messages(lines) == [b"number 1", b"(message left out by journalctl)", b"number 3"]
     assert source.losses == 5 and msgspec.msgpack.decode(source.checkpoint)["cursor"] == "c3"
@@ -608,7 +608,7 @@ def test_a_run_that_does_not_wait_tells_a_failure(
 ) -> None:
     stand_in(f'case "$*" in *--lines=1*) exit 0;; esac; echo "Failed to open" >&2; {pause}exit 3')
     source = open_journal("journal:")
-    source.hurry()
+    source.drain()
     with pytest.raises(SourceError, match=r"cannot be read to its end: journalctl ended \(3\): Failed to open"):
         until(lambda: source.read() or source.ended)
 

@@ -223,7 +223,7 @@ def test_a_system_that_fails_at_a_socket_is_told(
         raise OSError(100, "Network is down")
 
     source = listen(udp_name)
-    source.hurry()
+    source.drain()
     with monkeypatch.context() as broken:
         broken.setattr(socket.socket, "recvfrom_into", fail)
         broken.setattr(socket.socket, "getsockopt", fail)
@@ -465,13 +465,13 @@ def test_a_run_that_does_not_wait_ends_when_nothing_is_there(
     source = listen(tcp_name)
     with tcp(tcp_name) as sender:
         sender.sendall(b"one\ntwo")
-        source.hurry()
+        source.drain()
         assert lines_of(source, 1) == [b"one"]
         assert source.read() is None and source.ended
         assert list(source.finish().lines()) == [b"two"] and source.losses == 1 and len(said) == 1
     datagrams = listen(udp_name)
     udp(udp_name, b"one")
-    datagrams.hurry()
+    datagrams.drain()
     assert lines_of(datagrams, 1) == [b"one"]
     assert datagrams.read() is None and datagrams.ended
 
