@@ -98,7 +98,7 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
 
     signals, calls, real = Signals(), [], getattr(State, reading)
     config = configured(tmp_path, f"{tmp_path}/*.log")
-    config.state, config.metrics_file = str(tmp_path / "state"), str(tmp_path / "metrics")
+    config.state, config.metrics_file = str(tmp_path / "state"), str(tmp_path / "agent.prom")
     service = Service(lambda: config, signals=signals, clock=NotingClock())
 
     def failing(state: State, *names: str) -> object:
