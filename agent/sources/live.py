@@ -26,12 +26,12 @@ class StreamCheckpoint(msgspec.Struct, frozen=True):
 _Checkpoint = TypeVar("_Checkpoint", bound=StreamCheckpoint)
 
 
-def decode_checkpoint(mark: bytes | None, kind: type[_Checkpoint], name: str) -> _Checkpoint | None:
+def decode_checkpoint(stored: bytes | None, kind: type[_Checkpoint], name: str) -> _Checkpoint | None:
     """A checkpoint as the state keeps it; None where there is none, or where it cannot be understood: a warning."""
-    if mark is None:
+    if stored is None:
         return None
     try:
-        checkpoint = msgspec.msgpack.decode(mark, type=kind)
+        checkpoint = msgspec.msgpack.decode(stored, type=kind)
         if checkpoint.offset < 0 or checkpoint.line < 1:
             raise msgspec.ValidationError(f"no place: byte {checkpoint.offset}, line {checkpoint.line}")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """Standard input and named pipes: bytes that come once and cannot be read again.
 
-What was in the pipe, or was read and not yet committed, when the process is killed is gone; the mark only counts on.
+What was in the pipe, or was read and not committed, when the process is killed is gone; the checkpoint only counts on.
 """
 
 import logging
@@ -26,8 +26,8 @@ _PIECE = 1 << 16  # bytes of one read, as many as a pipe holds by default
 class StreamSource(LiveSource):
     """The lines of a descriptor, as far as it has any without waiting."""
 
-    def __init__(self, name: str, mark: bytes | None, reading: Reading, clock: Callable[[], float]) -> None:
-        super().__init__(name, decode_checkpoint(mark, StreamCheckpoint, name), reading)
+    def __init__(self, name: str, stored: bytes | None, reading: Reading, clock: Callable[[], float]) -> None:
+        super().__init__(name, decode_checkpoint(stored, StreamCheckpoint, name), reading)
         self._adopt(-1)
         self._began, self._draining = self._lines.offset, False
         self._clock, self._quiet_since = clock, clock()
@@ -90,12 +90,12 @@ class StandardInput(StreamSource):
 
     def __init__(
         self,
-        mark: bytes | None,
+        stored: bytes | None,
         reading: Reading = PLAIN,
         descriptor: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(STANDARD_INPUT, mark, reading, clock)
+        super().__init__(STANDARD_INPUT, stored, reading, clock)
         try:
             if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 raise SourceError("standard input is a directory; pipe the log into the command")
@@ -131,11 +131,11 @@ class Fifo(StreamSource):
     def __init__(
         self,
         path: Path,
-        mark: bytes | None,
+        stored: bytes | None,
         reading: Reading = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(str(path), mark, reading, clock)
+        super().__init__(str(path), stored, reading, clock)
         self.path, self.paths = path, (path,)
         self._last_warning = ""
         try:

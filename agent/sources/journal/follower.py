@@ -76,13 +76,13 @@ class JournalSource(LiveSource):
     def __init__(
         self,
         name: str,
-        mark: bytes | None,
+        stored: bytes | None,
         start: Literal["start", "end"],
         reading: Reading = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = command_of(name)
-        checkpoint = decode_checkpoint(mark, JournalCheckpoint, name)
+        checkpoint = decode_checkpoint(stored, JournalCheckpoint, name)
         super().__init__(name, checkpoint, message_reading(name, reading))
         self._clock, self._limited_log = clock, RateLimitedLog(_LOG, clock)
         self._entries: list[Entry] = []

@@ -24,17 +24,17 @@ _MODE = 0o660  # of the socket's file: to send is to write
 _WAITING = 128  # connections that wait to be accepted
 
 
-def open_listener(name: str, mark: bytes | None, reading: Reading = PLAIN) -> Receiver:
+def open_listener(name: str, stored: bytes | None, reading: Reading = PLAIN) -> Receiver:
     """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
     message_reading(name, reading)  # before anything is bound
     if name.startswith("listen:unix:"):
         path = parse_listen_path(name)
         bound, unbind = _bind_unix(name, path), _Unlink(path)
-        return Datagrams(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, unbind)
+        return Datagrams(name, decode_checkpoint(stored, StreamCheckpoint, name), reading, bound, unbind)
     kind, host, port = parse_listen(name)
     bound = _bind_network(name, kind, host, port)
     source = Datagrams if kind == socket.SOCK_DGRAM else Connections
-    return source(name, decode_checkpoint(mark, StreamCheckpoint, name), reading, bound, lambda: None)
+    return source(name, decode_checkpoint(stored, StreamCheckpoint, name), reading, bound, lambda: None)
 
 
 def parse_listen(name: str) -> tuple[socket.SocketKind, str, int]:
