@@ -4,7 +4,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy or torch is loaded: more threads get in each other's way
 
-import logging
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.logs import Collector, drop_collectors
+from helpers.logs import collect_messages, drop_collectors
 from helpers.recipes import BUNDLES, make_once
 
 from agent.alerting.alert import Alert
@@ -97,15 +96,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the agent tells its operator while a test runs, at every level."""
-    logger, collector = logging.getLogger("agent"), Collector()
-    level = logger.level
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(collector)
-    yield collector.messages
-    logger.removeHandler(collector)
-    logger.setLevel(level)
+def said() -> list[str]:
+    """What the commands tell their operator while a test runs, at every level."""
+    return collect_messages()
 
 
 @pytest.fixture(autouse=True)

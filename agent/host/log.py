@@ -24,9 +24,10 @@ def setup_logging(level: Level = "info", seal: Callable[[str], str] | None = Non
     seal: marks what goes to the journal, which may be read by this very agent, so that it knows its own. A later call
     changes the level and the seal.
     """
-    first = logging.getLogger(_LOGGERS[0])
-    handler = next((one for one in first.handlers if isinstance(one, StderrHandler)), None) or StderrHandler()
-    for logger in map(logging.getLogger, _LOGGERS):
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    present = (one for logger in loggers for one in logger.handlers if isinstance(one, StderrHandler))
+    handler = next(present, None) or StderrHandler()
+    for logger in loggers:
         logger.addHandler(handler)  # does nothing where it is there already
         logger.setLevel(logging.DEBUG)
     handler.seal = seal

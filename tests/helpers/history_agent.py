@@ -322,8 +322,8 @@ class World:
         logger.setLevel(logging.DEBUG)
         patch.setattr(logger, "handlers", [self._collector])
         for module in (opened, file):
-            patch.setattr(module, "before_now", world.date)
-        patch.setattr(file, "time", SimpleNamespace(time_ns=world.date))
+            patch.setattr(module, "before_now", lambda: world.date())  # noqa: PLW0108 - it changes
+        patch.setattr(file, "time", SimpleNamespace(time_ns=lambda: world.date()))  # noqa: PLW0108
         self._patch_files(patch)
         self._patch_points(patch)
 

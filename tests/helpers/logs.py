@@ -2,6 +2,8 @@
 
 import logging
 
+_LOGGERS = ("agent", "training", "export")
+
 
 class Collector(logging.Handler):
     """Keeps the messages of all records in `messages`, in order."""
@@ -15,15 +17,16 @@ class Collector(logging.Handler):
 
 
 def collect_messages() -> list[str]:
-    """The list to which every message of the agent is added from now on until the test ends."""
-    logger, collector = logging.getLogger("agent"), Collector()
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(collector)
+    """The list to which every message of our packages is added from now on until the test ends."""
+    collector = Collector()
+    for logger in map(logging.getLogger, _LOGGERS):
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(collector)
     return collector.messages
 
 
 def drop_collectors() -> None:
     """Ends what `collect_messages` began."""
-    logger = logging.getLogger("agent")
-    for handler in [one for one in logger.handlers if isinstance(one, Collector)]:
-        logger.removeHandler(handler)
+    for logger in map(logging.getLogger, _LOGGERS):
+        for handler in [one for one in logger.handlers if isinstance(one, Collector)]:
+            logger.removeHandler(handler)

@@ -442,6 +442,7 @@ def _fast() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+@pytest.mark.timeout(1800)  # on a busy machine
 def test_histories(capsys: pytest.CaptureFixture[str]) -> None:
     number = int(os.environ.get("ODDLINE_SEED", SEED))
     count = int(os.environ.get("ODDLINE_HISTORIES", HISTORIES))

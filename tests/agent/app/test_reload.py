@@ -75,6 +75,9 @@ class Running:
             return read_status(self.folder / "state").totals.lines_read
         return 0
 
+    def waiting(self) -> int:
+        return sum(sink.waiting for sink in read_status(self.folder / "state").sinks)
+
     def alerts(self, name: str = "alerts") -> list[dict]:
         return rows_of(self.folder / name)
 
@@ -126,7 +129,7 @@ def test_the_windows_and_every_line_outlive_reloads(bundle, tmp_path, running):
 def test_sources_sinks_and_the_threshold_change(bundle, tmp_path, running):
     agent = running(bundle)
     agent.write(LINES[:100])
-    until(lambda: agent.lines_read() == 100)
+    until(lambda: agent.lines_read() == 100 and not agent.waiting())
     before = len(agent.alerts())
     (tmp_path / "other.log").write_bytes(b"".join(made_up_lines(60, seed=5)))
     agent.configure(

@@ -161,11 +161,11 @@ def test_stopping_ends_threads_that_wait_that_back_off_and_that_send(state, make
     sinks = [FakeSink("idle"), FakeSink("down"), FakeSink("busy")]
     sinks[1].down = True
     sinks[2].gate.clear()
-    delivery = Delivery(state, sinks)
+    delivery, before = Delivery(state, sinks), set(threading.enumerate())
     delivery.start()
     state.commit(alerts=[make_alert(1), make_alert(2)])
     until(lambda: sinks[0].taken == [1, 2] and sinks[1].tries and sinks[2].tries)
-    threads = [thread for thread in threading.enumerate() if thread.name.startswith("oddline ")]
+    threads = [thread for thread in threading.enumerate() if thread not in before]
     assert len(threads) == 3
     release = threading.Timer(0.05, sinks[2].gate.set)
     release.start()

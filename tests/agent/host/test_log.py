@@ -25,11 +25,13 @@ _LEVELS = [(logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging
 def fresh_handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever another test has set up is away, and comes back."""
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    logger = logging.getLogger("agent")
-    before = logger.handlers[:]
-    logger.handlers[:] = []
+    loggers = [logging.getLogger(name) for name in ("agent", "training", "export")]
+    before = [logger.handlers for logger in loggers]
+    for logger in loggers:
+        logger.handlers = []
     yield
-    logger.handlers[:] = before
+    for logger, handlers in zip(loggers, before, strict=True):
+        logger.handlers = handlers
 
 
 @pytest.fixture
