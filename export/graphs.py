@@ -88,12 +88,10 @@ def export_graph(spec: GraphSpec, path: Path) -> None:
 
 def _forget_traces(model: onnx_ir.Model) -> None:
     """Takes out where in which file each node was made: a bundle tells nothing of the machine that exported it."""
-    for part in (model, model.graph, *model.graph.all_nodes(), *model.graph.initializers.values()):
-        part.metadata_props.clear()
-        part.doc_string = None
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            value.metadata_props.clear()
+    nodes: list[Any] = list(model.graph.all_nodes())  # parts have metadata, but no common type
+    values: list[Any] = [*model.graph.initializers.values(), *(value for node in nodes for value in node.outputs)]
+    for traces in (part.metadata_props for part in (model, model.graph, *nodes, *values)):
+        traces.clear()
 
 
 def _dynamic(inputs: Sequence[manifest.Tensor]) -> tuple[dict[int, Any], ...]:

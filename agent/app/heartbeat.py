@@ -54,7 +54,7 @@ class Heartbeat:
 
     def show_life(self) -> None:
         """Tells that the loop goes round, also while a round of many sources takes long."""
-        self._monitor.look()
+        self._monitor.beat()
         if self._clock.monotonic() >= self._next_sign:
             self._next_sign = self._clock.monotonic() + _SIGN
             notify("WATCHDOG=1")

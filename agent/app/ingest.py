@@ -69,7 +69,7 @@ class Reader:
         for name in self.inputs.take_reopened():
             self.ledger.open(name)
 
-    def look(self) -> bool:
+    def scan(self) -> bool:
         """Brings the files of patterns up to date; whether any was opened."""
         opened = self.inputs.scan()
         self._welcome(opened)
@@ -145,7 +145,7 @@ class Reader:
 
     def _note(self, source: Source) -> None:
         """Stores what happened to a source without any line."""
-        blob = self.ledger.look(source)
+        blob = self.ledger.update(source)
         if blob or source.unstored:
             self._state.commit(self.inputs.checkpoints(source), blobs=[blob] if blob else [])
             source.unstored = False
@@ -171,7 +171,7 @@ class Reader:
             self._empty(source, self._clock.monotonic() + _FINISH)
         checkpoints = self.inputs.checkpoints(source)
         source.close()
-        if known and (blob := self.ledger.look(source)):
+        if known and (blob := self.ledger.update(source)):
             self._state.commit(checkpoints, blobs=[blob])
 
     def _forget(self, name: str, losses: int) -> None:

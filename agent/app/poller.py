@@ -34,7 +34,7 @@ class Poller:
         is_due = self._schedule.is_search_due(woken is not None and woken.folders)
         if is_due and self._reader.inputs.has_patterns:
             with self._schedule.searching():
-                found = self._reader.look()
+                found = self._reader.scan()
             if found:
                 self._schedule.poll_now()
 

@@ -44,7 +44,7 @@ class StateRetry:
 
     def _wait(self, error: StateUnavailable, last_warning: str) -> str:
         self._monitor.ready = False
-        self._monitor.look()
+        self._monitor.beat()
         if str(error) != last_warning:
             _LOG.warning("%s; nothing more is read until it can be written, trying again every second", error)
         notify("WATCHDOG=1")

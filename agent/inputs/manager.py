@@ -132,7 +132,7 @@ class Inputs:
                 if old is not None and not isinstance(old, FileSource) and not is_fifo(name):
                     closed[name] = self._opened.wanted[name]
                     self._opened.close(name)  # a port or a program cannot be had twice
-                start, since = self._opened.first_look(one)
+                start, since = self._opened.starting_point(one)
                 opened.append(self._opened.open(name, self._opened.checkpoint(name), start, reading, since))
         except (OddlineError, OSError):
             for source in opened:

@@ -86,12 +86,12 @@ class OpenSources:
         names = [alias for alias, name in self.aliases.items() if name == source.name]
         return [(source.name, checkpoint), *((name, checkpoint) for name in names if path_key(name) in keys_of(source))]
 
-    def first_look(self, wanted: FileInput) -> tuple[Start, int]:
+    def starting_point(self, wanted: FileInput) -> tuple[Start, int]:
         """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
 
         What came after the first look is read from its start, and what was rotated since then before it.
         """
-        looked = self._state.blob(look_name(wanted))
+        looked = self._state.blob(start_name(wanted))
         return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
 
     def starts(self, opened: list[Source], looked: Iterable[FileInput]) -> dict[str, list[tuple[str, bytes]]]:
@@ -106,7 +106,7 @@ class OpenSources:
         named = [pair for one in [*opened, *aliased.values()] for pair in self.checkpoints(one)]
         checkpoints = [(name, checkpoint) for name, checkpoint in named if self._state.checkpoint(name) is None]
         empty = [self.wanted[one.name].input for one in opened if not one.checkpoint and isinstance(one, FileSource)]
-        names = dict.fromkeys(look_name(wanted) for wanted in [*looked, *empty])
+        names = dict.fromkeys(start_name(wanted) for wanted in [*looked, *empty])
         now = str(before_now()).encode()
         blobs = [(name, now) for name in names if self._state.blob(name) is None]
         return {"blobs": blobs, "checkpoints": checkpoints} if checkpoints or blobs else {}
@@ -153,6 +153,6 @@ class OpenSources:
         return True
 
 
-def look_name(wanted: FileInput) -> str:
+def start_name(wanted: FileInput) -> str:
     """Under which name the state remembers when a pattern or an empty place was first looked at, in nanoseconds."""
     return f"pattern:{os.path.abspath(wanted.path)}"

@@ -185,7 +185,7 @@ class Scan:
         start: Start = "start"
         since = reader.modified if reader else 0
         if own is None:
-            start, since = self._opened.first_look(wanted.input)
+            start, since = self._opened.starting_point(wanted.input)
         source = self.open(name, position, start, wanted.reading, since)
         if source is not None:
             source.unstored |= position is not None and position != own

@@ -36,7 +36,7 @@ def find_damage(file: Path, lock: StateLock) -> str | None:
     damage = _noted(lock.word) or _log_damage(log, lock.word) or _shortage(file, header, log)
     if ours and damage:
         return damage
-    return _look(file, damage, lock.clean and file.stat().st_size > CHECKED_ALWAYS)
+    return _inspect(file, damage, lock.clean and file.stat().st_size > CHECKED_ALWAYS)
 
 
 def read_start(file: Path, most: int) -> bytes:
@@ -104,7 +104,7 @@ def _shortage(file: Path, header: bytes, log: Path) -> str | None:
     return f"is damaged: it is cut short after {size} of {whole} bytes" if counter == valid and size < whole else None
 
 
-def _look(file: Path, damage: str | None, quick: bool) -> str | None:
+def _inspect(file: Path, damage: str | None, quick: bool) -> str | None:
     """What SQLite says of the file. damage: what is known to be wrong, which does not matter with another's file."""
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:

@@ -108,7 +108,7 @@ class Ledger:
         self._totals = now
         return self._add(source, more, self._clock())
 
-    def look(self, source: Source) -> tuple[str, bytes] | None:
+    def update(self, source: Source) -> tuple[str, bytes] | None:
         """What happened to a source without any line, such as a truncation, as a named blob; None where nothing."""
         name = source.name
         if _counters(source) == self._seen[name]:

@@ -47,7 +47,7 @@ class Monitor:
         """The port that is served; 0 where none is."""
         return 0 if self._server is None else self._server.server_address[1]
 
-    def look(self) -> None:
+    def beat(self) -> None:
         """Notes that the loop goes round."""
         self._looked = self._clock()
 

@@ -125,7 +125,7 @@ class FileSource(FollowedFile):
             self.bytes_taken += file.read_to - before
         if block is not None:
             return block
-        return self._rewind(file, limit) if file.is_truncated() else self._look(file, limit)
+        return self._rewind(file, limit) if file.is_truncated() else self._check_path(file, limit)
 
     def _rewind(self, file: OpenFile, limit: int) -> Block | None:
         """Goes on in the copy that was made of a truncated file, else, after its incomplete line, at its start."""
@@ -150,14 +150,14 @@ class FileSource(FollowedFile):
         self._replace(copy, FollowEvent.COPY_OPENED)
         return self._read_file(copy, limit)
 
-    def _look(self, file: OpenFile, limit: int) -> Block | None:
+    def _check_path(self, file: OpenFile, limit: int) -> Block | None:
         """Whether the path still names this file, which was read to its end; else, after the grace, the next block."""
         if file.copied:
             return self._move_on(file, limit)
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
-            return self._look_without_path(file, limit)
+            return self._check_missing_path(file, limit)
         except OSError as error:
             self._opener.fault.warn(f"{cannot_read(self.path, error)}; trying again")
             return self._flush(file)
@@ -170,7 +170,7 @@ class FileSource(FollowedFile):
         self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
         return self._flush(file)
 
-    def _look_without_path(self, file: OpenFile, limit: int) -> Block | None:
+    def _check_missing_path(self, file: OpenFile, limit: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
         self._enter(FollowEvent.PATH_LEFT)
         self._opener.warn_missing(seen=True)

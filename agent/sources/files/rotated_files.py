@@ -10,7 +10,7 @@ from agent.errors import SourceError
 from agent.sources.decoding.line_reader import Reading
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.rotation_discovery import Elsewhere, open_rotated, written_since
+from agent.sources.files.rotation_discovery import RotationDiscovery, open_rotated, written_since
 from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
 
 _LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class RotatedFiles:
 
     def __init__(self, path: Path, reading: Reading, is_own_log: Callable[[Path], bool], quiet: bool) -> None:
         self._path, self._reading, self._is_own_log, self._quiet = path, reading, is_own_log, quiet
-        self._elsewhere = Elsewhere(path, reading, is_own_log)
+        self._discovery = RotationDiscovery(path, reading, is_own_log)
         self._refused: set[tuple[int, int]] = set()
 
     def newer(self, modified: int) -> list[Rotated]:
@@ -55,7 +55,7 @@ class RotatedFiles:
 
     def _files(self) -> list[Rotated]:
         """The rotated files in all forms that are known, the oldest at the front."""
-        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._elsewhere.forms])
+        own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._discovery.forms])
         return [other for other in files if other.form == own or not self._is_own_log(other.path)]
 
     def _find_content(self, files: list[Rotated], position: FileCheckpoint) -> tuple[OpenFile, Path] | None:

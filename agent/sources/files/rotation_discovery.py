@@ -36,7 +36,7 @@ def written_since(files: list[Rotated], modified: int) -> list[Rotated]:
     return later[:_MOST] + later[_MOST:][-_MOST:]
 
 
-class Elsewhere:
+class RotationDiscovery:
     """The forms other than its own in which a log is rotated, each known from a file that was seen to be this log's.
 
     That is one with the device and inode of a position and what was read of it, or with 256 bytes and more of what was

@@ -38,7 +38,7 @@ class Rotations(RotatedFiles):
             files = [other for other in files if other.key == position.key]
         found = self._find_content(files, position)
         if named is None:
-            return found or self._elsewhere.find(position)
+            return found or self._discovery.find(position)
         if found is None:
             return None
         found[0].close()
@@ -64,7 +64,7 @@ class Rotations(RotatedFiles):
         if before is None or position.offset:
             return None
         place = self._place_of(before, own)
-        if place is None and (learned := self._elsewhere.find(before)):
+        if place is None and (learned := self._discovery.find(before)):
             learned[0].close()
             place = self._place_of(before, own)
         return place
@@ -96,7 +96,7 @@ class Rotations(RotatedFiles):
         if not file.read_to:
             return None
         files = [other for other in self._files() if other.key != file.key]
-        found = self._find_content(files, file.seen) or self._elsewhere.find(file.seen)
+        found = self._find_content(files, file.seen) or self._discovery.find(file.seen)
         if found is not None and file.seen != file.position:
             found[0].close()
             found = self._find_content([other for other in self._files() if other.path == found[1]], file.position)
@@ -105,7 +105,7 @@ class Rotations(RotatedFiles):
     def after(self, file: OpenFile) -> list[Rotated]:
         """The rotated files that come after an open one, in order; several rotations may lie between two looks."""
         files, place = self._locate(file)
-        if place is None and self._elsewhere.learn(file):
+        if place is None and self._discovery.learn(file):
             files, place = self._locate(file)
         later = self.newer(file.modified) if place is None else files[place + 1 :]
         return [other for other in later if other.key not in self._refused]

@@ -63,7 +63,7 @@ def test_a_loop_that_does_not_look_is_unhealthy(monitor, clock):
     assert ask(monitor.port, "/healthz") == (200, "ok\n")
     clock.now = 30.5
     assert ask(monitor.port, "/healthz") == (503, "no look at the sources for 30 s\n")
-    monitor.look()
+    monitor.beat()
     assert ask(monitor.port, "/healthz") == (200, "ok\n")
 
 
