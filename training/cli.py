@@ -66,7 +66,7 @@ def fit(
 
     Example: oddline training fit /var/log/syslog --family sequence-autoencoder --out run
 
-    Example: oddline training fit hdfs.log --out run --stream 'blk_-?\\d+' --labels sessions.csv --until 0.5
+    Example: oddline training fit hdfs.log --out run --stream 'blk_-?\d+' --labels sessions.csv --until 0.5
     """
     from training.fitting.job import Job, run_job
 
