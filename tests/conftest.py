@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.logs import collect_messages, drop_collectors
-from helpers.recipes import BUNDLES, make_once
+from helpers.recipes import BUNDLES, RECIPES, make_once
 
 from agent.alerting.alert import Alert
 from agent.cli import main
@@ -23,15 +23,21 @@ from agent.scoring.reasons import Reason, decode_reason
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_TESTS = Path(__file__).parent
+_SLOW = {"histories": -1, "export": 0}  # folders, the slowest first; the others follow
 
-@pytest.hookimpl(tryfirst=True)
+
+@pytest.hookimpl(tryfirst=True)  # before the workers look for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what takes longest; where tests of a file share a costly fixture one process runs them all."""
-    items.sort(key=lambda item: "histories" not in item.path.parts)
+    """Begins with what takes longest; one process runs all tests of a file that share a costly fixture."""
+    items.sort(key=lambda item: _SLOW.get(item.path.parts[len(_TESTS.parts)], 1))
     for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(one.scope == "module" for found in fixtures for one in found):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        fixtures = item._fixtureinfo.name2fixturedefs
+        shared = [name for name, found in fixtures.items() if any(one.scope == "module" for one in found)]
+        if shared:
+            which = getattr(item, "callspec", None)
+            values = [str(which.indices[name]) for name in shared if which and name in which.indices]
+            item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *values])))
 
 
 @pytest.fixture
@@ -86,13 +92,17 @@ def tiered_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all processes that run tests."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def trained(shared: Path) -> Callable[[str], Path]:
     """Makes a bundle by a recipe, its log and its run beside it, once for all processes that run tests."""
     pytest.importorskip("torch")
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    return lambda name: make_once(name, shared)
+    return lambda name: make_once(shared / f"trained-{name}", RECIPES[name]) / "bundle"
 
 
 @pytest.fixture

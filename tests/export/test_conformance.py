@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from helpers.made_up import AUTH_HEADER, auth_rows, made_up_lines
+from helpers.recipes import make_once
 
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.manifest import Threshold
@@ -92,15 +93,19 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
-def made(request, tmp_path_factory):
-    folder, content = tmp_path_factory.mktemp("conformance"), CONFIGURATIONS[request.param]
+def made(request, shared):
+    content = CONFIGURATIONS[request.param]
     lines = auth_rows(400) if isinstance(content.get("header"), dict) else made_up_lines(400)
-    (folder / "log").write_bytes(b"".join(lines))
-    (folder / "config.yaml").write_bytes(msgspec.yaml.encode(content))
-    run_job(Job([folder / "log"], folder / "run", folder / "config.yaml", (), {}, None, None, None, "cpu", 1, False))
-    run = load_run(folder / "run")
-    export_run(run, folder / "bundle", False, [], False)
-    return Made(request.param, run, folder / "bundle", lines)
+
+    def make(folder):
+        log, config = folder / "log", folder / "config.yaml"
+        log.write_bytes(b"".join(lines))
+        config.write_bytes(msgspec.yaml.encode(content))
+        run_job(Job([log], folder / "run", config, (), {}, None, None, None, "cpu", 1, False))
+        export_run(load_run(folder / "run"), folder / "bundle", False, [], False)
+
+    folder = make_once(shared / f"conformance-{list(CONFIGURATIONS).index(request.param)}", make)
+    return Made(request.param, load_run(folder / "run"), folder / "bundle", lines)
 
 
 def blocks(lines, seed=None):

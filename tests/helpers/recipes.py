@@ -88,17 +88,16 @@ COMMITTED: dict[str, Callable[[Path], None]] = {
 RECIPES = COMMITTED | {"sequence": _sequence}
 
 
-def make_once(name: str, shared: Path) -> Path:
-    """The bundle of a recipe, its log and its run beside it, in a folder that several processes share: the first one
-    trains, the others wait for it."""
-    folder = shared / f"trained-{name}"
-    with open(shared / f"trained-{name}.lock", "wb") as lock:
+def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that several processes share, with a log, its run and its bundle: the first one makes it, the others
+    wait for that."""
+    with open(f"{folder}.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            partial = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=shared))
-            RECIPES[name](partial)
+            partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+            make(partial)
             partial.rename(folder)
-    return folder / "bundle"
+    return folder
 
 
 def rebuild() -> None:

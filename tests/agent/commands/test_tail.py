@@ -115,7 +115,7 @@ def test_from_end_takes_what_is_there_as_context(bundle, log, start, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_after_the_delivery(log, start, tmp_path, number):
     process = start(log, "--from", "start", "--sink", f"jsonl:{tmp_path}/alerts", "--scores", tmp_path / "scores")
-    until(lambda: rows_of(tmp_path / "scores"))
+    until(lambda: len(rows_of(tmp_path / "scores")) == 400)
     end(process, number)
     count = len(rows_of(tmp_path / "alerts"))
     assert count > 3 and "read 400 lines (0.0 MB) in" in said(tmp_path)[-1] and f"{count} alerts" in said(tmp_path)[-1]
