@@ -13,6 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 WHEEL := $(PIP) install --no-deps --no-build-isolation --force-reinstall .
 
 # Most tests wait: twice as many at a time as there are processors.
+TESTS ?= tests
 WORKERS ?= $(shell expr 2 \* $$(nproc))
 AT_ONCE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
@@ -51,7 +52,7 @@ run: $(VENV)/.cpu
 # With safe paths no import finds the checkout.
 test: $(VENV)/.test
 	@$(WHEEL)
-	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) tests
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) $(TESTS)
 
 # The tests of the agent need no torch: PYTHON names any version from 3.11 on, and VENV another environment.
 test-agent: $(VENV)/.agent
