@@ -12,9 +12,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Installs the checkout as a wheel, not in place, so that what runs is what is shipped.
 WHEEL := $(PIP) install --no-deps --no-build-isolation --force-reinstall .
 
-# Most tests wait: twice as many at a time as there are processors.
+# Some tests wait: one more at a time than there are processors.
 TESTS ?= tests
-WORKERS ?= $(shell expr 2 \* $$(nproc))
+WORKERS ?= $(shell expr 1 + $$(nproc))
 AT_ONCE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
