@@ -32,8 +32,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "other"):
         own = ("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
-        call("req", "-x509", *curve, *own)
-    (folder / "names").write_text("subjectAltName=DNS:localhost")
+        call("req", "-x509", *curve, *own, "-addext", "keyUsage=critical,keyCertSign")  # RFC 5280 4.2.1.3
+    (folder / "names").write_text(
+        "subjectAltName=DNS:localhost\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    )
     for name, signer in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
         call("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}.example.org")
         sign = ("-CA", f"{signer}.pem", "-CAkey", f"{signer}.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
