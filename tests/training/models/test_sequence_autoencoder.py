@@ -64,6 +64,11 @@ def windows(*, events, batch=2, size=5):
     return torch.from_numpy(found)
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @torch.no_grad()
 def test_an_error_is_the_mean_of_the_squares_and_no_id_is_clipped():
     model = SequenceAutoencoder(AutoencoderConfig(hidden=6, latent=4, layers=1)).eval()
