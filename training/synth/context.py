@@ -8,7 +8,7 @@ from training.synth.host import Host, Writer
 from training.synth.machine import blocked
 from training.synth.people import OFFICE_USERS, deployment, login
 from training.synth.rhythm import HOUR
-from training.synth.timeline import Flow
+from training.synth.timeline import Flow, most_seconds
 
 SEQUENCES: dict[str, Writer] = {
     "sshd": login(OFFICE_USERS),
@@ -26,7 +26,7 @@ FREQUENT: dict[str, Writer] = {
 }
 JOBS = {"cron": "cron every 10 minutes", "shopd": "summary of the shop", "dhclient": "renewal of the lease"}
 SILENCE = 2 * HOUR
-JUMP_LINES = 320  # at most
+JUMP_LINES, JUMP_SECONDS = 320, 1500  # at most
 _TIMES, _JUMP = 10, 40
 
 
@@ -51,5 +51,6 @@ def rate_jump(host: Host, services: Sequence[str]) -> list[Flow]:
     """A normal thing that happens forty times in ten minutes, less often where it takes many lines."""
     writer = next(writer for name, writer in FREQUENT.items() if name in services)
     flows = [(host.random.uniform(0, 600), writer(host)) for _ in range(_JUMP)]
+    flows = [flow for flow in flows if flow[0] + most_seconds(flow[1]) < JUMP_SECONDS]
     so_far = accumulate(len(parts) for _, parts in flows)
     return [flow for flow, lines in zip(flows, so_far, strict=True) if lines <= JUMP_LINES]

@@ -18,6 +18,6 @@ ALL = (
         "wrong-order", context.wrong_order, lines=120, seconds=6000, needs=tuple(context.SEQUENCES), hours=(8, 20)
     ),
     Incident("wrong-hour", context.wrong_hour, lines=80, seconds=12_000, needs=("shopd",), hours=(0.5, 1.5)),
-    Incident("rate-jump", context.rate_jump, lines=context.JUMP_LINES, seconds=1500, needs=tuple(context.FREQUENT)),
+    Incident("rate-jump", context.rate_jump, context.JUMP_LINES, context.JUMP_SECONDS, tuple(context.FREQUENT)),
     Incident("silence", lambda host, services: [], 0, context.SILENCE, tuple(context.JOBS), silences=context.JOBS),
 )

@@ -9,7 +9,13 @@ from random import Random
 from training.synth.host import BOOT, START, Activity, Host, Line, Part, new_host
 
 Flow = tuple[float, list[Part]]  # parts, and how many seconds after the incident's beginning their first pause starts
+_SLOWEST, _DELAY = 1.2, 9e-4  # of a pause, and seconds beside it
 NEARBY = 20  # lines after a due time that was missed; they are what tells of the silence
+
+
+def most_seconds(parts: Sequence[Part]) -> float:
+    """How long parts take at most, from the start of the first one's pause."""
+    return sum(part[0] * _SLOWEST + _DELAY for part in parts)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class Timeline:
     def _place(self, now: float, parts: list[Part], random: Random, kind: str = "") -> float:
         """Gives parts their times, the first one's pause counted from `now`; the time of the last."""
         for pause, program, pid, message in parts:
-            now += pause * random.uniform(0.8, 1.2) + random.uniform(2e-5, 9e-4)
+            now += pause * random.uniform(0.8, _SLOWEST) + random.uniform(2e-5, _DELAY)
             if program == BOOT:
                 self._booted = now
                 self._host.boot()

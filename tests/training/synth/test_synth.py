@@ -109,6 +109,11 @@ def test_a_rate_jump_of_a_thing_that_takes_many_lines_stays_within_what_is_plann
     assert 250 < len(found) <= 320
 
 
+def test_a_rate_jump_of_a_thing_that_takes_long_stays_within_what_is_planned_for_it():
+    times = [line.time for line in generate(3500, 17146, "rate-jump", ["sshd", "systemd"], 0.5) if line.kind]
+    assert 1200 < (times[-1] - times[0]).total_seconds() <= 1500
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_an_incident_with_texts_of_its_own_labels_these_and_nothing_else(kind):
     lines = log(kind)
