@@ -68,11 +68,15 @@ def _load_pair(context: ssl.SSLContext, url: str, cert: str, key: str | None) ->
 
 
 def explain(error: OSError) -> str | None:
-    """A fault of TLS in words; None for another."""
+    """A fault of a connection that was to speak TLS in words; None for one that TLS has no part in.
+
+    Under TLS 1.3 we may be sending already when the peer refuses our certificate, and its alert is lost where the
+    connection is then reset; so an end without a word gets a question that holds either way.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is not trusted: {error.verify_message.rstrip('.')}; see ca= and the host's name"
-    if isinstance(error, ssl.SSLEOFError):
-        return "the peer ended the connection without a word; does it want another certificate?"
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)):
+        return "the peer ended the connection without a word; does it want another certificate? see cert= and key="
     reason = (getattr(error, "reason", None) or "").lower().replace("_", " ")
     if "alert" in reason and any(word in reason for word in ("certificate", "unknown ca", "handshake", "denied")):
         return f"the peer refuses our certificate or handshake ({reason}); see cert= and key="

@@ -73,13 +73,13 @@ class WebhookSink:
         try:
             connection.request("POST", self._target, body, headers)
             status = connection.getresponse().status
-        except http.client.HTTPException as error:
-            raise SinkError(f"the answer is no HTTP ({type(error).__name__})") from None
         except OSError as error:
-            words = explain(error)
+            words = explain(error) if self._secure else None
             if words is None:
                 raise
             raise SinkError(words) from None
+        except http.client.HTTPException as error:
+            raise SinkError(f"the answer is no HTTP ({type(error).__name__})") from None
         finally:
             connection.close()
         _judge(status)

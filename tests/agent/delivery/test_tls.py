@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -228,7 +229,9 @@ def test_rsyslog_takes_alerts_over_tls_and_refuses_who_has_no_certificate(keys, 
     assert [message["msg"].rpartition(" ")[2] for message in daemon.received()] == ["2", "3"]
 
 
-def test_a_webhook_verifies_its_receiver_and_shows_its_certificate(keys, make_alert):
+@pytest.fixture
+def receiver(keys: Path) -> Iterator[Receiver]:
+    """A receiver of webhooks that wants certificates of `ca`."""
     receiver, context = Receiver(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys / "server.pem", keys / "server.key")
     context.load_verify_locations(keys / "ca.pem")
@@ -236,13 +239,51 @@ def test_a_webhook_verifies_its_receiver_and_shows_its_certificate(keys, make_al
     receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
     thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
     thread.start()
-    base, own = f"https://localhost:{receiver.server_port}/#ca={keys}", f"&cert={keys}/client.pem&key={keys}/client.key"
-    with pytest.raises(SinkError, match="the peer's certificate is not trusted"):
-        open_sink(f"{base}/other.pem{own}", "h", str).send(make_alert(1))
-    with pytest.raises(SinkError, match=r"the peer (refuses our|.* want another) certificate"):
-        open_sink(f"{base}/ca.pem", "h", str).send(make_alert(2))
-    open_sink(f"{base}/ca.pem{own}", "h", str).send(make_alert(3))
-    assert [b'"line":3,' in body for _, _, body in receiver.posted] == [True]
+    yield receiver
     receiver.shutdown()
     thread.join(30)
     receiver.server_close()
+
+
+def test_a_webhook_verifies_its_receiver_and_shows_its_certificate(receiver, keys, make_alert):
+    base, own = f"https://localhost:{receiver.server_port}/#ca={keys}", f"&cert={keys}/client.pem&key={keys}/client.key"
+    with pytest.raises(SinkError, match="the peer's certificate is not trusted"):
+        open_sink(f"{base}/other.pem{own}", "h", str).send(make_alert(1))
+    with pytest.raises(SinkError, match=r"the peer (refuses our|.* want another) certificate.* see cert= and key="):
+        open_sink(f"{base}/ca.pem", "h", str).send(make_alert(2))
+    open_sink(f"{base}/ca.pem{own}", "h", str).send(make_alert(3))
+    assert [b'"line":3,' in body for _, _, body in receiver.posted] == [True]
+
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close that resets
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+@pytest.mark.parametrize("when", ["reset before the handshake", "reset after it", "closed after it"])
+def test_a_webhook_whose_receiver_ends_the_connection_without_a_word_asks_for_the_certificate(
+    keys, make_alert, version, when
+):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / "server.pem", keys / "server.key")
+    context.minimum_version = context.maximum_version = version
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def end() -> None:
+            connection, _ = server.accept()
+            connection.settimeout(30)
+            if "after" in when:
+                connection = context.wrap_socket(connection, server_side=True)
+            if "reset" in when:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            else:
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+            connection.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        sink = open_sink(f"https://localhost:{server.getsockname()[1]}/#ca={keys}/ca.pem", "h", str)
+        with pytest.raises(SinkError, match="without a word; does it want another certificate"):
+            sink.send(make_alert(1))
+        thread.join(30)
