@@ -68,7 +68,8 @@ def advance(db: sqlite3.Connection, sink: bytes, number: int, lost: dict[str, in
     between = "SELECT COUNT(*) FROM outbox WHERE number > ? AND number <= ?"
     taken = db.execute(between, (has(db, sink), number)).fetchone()[0] - sum(lost.values())
     # kept as text, so that SQLite itself can add
-    add = "INSERT INTO memory VALUES (?1, ?2) ON CONFLICT DO UPDATE SET blob = CAST(CAST(blob AS INTEGER) + ?2 AS BLOB)"
+    total = "CAST(CAST(blob AS INTEGER) + CAST(excluded.blob AS INTEGER) AS BLOB)"
+    add = f"INSERT INTO memory VALUES (?, ?) ON CONFLICT DO UPDATE SET blob = {total}"
     db.execute(add, (b"delivered:" + sink, str(taken).encode()))
     for cause, count in lost.items():
         _count_lost(db, sink, cause, count)
