@@ -17,6 +17,8 @@ TESTS ?= tests
 WORKERS ?= $(shell expr 1 + $$(nproc))
 AT_ONCE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
+unexport ODDLINE_WITHOUT_TORCH # only test-agent is meant to lack torch
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help python run test test-agent coverage bundles soak lint clean
@@ -57,7 +59,7 @@ test: $(VENV)/.test
 # The tests of the agent need no torch: PYTHON names any version from 3.11 on, and VENV another environment.
 test-agent: $(VENV)/.agent
 	@$(WHEEL)
-	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) tests/agent tests/project/test_layers.py tests/histories/test_tail_histories.py
+	ODDLINE_WITHOUT_TORCH=1 PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) tests/agent tests/project/test_layers.py tests/histories/test_tail_histories.py
 
 # Which branches the tests take, of what runs in their own processes.
 coverage: $(VENV)/.test

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.logs import collect_messages, drop_collectors
 from helpers.recipes import BUNDLES, RECIPES, make_once
+from helpers.requirements import require_module
 
 from agent.alerting.alert import Alert
 from agent.cli import main
@@ -101,7 +102,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(shared: Path) -> Callable[[str], Path]:
     """Makes a bundle by a recipe, its log and its run beside it, once for all processes that run tests."""
-    pytest.importorskip("torch")
+    require_module("torch")
     return lambda name: make_once(shared / f"trained-{name}", RECIPES[name]) / "bundle"
 
 

@@ -12,13 +12,10 @@ from helpers.recipes import make_once
 
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.manifest import Threshold
+from agent.bundle.onnx import open_session
 from agent.scoring.engine import ScoringEngine
 from agent.scoring.settings import ScoringSettings
 from agent.text.lines import LineSplitter
-
-pytest.importorskip("torch")
-
-from agent.bundle.onnx import open_session
 from export.parity import verify
 from export.writer import export_run
 from training.evaluation.model import open_subject, score_in_order

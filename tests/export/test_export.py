@@ -12,8 +12,12 @@ from importlib.metadata import version
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
+import torch
 from helpers.made_up import made_up_lines
+from onnx import numpy_helper
+from scipy.stats import spearmanr
 
 from agent.bundle.bundle import TOLERANCE, Bundle, file_sha256
 from agent.bundle.known_texts import text_hash
@@ -22,18 +26,11 @@ from agent.errors import BundleError, ConfigError
 from agent.scoring.engine import ScoringEngine
 from agent.text.lines import LineSplitter
 from agent.text.tokenizers import PAD
-
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-
-from onnx import numpy_helper  # noqa: E402
-from scipy.stats import spearmanr  # noqa: E402
-
-from export import parity, quantize  # noqa: E402
-from export.cli import main  # noqa: E402
-from export.writer import export_run  # noqa: E402
-from training.fitting.run_folder import load_run  # noqa: E402
-from training.models.base import GraphSpec  # noqa: E402
+from export import parity, quantize
+from export.cli import main
+from export.writer import export_run
+from training.fitting.run_folder import load_run
+from training.models.base import GraphSpec
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.made_up import made_up_lines
+from helpers.requirements import require_module
 from helpers.special_files import SPECIAL, reading, snapshot
 
 from agent.telemetry.monitor import Monitor
@@ -42,14 +43,14 @@ def write(request, tmp_path_factory, monkeypatch, call_agent) -> Write:
         )
 
     def plot(path: Path) -> None:
-        style = pytest.importorskip("training.plot.style")
+        style = require_module("training.plot.style")
         from matplotlib.figure import Figure
 
         monkeypatch.setattr(Path, "suffix", ".png")
         style.save(Figure(), path)
 
     def run(path: Path) -> None:
-        pytest.importorskip("torch")
+        require_module("torch")
         from training.fitting.run_folder import write
 
         write(path, b"weights")

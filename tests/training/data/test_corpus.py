@@ -14,9 +14,6 @@ from agent.scoring.features import read_time
 from agent.scoring.streams import Streams
 from agent.text.canonical import MASKS
 from agent.text.records import Records
-
-pytest.importorskip("torch")
-
 from training.config import RunConfig, load
 from training.data.corpus import Corpus, read_corpus
 from training.data.selection import compact, drop_labelled, parse_bound, select, split

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
 from agent.errors import ConfigError
 from agent.scoring.features import TimeAndEvent, read_events
 from agent.text.text_table import TextTable

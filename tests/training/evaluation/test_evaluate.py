@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.requirements import require_module
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -312,7 +313,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A log of sessions with labels, a small run on its first half, and its bundle."""
-    pytest.importorskip("torch")
+    require_module("torch")
     from export.writer import export_run
     from training.fitting.job import Job, run_job
     from training.fitting.run_folder import load_run

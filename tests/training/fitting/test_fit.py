@@ -13,21 +13,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers.made_up import made_up_lines
 from typer.testing import CliRunner
 
 import agent
 from agent.errors import ConfigError
-
-torch = pytest.importorskip("torch")
-
-from training.cli import app, main  # noqa: E402
-from training.config import RunConfig, StageConfig, load  # noqa: E402
-from training.data.corpus import Corpus  # noqa: E402
-from training.fitting import run_folder as folder  # noqa: E402
-from training.fitting.fit import fit  # noqa: E402
-from training.models import CONFIGS, FAMILIES  # noqa: E402
-from training.models.base import Stage  # noqa: E402
+from training.cli import app, main
+from training.config import RunConfig, StageConfig, load
+from training.data.corpus import Corpus
+from training.fitting import run_folder as folder
+from training.fitting.fit import fit
+from training.models import CONFIGS, FAMILIES
+from training.models.base import Stage
 
 EPOCHS = 3
 SMALL = {

@@ -7,8 +7,6 @@ import pytest
 import yaml
 from helpers.made_up import made_up_lines
 
-pytest.importorskip("torch")
-
 from training.fitting.job import Job, run_job
 from training.fitting.run_folder import load_run
 

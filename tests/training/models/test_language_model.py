@@ -6,26 +6,23 @@ import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from helpers.made_up import AUTH_HEADER, auth_rows
+from torch import nn
 
 from agent.errors import ConfigError
 from agent.text.tokenizers import BEGIN, END, PAD
-
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from training.config import TokenizerConfig, load  # noqa: E402
-from training.data.corpus import Corpus  # noqa: E402
-from training.fitting.job import Job, run_job  # noqa: E402
-from training.fitting.loop import _set_rate  # noqa: E402
-from training.fitting.run_folder import load_run  # noqa: E402
-from training.models import CONFIGS, language_model  # noqa: E402
-from training.models.base import Stage, TrainingData  # noqa: E402
-from training.models.examples import StreamSteps, TextExamples  # noqa: E402
-from training.models.language_model.config import LanguageModelConfig, LanguageModelRunConfig  # noqa: E402
-from training.models.language_model.networks import LanguageModel, LineLoss, StreamLoss  # noqa: E402
-from training.models.layers import Attention, Recurrent, TierSummary, reverse  # noqa: E402
+from training.config import TokenizerConfig, load
+from training.data.corpus import Corpus
+from training.fitting.job import Job, run_job
+from training.fitting.loop import _set_rate
+from training.fitting.run_folder import load_run
+from training.models import CONFIGS, language_model
+from training.models.base import Stage, TrainingData
+from training.models.examples import StreamSteps, TextExamples
+from training.models.language_model.config import LanguageModelConfig, LanguageModelRunConfig
+from training.models.language_model.networks import LanguageModel, LineLoss, StreamLoss
+from training.models.layers import Attention, Recurrent, TierSummary, reverse
 
 VOCABULARY, MOST = 20, 9
 LENGTHS = torch.tensor([9, 5, 1])

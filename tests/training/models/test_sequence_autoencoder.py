@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 import pytest
+import torch
 from helpers.processes import run_agent
 
 from agent.alerting.policy import AlertPolicy
@@ -14,16 +15,11 @@ from agent.bundle.bundle import Bundle
 from agent.bundle.manifest import Threshold
 from agent.errors import BundleError, ConfigError
 from agent.scoring.engine import ScoringEngine
+from agent.scoring.features import CYCLIC
 from agent.scoring.reasons import Reason, ReconstructionReason, decode_reason
 from agent.scoring.settings import ScoringSettings
-from agent.text.lines import LineSplitter
-
-pytest.importorskip("torch")
-
-import torch
-
-from agent.scoring.features import CYCLIC
 from agent.text.events import FIRST, UNSEEN_EVENT
+from agent.text.lines import LineSplitter
 from training.config import load
 from training.evaluation.model import open_subject
 from training.fitting.job import Job, run_job

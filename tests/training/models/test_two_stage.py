@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from helpers.made_up import made_up_lines
 
 from agent.bundle.bundle import TOLERANCE, Bundle
@@ -12,22 +13,19 @@ from agent.scoring.features import time_of_day
 from agent.scoring.scorers.judges import DISTANCES
 from agent.text.lines import LineSplitter
 from agent.text.tokenizers import PAD
-
-torch = pytest.importorskip("torch")
-
-from export.writer import export_run  # noqa: E402
-from training.config import load  # noqa: E402
-from training.data.corpus import Corpus, read_corpus  # noqa: E402
-from training.data.windows import Windows  # noqa: E402
-from training.fitting.job import Job, run_job  # noqa: E402
-from training.fitting.run_folder import load_run  # noqa: E402
-from training.models import CONFIGS, two_stage  # noqa: E402
-from training.models.base import TrainingData  # noqa: E402
-from training.models.examples import TextExamples  # noqa: E402
-from training.models.layers import Recurrent  # noqa: E402
-from training.models.two_stage.config import DetectorConfig, EncoderConfig  # noqa: E402
-from training.models.two_stage.family import VectorWindows  # noqa: E402
-from training.models.two_stage.networks import (  # noqa: E402
+from export.writer import export_run
+from training.config import load
+from training.data.corpus import Corpus, read_corpus
+from training.data.windows import Windows
+from training.fitting.job import Job, run_job
+from training.fitting.run_folder import load_run
+from training.models import CONFIGS, two_stage
+from training.models.base import TrainingData
+from training.models.examples import TextExamples
+from training.models.layers import Recurrent
+from training.models.two_stage.config import DetectorConfig, EncoderConfig
+from training.models.two_stage.family import VectorWindows
+from training.models.two_stage.networks import (
     CodebookDetector,
     CodebookLoss,
     RegressionLoss,

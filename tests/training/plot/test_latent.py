@@ -9,9 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
-
 from agent.errors import ConfigError
 from training.cli import app
 from training.data.corpus import read_corpus

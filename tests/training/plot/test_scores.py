@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
-
-pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
-
 from sklearn.metrics import average_precision_score, roc_auc_score
+from typer.testing import CliRunner
 
 from agent.errors import BundleError, ConfigError, SourceError
 from training.cli import app

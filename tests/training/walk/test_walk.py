@@ -19,24 +19,21 @@ from helpers.made_up import made_up_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import agent
+from agent.commands.score import score_files
 from agent.errors import ConfigError
+from agent.scoring.streams import Streams
+from agent.text.lines import LineSplitter
 from agent.text.text_table import TextTable
-
-torch = pytest.importorskip("torch")
-
-import agent  # noqa: E402
-from agent.commands.score import score_files  # noqa: E402
-from agent.scoring.streams import Streams  # noqa: E402
-from agent.text.lines import LineSplitter  # noqa: E402
-from training.cli import main  # noqa: E402
-from training.data import logs  # noqa: E402
-from training.fitting import run_folder as folder  # noqa: E402
-from training.fitting.run_folder import load_run  # noqa: E402
-from training.walk import walker  # noqa: E402
-from training.walk.known import KnownTexts  # noqa: E402
-from training.walk.sample import LineSample  # noqa: E402
-from training.walk.scores import ScoreFile  # noqa: E402
-from training.walk.windows import WindowCutter, WindowLength, parse_every, slice_block  # noqa: E402
+from training.cli import main
+from training.data import logs
+from training.fitting import run_folder as folder
+from training.fitting.run_folder import load_run
+from training.walk import walker
+from training.walk.known import KnownTexts
+from training.walk.sample import LineSample
+from training.walk.scores import ScoreFile
+from training.walk.windows import WindowCutter, WindowLength, parse_every, slice_block
 
 START = 1_700_000_000 // 3600 * 3600
 COLUMNS = "header={columns: [when, user, host, action], time: when}"
