@@ -18,7 +18,7 @@ from agent.commands.status import Status, read_status
 from agent.config import AgentConfig
 from agent.errors import ConfigError
 from helpers.processes import start_agent
-from helpers.waiting import rows_of, until, whole_lines
+from helpers.waiting import rows_of, text_of, until
 
 
 class AgentProcess:
@@ -158,7 +158,7 @@ class AgentProcess:
         return rows_of(alerts)
 
     def said(self) -> str:
-        return b"".join(line + b"\n" for line in whole_lines(self.folder / "said")).decode()
+        return text_of(self.folder / "said")
 
     def status(self) -> Status | None:
         with suppress(ConfigError):

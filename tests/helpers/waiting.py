@@ -28,6 +28,11 @@ def whole_lines(path: Path) -> list[bytes]:
     return data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
 
 
+def text_of(path: Path) -> str:
+    """The whole lines of a file that somebody may be writing, as text."""
+    return b"".join(line + b"\n" for line in whole_lines(path)).decode()
+
+
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """A port of this host at which nobody listens, and which the kernel gives to nobody who names none."""
     while True:

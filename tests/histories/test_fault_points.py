@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import environment, require_program, start_agent
-from helpers.waiting import until
+from helpers.waiting import rows_of, text_of, until
 
 from agent.commands.status import read_status
 from agent.errors import ConfigError
@@ -88,13 +88,12 @@ class Agents:
     def sent(self) -> Alerts:
         """The line and id of each alert that was delivered, in order, for each log: which is read first is open."""
         found: Alerts = {str(log): [] for log in self.logs}
-        for row in self.alerts.read_bytes().splitlines() if self.alerts.exists() else ():
-            alert = json.loads(row)
+        for alert in rows_of(self.alerts):
             found[alert["source"]].append((alert["line"], alert["id"]))
         return found
 
     def errors(self) -> str:
-        return self._errors.read_text() if self._errors.exists() else ""
+        return text_of(self._errors)
 
 
 @pytest.fixture

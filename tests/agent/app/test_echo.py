@@ -1,6 +1,7 @@
 """The agent tails the very file that a real rsyslogd writes its alerts to, and never answers itself."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.made_up import made_up_lines, odd_text
 from helpers.processes import require_program, start_agent
-from helpers.waiting import until
+from helpers.waiting import text_of, until, whole_lines
 
 SECONDS = float(os.environ.get("ODDLINE_ECHO_SECONDS", "3"))  # of listening for an echo
 FORMATS = ("RSYSLOG_TraditionalFileFormat", "RSYSLOG_FileFormat", "RSYSLOG_SyslogProtocol23Format")
@@ -68,17 +69,17 @@ def test_one_odd_line_gives_one_alert_and_no_echo(bundle, syslog, tmp_path, temp
         sinks = ["--sink", f"unix:{tmp_path}/log", "--sink", f"jsonl:{tmp_path}/alerts"]
         process = start_agent("tail", path, "-b", bundle, "--from", "start", *sinks, stdout=file, stderr=file)
     try:
-        until(lambda: b"reading" in words.read_bytes())
+        until(lambda: "reading" in text_of(words))
         assert not (tmp_path / "alerts").exists(), "nothing is odd so far"
         with path.open("ab") as file:
             file.write(in_format(made_up_lines(61, odd=(60,))[60:], template))
-        until(lambda: b"oddline[" in path.read_bytes() or b" oddline " in path.read_bytes())
+        until(lambda: re.search(r"oddline\[| oddline ", text_of(path)))
         time.sleep(SECONDS)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-    (alert,) = (tmp_path / "alerts").read_bytes().splitlines()
-    told = [line for line in path.read_bytes().splitlines() if b"oddline" in line.split(b" #")[0]]
+    (alert,) = whole_lines(tmp_path / "alerts")
+    told = [line for line in whole_lines(path) if b"oddline" in line.split(b" #")[0]]
     assert odd_text(60).partition(": ")[2].encode() in alert
     assert len(told) == 1 and odd_text(60).partition(": ")[2].encode() in told[0]
-    assert process.returncode == 0 and b"1 alerts, 1 own alerts left out" in words.read_bytes()
+    assert process.returncode == 0 and "1 alerts, 1 own alerts left out" in text_of(words)

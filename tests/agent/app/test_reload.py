@@ -18,7 +18,7 @@ import pytest
 import yaml
 from helpers.made_up import made_up_lines
 from helpers.processes import run_agent, start_agent
-from helpers.waiting import rows_of, until, whole_lines
+from helpers.waiting import rows_of, text_of, until, whole_lines
 
 from agent.app.service import Service
 from agent.commands.status import read_status
@@ -63,7 +63,7 @@ class Running:
             file.writelines(lines)
 
     def heard(self, word: str) -> int:
-        return b"\n".join(whole_lines(self.said)).decode().count(word)
+        return text_of(self.said).count(word)
 
     def reload(self, outcome: str) -> None:
         before = self.heard(outcome)
@@ -84,7 +84,7 @@ class Running:
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=60)
-        assert self.process.returncode == 0 and "Traceback" not in self.said.read_text(), self.said.read_text()
+        assert self.process.returncode == 0 and "Traceback" not in text_of(self.said), text_of(self.said)
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_a_bundle_is_replaced_under_a_running_agent(bundle, padded_bundle, tmp_p
 def test_without_a_configuration_file_the_bundle_is_read_anew(bundle, tmp_path):
     with tailing(tmp_path, bundle) as process:
         process.send_signal(signal.SIGHUP)
-        until(lambda: "reloaded: bundle" in (tmp_path / "said").read_text())
+        until(lambda: "reloaded: bundle" in text_of(tmp_path / "said"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
 
@@ -233,11 +233,11 @@ def test_without_a_configuration_file_the_bundle_is_read_anew(bundle, tmp_path):
 def test_signals_during_the_start_are_kept(bundle, tmp_path):
     """Neither ends the agent in the middle of it: SIGHUP is heeded when it is ready, SIGTERM then ends it cleanly."""
     with tailing(tmp_path, bundle) as process:
-        assert "reading" not in (tmp_path / "said").read_text()
+        assert "reading" not in text_of(tmp_path / "said")
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-        assert "read 0 lines" in (tmp_path / "said").read_text()
+        assert "read 0 lines" in text_of(tmp_path / "said")
 
 
 def test_the_end_of_its_terminal_ends_the_agent(bundle, tmp_path):
@@ -245,7 +245,7 @@ def test_the_end_of_its_terminal_ends_the_agent(bundle, tmp_path):
     with tailing(tmp_path, bundle, stdin=terminal, start_new_session=True, preexec_fn=_take_terminal) as process:
         os.close(terminal)
         process.send_signal(signal.SIGHUP)  # by hand, while the terminal is there
-        until(lambda: "reloaded: bundle" in (tmp_path / "said").read_text())
+        until(lambda: "reloaded: bundle" in text_of(tmp_path / "said"))
         os.close(main)
         assert process.wait(timeout=60) == 0
 

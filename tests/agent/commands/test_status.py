@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import until
+from helpers.waiting import until, whole_lines
 
 from agent.alerting.pipeline import Pipeline
 from agent.bundle.bundle import Bundle
@@ -83,7 +83,7 @@ def read_unchanged(state: Path) -> Status:
 
 
 def alerts_of(tmp_path: Path) -> int:
-    return (tmp_path / "alerts").read_bytes().count(b"\n")
+    return len(whole_lines(tmp_path / "alerts"))
 
 
 def test_while_it_runs_after_kill_9_and_after_a_clean_end(start, log, tmp_path):

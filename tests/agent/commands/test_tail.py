@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import rows_of, until, whole_lines
+from helpers.waiting import rows_of, text_of, until, whole_lines
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -47,7 +47,7 @@ def start(tmp_path, bundle) -> Iterator[Callable[..., subprocess.Popen]]:
         process.wait(30)
         if process.stdout is not None:
             process.stdout.close()
-    said = (tmp_path / "said").read_text() if running else ""
+    said = text_of(tmp_path / "said")
     assert "Traceback" not in said and "fault of oddline" not in said, said
 
 
