@@ -68,21 +68,21 @@ def tail(
         "metrics": metrics,
         "log_level": _level(verbose, quiet),
     }
-    wanted = {"sources": paths} | {key: value for key, value in given.items() if value is not None}
+    options = {"sources": paths} | {key: value for key, value in given.items() if value is not None}
 
     sinks = _default_sinks()  # chosen once: what waits for /dev/log is not given up where that is away at a reload
 
     def load() -> AgentConfig:
-        return _merge(config, wanted, sinks)
+        return _merge(config, options, sinks)
 
     _run(load, once, scores)
 
 
-def _merge(file: Path | None, wanted: dict[str, Any], sinks: list[str]) -> "AgentConfig":
+def _merge(file: Path | None, options: dict[str, Any], sinks: list[str]) -> "AgentConfig":
     """The configuration in a file, if there is one, with what the command line says instead; else with `sinks`."""
     from agent.config import AgentConfig, check_config, convert, load_config
 
-    merged = msgspec.to_builtins(AgentConfig() if file is None else load_config(file)) | wanted
+    merged = msgspec.to_builtins(AgentConfig() if file is None else load_config(file)) | options
     merged["sinks"] = merged["sinks"] or sinks
     return check_config(convert(merged, AgentConfig, "command line"), "command line")
 

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 import yaml
@@ -14,30 +14,37 @@ from agent.errors import ConfigError
 from agent.host.log import Level
 from agent.scoring.settings import ScoringSettings
 from agent.scoring.threshold import check_threshold
-from agent.sources.decoding.encoding import check_encoding
-from agent.sources.decoding.line_reader import Reading
-from agent.sources.decoding.multiline import Multiline, check_multiline
+from agent.sources.decoding.multiline import Multiline
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.globs import is_url
 from agent.state.store import MAX_OUTBOX
 from agent.telemetry.settings import MetricsSettings
-from agent.text.lines import MAX_LINE
 
 T = TypeVar("T")
-_LEAST = {"max_line": 64, "max_outbox": 1}
+_LEAST_OUTBOX = 1
 
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
 
 
 class FileInput(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
-    """A log file to tail. from: where to begin when its position is not known yet; null as the configuration says.
-    encoding: a codec of Python; auto: by the byte order mark, else UTF-8. multiline: which lines belong together.
+    """A source as it is configured. from: where to begin when nothing is known of it; null as the configuration says.
+
+    encoding, multiline: as in ReadingSettings.
     """
 
     path: str
     start: Literal["start", "end"] | None = None
-    encoding: str = "auto"
-    multiline: Multiline | None = None
+    encoding: str = ReadingSettings.encoding
+    multiline: Multiline | None = ReadingSettings.multiline
+
+
+class InputSpec(NamedTuple):
+    """A path, a pattern or a URL, where to begin when nothing is known of it, and how its bytes are made into lines."""
+
+    path: str
+    start: Literal["start", "end"]
+    reading: ReadingSettings
 
 
 class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
@@ -56,7 +63,7 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
     max_alert_share: float = AlertSettings.max_alert_share
     max_alert_burst: int = AlertSettings.max_alert_burst
     slow_walk_share: float | None = AlertSettings.slow_walk_share
-    max_line: int = MAX_LINE
+    max_line: int = ReadingSettings.max_line
     max_streams: int = ScoringSettings.max_streams
     max_outbox: int = MAX_OUTBOX
     metrics: str | None = MetricsSettings.address
@@ -76,10 +83,13 @@ class AgentConfig(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "
         """Those of the metrics; a ConfigError names the one that cannot be."""
         return MetricsSettings(self.metrics, self.metrics_file)
 
-    def inputs(self) -> list[FileInput]:
-        """The sources, each with its own `start`."""
+    def inputs(self) -> list[InputSpec]:
+        """The sources, each with its own settings; a ConfigError names the one that cannot be."""
         listed = [FileInput(source) if isinstance(source, str) else source for source in self.sources]
-        return [msgspec.structs.replace(source, start=source.start or self.start) for source in listed]
+        return [
+            InputSpec(one.path, one.start or self.start, ReadingSettings(self.max_line, one.encoding, one.multiline))
+            for one in listed
+        ]
 
 
 def load_config(path: Path) -> AgentConfig:
@@ -92,18 +102,18 @@ def check_config(config: AgentConfig, where: str) -> AgentConfig:
     try:
         if config.threshold is not None:
             config.threshold = check_threshold(config.threshold)
-        for place, source in enumerate(config.sources):
-            _check_source(source, f"sources[{place}]")
-        for place, url in enumerate(config.sinks):
-            _check_characters(url, f"sinks[{place}]")
+        for index, source in enumerate(config.sources):
+            _check_source(source, f"sources[{index}]")
+        for index, url in enumerate(config.sinks):
+            _check_characters(url, f"sinks[{index}]")
         for key in ("bundle", "state", "metrics_file"):
             _check_name(getattr(config, key), key)
         config.scoring_settings()
         config.alert_settings()
         config.metrics_settings()
-        for key, least in _LEAST.items():
-            if getattr(config, key) < least:
-                raise ConfigError(f"{key}: {getattr(config, key)} is too small; the least is {least}")
+        ReadingSettings(config.max_line)
+        if config.max_outbox < _LEAST_OUTBOX:
+            raise ConfigError(f"max_outbox: {config.max_outbox} is too small; the least is {_LEAST_OUTBOX}")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
@@ -113,25 +123,22 @@ def _check_source(source: str | FileInput, where: str) -> None:
     source, at = (FileInput(source), where) if isinstance(source, str) else (source, f"{where}.path")
     _check_name(source.path, at)
     try:
-        check_encoding(source.encoding)
-        if source.multiline is not None:
-            check_multiline(source.multiline)
+        reading = ReadingSettings(encoding=source.encoding, multiline=source.multiline)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
     try:
         if is_url(source.path):
-            _check_url(source)
+            _check_url(source.path, reading)
     except ConfigError as error:
         raise ConfigError(f"{at}: {error}") from None
 
 
-def _check_url(source: FileInput) -> None:
+def _check_url(url: str, reading: ReadingSettings) -> None:
     from agent.sources.journal.journalctl import parse_journal
     from agent.sources.live import message_reading
     from agent.sources.network.listen import parse_listen, parse_listen_path
 
-    url = source.path
-    message_reading(url, Reading(encoding=source.encoding, multiline=source.multiline))
+    message_reading(url, reading)
     if url.startswith("journal:"):
         parse_journal(url)
     elif not url.startswith("listen:unix:"):

@@ -65,9 +65,9 @@ class ProviderError(OddlineError):
 
 def cannot_read(name: str | Path, error: OSError) -> SourceError:
     """The SourceError for what the system says of a file."""
-    told = SourceError(f"{name} {_why(error)}")
-    told.errno = error.errno or 0
-    return told
+    failure = SourceError(f"{name} {_why(error)}")
+    failure.errno = error.errno or 0
+    return failure
 
 
 def _why(error: OSError) -> str:

@@ -23,7 +23,7 @@ _ANY_SIZE = 1 << 40
 
 
 _OPERATORS: dict[str, Callable[..., Any]] = {"lstm": op.LSTM, "gru": op.GRU, "rnn": op.RNN}
-_ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # of ONNX's gates, by their places in torch
+_ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # of ONNX's gates, by their indices in torch
 
 
 def _recurrent(x: Any, lengths: Any, weight: Any, state_weight: Any, bias: Any, cell: str) -> tuple[Any, Any]:
@@ -51,8 +51,8 @@ def _reorder(gates: Any, order: tuple[int, ...], times: int) -> Any:
     if len(order) == 1:
         return gates
     split = op.Split(gates, num_outputs=times * len(order), axis=1)
-    places = [repeat * len(order) + place for repeat in range(times) for place in order]
-    return op.Concat(*(split[place] for place in places), axis=1)
+    indices = [repeat * len(order) + index for repeat in range(times) for index in order]
+    return op.Concat(*(split[index] for index in indices), axis=1)
 
 
 _TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.oddline.recurrent.default: _recurrent}

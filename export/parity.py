@@ -89,8 +89,8 @@ def _verify_chain(spec: GraphSpec, session: Session, draw: np.random.Generator) 
     """The same over calls in a row, in which either side goes on from its own state, from zeros on."""
     states: dict[str, list[NDArray[Any]]] = {}
     worst = 0.0
-    places = {tensor.name: place for place, tensor in enumerate(spec.outputs)}
-    names = [tensor.name for tensor in spec.inputs if f"next_{tensor.name}" in places]
+    indices = {tensor.name: index for index, tensor in enumerate(spec.outputs)}
+    names = [tensor.name for tensor in spec.inputs if f"next_{tensor.name}" in indices]
     for step in range(spec.chain):
         inputs = spec.sample(_RECORDED, spec.lengths[step % len(spec.lengths)], draw)
         sides = [
@@ -99,7 +99,7 @@ def _verify_chain(spec: GraphSpec, session: Session, draw: np.random.Generator) 
         ]
         pair = run_module(spec, sides[0]), session.run(None, sides[1])
         worst = max(worst, _compare(f"graph {spec.name} after {step} lines", spec.outputs, *pair))
-        states = {name: [side[places[f"next_{name}"]] for side in pair] for name in names}
+        states = {name: [side[indices[f"next_{name}"]] for side in pair] for name in names}
     return worst
 
 
@@ -112,10 +112,10 @@ def run_module(spec: GraphSpec, inputs: dict[str, NDArray[Any]]) -> list[NDArray
 
 def _compare(case: str, tensors: list[Tensor], expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> float:
     worst = 0.0
-    for tensor, wanted, given in zip(tensors, expected, found, strict=True):
-        if wanted.shape != given.shape:
-            raise ShapeError(f"{case}: {tensor.name} has the shape {given.shape}, torch gives {wanted.shape}")
-        difference = largest_difference(given, wanted)
+    for tensor, reference, given in zip(tensors, expected, found, strict=True):
+        if reference.shape != given.shape:
+            raise ShapeError(f"{case}: {tensor.name} has the shape {given.shape}, torch gives {reference.shape}")
+        difference = largest_difference(given, reference)
         if not difference <= TOLERANCE:  # NaN too
             raise ValuesError(f"{case}: {tensor.name} differs from torch by {difference:.3g}, {TOLERANCE:g} is allowed")
         worst = max(worst, difference)

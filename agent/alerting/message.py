@@ -1,4 +1,4 @@
-"""The one line that tells a person of an alert."""
+"""The text of an alert: the one line that a person reads."""
 
 from msgspec import UNSET
 
@@ -27,10 +27,11 @@ _NEW, _MISPLACED = "never seen", "a known line, but not in this place"
 def alert_text(alert: Alert) -> str:
     """What program said what, why that is odd, how odd, and where; at most MAX_TEXT bytes on one line."""
     reasons = "; ".join([why(alert), *quotes(alert)])
-    return f"{alert.severity} anomaly: {said(alert, _MAX_MESSAGE)} | why: {reasons} | {figures(alert)}, {place(alert)}"
+    message = program_message(alert, _MAX_MESSAGE)
+    return f"{alert.severity} anomaly: {message} | why: {reasons} | {figures(alert)}, {location(alert)}"
 
 
-def said(alert: Alert, most: int) -> str:
+def program_message(alert: Alert, most: int) -> str:
     """The message, after the program where it does not begin with it."""
     message = escape(alert.message, most) or "(empty line)"
     return message if message.startswith(alert.program) else f"{escape(alert.program, _MAX_WORD)}: {message}"
@@ -148,7 +149,7 @@ def figures(alert: Alert) -> str:
     return f"score {alert.score:.4g} over {alert.threshold:.4g} ({rarity})"
 
 
-def place(alert: Alert) -> str:
+def location(alert: Alert) -> str:
     """The file and the line, and how often it was so."""
     times = f", seen {alert.count} times" if alert.count > 1 else ""
     return f"{escape(alert.source, _MAX_PATH)} line {alert.line}{times}"

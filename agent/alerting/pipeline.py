@@ -1,4 +1,4 @@
-"""The way of a block from lines to alerts, in its one order, and what has to be stored so that the next can follow."""
+"""The pipeline of a block: scored, its anomalies made into alerts, and what is to be stored with them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class Totals:
 class Pipeline:
     """Scores the blocks of any number of sources with one bundle and makes alerts of what is anomalous.
 
-    Neither depends on how lines are cut into blocks. engine, policy: the two halves, for those who ask them something;
-    blocks go through `process`.
+    Scores and alerts do not depend on how lines are cut into blocks. engine, policy: the two halves, for those who ask
+    them something; blocks go through `process`.
     """
 
     def __init__(

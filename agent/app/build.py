@@ -1,4 +1,4 @@
-"""What a configuration asks for, built and checked before anything of a running agent changes."""
+"""Builds what a configuration asks for, and checks it before anything of a running agent changes."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What the loop tells of itself: to systemd that it lives, to the monitor how things stand, to the operator's log."""
+"""The loop's reports: that it lives to systemd, how things stand to the monitor, warnings to the operator's log."""
 
 from agent.app.ingest import Reader
 from agent.delivery.workers import Delivery
@@ -49,7 +49,7 @@ class Heartbeat:
     def beat(self) -> None:
         """What is due about every second."""
         self.publish()
-        self._summary.tell_remarks()
+        self._summary.log_warnings()
         self._notify("WATCHDOG=1")
 
     def show_life(self) -> None:
@@ -61,7 +61,7 @@ class Heartbeat:
 
     def publish(self, last: bool = False) -> None:
         """Tells the monitor, where anybody asked for it, how things stand."""
-        if self._monitor.wanted:
+        if self._monitor.enabled:
             reader = self._reader
             parts = [*reader.sources.values()], reader.ledger, self._delivery, self._state, reader.pipeline
             self._monitor.publish(take_snapshot(*parts, self._started, self._reloads), last)

@@ -41,7 +41,7 @@ class Reader:
         self._batch_size, self._clock = BatchSize(), clock
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
-        self.inputs = Inputs(state, self._forget, self._leave)
+        self.inputs = Inputs(state, self._remove_source, self._close_source)
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -50,7 +50,7 @@ class Reader:
 
     def begin(self, config: AgentConfig) -> None:
         """Opens what a configuration names."""
-        self._welcome(self.inputs.configure(config))
+        self._register(self.inputs.configure(config))
 
     def use(self, setup: Setup) -> None:
         """Goes on with another configuration. All that was read is stored, so the windows are taken from the state."""
@@ -62,9 +62,9 @@ class Reader:
         for source in self.sources.values():
             if source.name not in fresh:
                 self._restore(source)
-        self._welcome(opened)
+        self._register(opened)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Goes on as before, after a configuration that was refused."""
         for name in self.inputs.take_reopened():
             self.ledger.open(name)
@@ -72,46 +72,46 @@ class Reader:
     def scan(self) -> bool:
         """Brings the files of patterns up to date; whether any was opened."""
         opened = self.inputs.scan()
-        self._welcome(opened)
+        self._register(opened)
         return bool(opened)
 
     def open_pipes(self) -> None:
         """Opens the named pipes that were made where no file was."""
         if pipes := self.inputs.open_pipes():
-            self._welcome(pipes)
+            self._register(pipes)
 
     def drain(self) -> None:
         """Has the sources wait for nothing, where this is a run that does not wait."""
         for source in self.sources.values() if self._draining else ():
             source.drain()
 
-    def step(self, source: Source, heard: bool) -> bool:
+    def step(self, source: Source, notified: bool) -> bool:
         """Takes the next block of a source, after an event or without any; whether there was one."""
         taken = source.bytes_taken
         block = source.read(self._batch_size.limit)
-        self._suspect(source, not heard and source.bytes_taken > taken)
+        self._check_missed_event(source, not notified and source.bytes_taken > taken)
         if block is not None:
-            self._take(source, block)
+            self._process(source, block)
         else:
-            self._note(source)
+            self._store_status(source)
         return block is not None
 
-    def finish(self, goes_on_later: Callable[[], bool]) -> None:
+    def finish(self, is_resumed_later: Callable[[], bool]) -> None:
         """Takes what would be gone: what sockets and pipes still hold, and last lines that no line feed ends.
 
-        But not where a later run goes on and can see them completed.
+        Where a later run goes on, it can see those lines completed: then they are left to it.
         """
         deadline = self._clock.monotonic() + _FINISH
         for source in self.sources.values():
-            self._empty(source, deadline)
-            if not (source.durable and goes_on_later()) and (block := source.finish()):
-                self._take(source, block)
+            self._drain_source(source, deadline)
+            if not (source.durable and is_resumed_later()) and (block := source.finish()):
+                self._process(source, block)
 
     def close(self) -> None:
         """Closes every source."""
         self.inputs.close()
 
-    def _welcome(self, opened: list[Source]) -> None:
+    def _register(self, opened: list[Source]) -> None:
         """Gives new sources what the state holds of them, or the lines before the place where reading starts."""
         for source in opened:
             self.ledger.open(source.name)
@@ -122,7 +122,7 @@ class Reader:
             self._state.commit(**starts)
         for source in opened:
             if source.unstored:
-                self._note(source)
+                self._store_status(source)
 
     def _restore(self, source: Source) -> None:
         name, window = source.name, self.pipeline.engine.bundle.manifest.window
@@ -131,7 +131,7 @@ class Reader:
         if (before := source.context(window.size - 1)) is not None:
             self.pipeline.prime(before)
 
-    def _take(self, source: Source, block: Block) -> None:
+    def _process(self, source: Source, block: Block) -> None:
         began = self._clock.monotonic()
         read = self._clock.now()
         done = self.pipeline.process(block, source.identity, read, source.fields)
@@ -143,38 +143,38 @@ class Reader:
             self._scores.write(line_records(done.scored, self.pipeline.engine.header, read))
         self._summary.add(block, len(done.alerts))
 
-    def _note(self, source: Source) -> None:
+    def _store_status(self, source: Source) -> None:
         """Stores what happened to a source without any line."""
         blob = self.ledger.update(source)
         if blob or source.unstored:
             self._state.commit(self.inputs.checkpoints(source), blobs=[blob] if blob else [])
             source.unstored = False
 
-    def _suspect(self, source: Source, grown: bool) -> None:
-        """Tells of a file that had nothing new at the last look and now has, without any event."""
+    def _check_missed_event(self, source: Source, grown: bool) -> None:
+        """Reports a file that had nothing new at the last read and now has, without any event."""
         if grown and not source.descriptors and self._idle.get(source.name) == source.identity:
             for path in source.paths:
                 self._missed(path)
         self._idle[source.name] = "" if grown else source.identity
 
-    def _empty(self, source: Source, deadline: float) -> None:
+    def _drain_source(self, source: Source, deadline: float) -> None:
         """Takes what a source holds that keeps nothing for later."""
         while (
             not source.durable and self._clock.monotonic() < deadline and (block := source.read(self._batch_size.limit))
         ):
-            self._take(source, block)
+            self._process(source, block)
 
-    def _leave(self, source: Source, handover: bool) -> None:
+    def _close_source(self, source: Source, handover: bool) -> None:
         """Closes a source, after what it still holds where no other goes on with that, and counts what is lost."""
         known = source.name in self.ledger.counts
         if known and not handover:
-            self._empty(source, self._clock.monotonic() + _FINISH)
+            self._drain_source(source, self._clock.monotonic() + _FINISH)
         checkpoints = self.inputs.checkpoints(source)
         source.close()
         if known and (blob := self.ledger.update(source)):
             self._state.commit(checkpoints, blobs=[blob])
 
-    def _forget(self, name: str, losses: int) -> None:
+    def _remove_source(self, name: str, losses: int) -> None:
         """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""
         obsolete = [*self.pipeline.forget(name), blob_name(name)]
         self._state.forget(name, obsolete, self.ledger.retire(name, losses))

@@ -145,11 +145,11 @@ def _identity(file: str | Path | int) -> _Identity:
     try:
         status = os.stat(file)
     except OSError:
-        return None if isinstance(file, int) else _place(os.path.realpath(file))
+        return None if isinstance(file, int) else _file_identity(os.path.realpath(file))
     return status.st_dev, status.st_ino
 
 
-def _place(path: str) -> tuple[int, int, str] | str:
+def _file_identity(path: str) -> tuple[int, int, str] | str:
     try:
         folder = os.stat(os.path.dirname(path))
     except OSError:

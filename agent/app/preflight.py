@@ -1,4 +1,4 @@
-"""What of a configuration can be checked before any agent runs with it."""
+"""The checks of a configuration that need no running agent: what a start would refuse."""
 
 import errno
 import os

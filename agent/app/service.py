@@ -77,8 +77,8 @@ class Service:
             stack.callback(self.reader.close)
             self.reader.begin(config)
             self.delivery = Delivery(self.state, setup.sinks)
-            told = self.monitor, self.reader, self.delivery, state, self.summary
-            self.heartbeat = Heartbeat(*told, started, clock)
+            watched = self.monitor, self.reader, self.delivery, state, self.summary
+            self.heartbeat = Heartbeat(*watched, started, clock)
             self.poller = Poller(self.reader, self.watcher, self.heartbeat, clock)
             self.poller.watch()
             self._resources = stack.pop_all()
@@ -95,7 +95,7 @@ class Service:
             finally:
                 self.monitor.ready = False
                 undelivered = self.drain()
-        self.tell_end(undelivered)
+        self.log_totals(undelivered)
 
     def close(self) -> None:
         """Closes all that is open; a second call does nothing."""
@@ -131,7 +131,7 @@ class Service:
         if source is None or self._signals.stopped:
             return False
         self.heartbeat.show_life()
-        return self.reader.step(source, heard=woken is not None)
+        return self.reader.step(source, notified=woken is not None)
 
     def _is_done(self) -> bool:
         sources = self.reader.sources.values()
@@ -151,7 +151,7 @@ class Service:
         except StateUnavailable:  # that is waited for no more, since the run ends
             raise
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say
-            self.reader.go_on()
+            self.reader.resume()
             outcome = "refused"
             _LOG.warning("reload refused, going on as before: %s", error)
         else:
@@ -177,9 +177,9 @@ class Service:
         self.heartbeat.publish(last=True)
         return undelivered
 
-    def tell_end(self, undelivered: dict[str, int]) -> None:
+    def log_totals(self, undelivered: dict[str, int]) -> None:
         """Says what the run came to; a SinkError where alerts are lost, or kept and no run is to go on."""
-        self.summary.tell_end(sum(source.cut_lines for source in self.reader.sources.values()))
+        self.summary.log_totals(sum(source.cut_lines for source in self.reader.sources.values()))
         if undelivered:
             lost = ", ".join(f"{count} to {name}" for name, count in undelivered.items())
             if self._config.state is None:

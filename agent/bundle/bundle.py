@@ -70,11 +70,11 @@ class Bundle:
         return cls(path, manifest, provider)
 
     def run(
-        self, graph: str, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+        self, graph: str, inputs: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:
-        """The outputs of a graph that are wanted, or all in the order of its signature."""
+        """The named outputs of a graph, or all in the order of its signature."""
         try:
-            outputs: list[NDArray[Any]] = self.sessions[graph].run(wanted, dict(inputs))
+            outputs: list[NDArray[Any]] = self.sessions[graph].run(names, dict(inputs))
         except Exception as error:  # noqa: BLE001 - its exceptions share no base class
             raise BundleError(f"bundle {self.path}: the graph {graph} failed: {first_line(error)}") from None
         return outputs

@@ -18,9 +18,9 @@ class Known:
         self.tokens = tokens
 
     def __contains__(self, text: object) -> bool:
-        wanted = text_hash(str(text))
-        index = int(np.searchsorted(self.hashes, wanted))
-        return index < len(self.hashes) and bool(self.hashes[index] == wanted)
+        sought = text_hash(str(text))
+        index = int(np.searchsorted(self.hashes, sought))
+        return index < len(self.hashes) and bool(self.hashes[index] == sought)
 
 
 def text_hash(text: str) -> np.uint64:

@@ -43,17 +43,17 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def choose_provider(wanted: str) -> tuple[str, str]:
+def choose_provider(name: str) -> tuple[str, str]:
     """The provider to use, `cpu` or `cuda`, and a sentence for the user where `auto` had to fall back (else empty)."""
     runtime = import_onnxruntime()
-    if wanted not in PROVIDERS:
-        raise ProviderError(f"unknown provider {wanted!r}; choose one of {', '.join(PROVIDERS)}")
-    if wanted == "cpu":
+    if name not in PROVIDERS:
+        raise ProviderError(f"unknown provider {name!r}; choose one of {', '.join(PROVIDERS)}")
+    if name == "cpu":
         return "cpu", ""
     problem = _cuda_problem(runtime)
     if not problem:
         return "cuda", ""
-    if wanted == "cuda":
+    if name == "cuda":
         raise ProviderError(
             f"provider cuda cannot be used: {problem}; use --provider cpu, or install a CUDA driver and 'oddline[gpu]'"
         )

@@ -36,8 +36,8 @@ def graph_of(manifest: Manifest, name: str) -> Graph:
     return manifest.graphs[name]
 
 
-def check_lengths(tensors: list[Tensor], wanted: list[list[int]], what: str) -> None:
-    """Whether the fixed lengths of tensors, the batch left out, are the wanted ones, else a BundleError."""
+def check_lengths(tensors: list[Tensor], expected: list[list[int]], what: str) -> None:
+    """Whether the fixed lengths of tensors, the batch left out, are the expected ones, else a BundleError."""
     found = [tensor.lengths() for tensor in tensors]
-    if found != wanted:
-        raise BundleError(f"its {what} the lengths {found}; with its window and settings they must be {wanted}")
+    if found != expected:
+        raise BundleError(f"its {what} the lengths {found}; with its window and settings they must be {expected}")

@@ -41,8 +41,8 @@ class SourceStatus(msgspec.Struct):
     cursor: str | None = None
 
 
-class _Mark(msgspec.Struct):
-    """What the marks of all kinds of sources may have; only those of files have an inode."""
+class _Checkpoint(msgspec.Struct):
+    """What the checkpoints of all kinds of sources may have; only those of files have an inode."""
 
     inode: int | None = None
     line: int | None = None
@@ -107,13 +107,13 @@ def show(status: Status) -> str:
         lines.append(f"source {escape(source.path)}: {_reached(source)}")
         if source.backlog:
             lines.append(f"  {source.backlog} bytes not read yet, the last read was {source.behind:.0f} s ago")
-        lines.append("  " + (_told(source.counts) or "nothing counted yet"))
+        lines.append("  " + (_format_counts(source.counts) or "nothing counted yet"))
     for sink in status.sinks:
         lost = "".join(f", {count} lost ({cause})" for cause, count in sink.lost.items() if count)
         lines.append(f"sink {escape(sink.name)}: {sink.delivered} delivered, {sink.waiting} waiting{lost}")
-    if gone := _told(status.gone):
+    if gone := _format_counts(status.gone):
         lines.append(f"files that are gone: {gone}")
-    return "\n".join([*lines, "total: " + (_told(status.totals) or "nothing counted yet")])
+    return "\n".join([*lines, "total: " + (_format_counts(status.totals) or "nothing counted yet")])
 
 
 def _reached(source: SourceStatus) -> str:
@@ -129,7 +129,7 @@ def _held(process: int) -> str:
     return "held by an agent" + (f" (process {process})" if process else "")
 
 
-def _told(counts: Counts) -> str:
+def _format_counts(counts: Counts) -> str:
     fields = msgspec.structs.asdict(counts)
     del fields["last_read"]
     return ", ".join(f"{count} {field.replace('_', ' ')}" for field, count in fields.items() if count)
@@ -174,14 +174,14 @@ def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, .
 
 
 def _source(db: sqlite3.Connection, path: str, blob: bytes, now: float) -> SourceStatus:
-    mark = msgspec.msgpack.decode(blob, type=_Mark)
+    known = msgspec.msgpack.decode(blob, type=_Checkpoint)
     counts = _counts(db, path)
-    if mark.inode is None:
-        return SourceStatus(path, None, mark.line, None, 0, 0.0, counts, mark.cursor or None)
-    position = msgspec.msgpack.decode(blob, type=FileCheckpoint)
-    size, backlog = _unread(Path(path), position)
+    if known.inode is None:
+        return SourceStatus(path, None, known.line, None, 0, 0.0, counts, known.cursor or None)
+    checkpoint = msgspec.msgpack.decode(blob, type=FileCheckpoint)
+    size, backlog = _unread(Path(path), checkpoint)
     behind = seconds_behind(counts, backlog, now, now)
-    return SourceStatus(path, position.offset, position.line, size, backlog, behind, counts)
+    return SourceStatus(path, checkpoint.offset, checkpoint.line, size, backlog, behind, counts)
 
 
 def _counts(db: sqlite3.Connection, name: str) -> Counts:
@@ -189,18 +189,18 @@ def _counts(db: sqlite3.Connection, name: str) -> Counts:
     return Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
 
 
-def _unread(path: Path, position: FileCheckpoint) -> tuple[int | None, int]:
+def _unread(path: Path, checkpoint: FileCheckpoint) -> tuple[int | None, int]:
     """How long the file is now, None where it is gone, and the bytes that are not read yet."""
     size, backlog = None, 0
     with suppress(OSError):
         status = path.stat()
         size = backlog = status.st_size
-        if (status.st_dev, status.st_ino) == (position.device, position.inode):
-            return size, max(0, size - position.offset) if size >= position.offset else size
+        if (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode):
+            return size, max(0, size - checkpoint.offset) if size >= checkpoint.offset else size
     for other in rotated_files(path, [own_form(path), *other_forms(path)]):
-        if (other.device, other.inode) == (position.device, position.inode):
+        if (other.device, other.inode) == (checkpoint.device, checkpoint.inode):
             with suppress(OSError):
-                backlog += max(0, other.path.stat().st_size - position.offset)
+                backlog += max(0, other.path.stat().st_size - checkpoint.offset)
     return size, backlog
 
 

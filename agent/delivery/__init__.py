@@ -1,1 +1,1 @@
-"""From the outbox of alerts to the world."""
+"""Delivery of alerts: from the outbox to the sinks."""

@@ -1,4 +1,4 @@
-"""From the outbox to the sinks: one thread a sink, in order, tried again until it is taken."""
+"""The workers that send alerts from the outbox to the sinks: one thread a sink, in order, tried until it is taken."""
 
 import logging
 import random
@@ -15,7 +15,7 @@ from agent.state.store import State
 
 _LOG = logging.getLogger(__name__)
 FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0  # seconds between tries
-_HURRIED_DELAY = 0.2  # seconds between tries while draining
+_DRAINING_DELAY = 0.2  # seconds between tries while draining
 _BATCH = 64
 
 
@@ -29,10 +29,10 @@ class Delivery:
     def __init__(self, state: State, sinks: Sequence[Sink]) -> None:
         self._state = state
         self._couriers: list[_Courier] = []
-        self._take(sinks)
-        state.on_drop = self._note_dropped
+        self._register(sinks)
+        state.on_drop = self._count_dropped
 
-    def _take(self, sinks: Sequence[Sink]) -> None:
+    def _register(self, sinks: Sequence[Sink]) -> None:
         self.names = check_names(sinks)
         for name, count in self._state.register_sinks(self.names).items():
             _LOG.warning(
@@ -53,14 +53,14 @@ class Delivery:
         before = [courier.sink for courier in self._couriers]
         self.stop()
         try:
-            self._take(sinks)
+            self._register(sinks)
         except SinkError:
             self._send_through(before)
             raise
         finally:
             self.start()
 
-    def _note_dropped(self, lost: dict[str, int]) -> None:
+    def _count_dropped(self, lost: dict[str, int]) -> None:
         for courier in self._couriers:
             courier.dropped(lost.get(courier.sink.name, 0))
 
@@ -74,18 +74,18 @@ class Delivery:
 
         Returns how many alerts each sink that does not have all of them still lacks; empty when all is delivered.
         """
-        self._hurry(True)
+        self._set_draining(True)
         self._state.wait(lambda: not self._undelivered(), timeout)
-        self._hurry(False)
+        self._set_draining(False)
         return self._undelivered()
 
     def failing(self) -> set[str]:
         """The sinks that did not take the last alert that they were given."""
         return {courier.sink.name for courier in self._couriers if courier.failing}
 
-    def _hurry(self, hurried: bool) -> None:
+    def _set_draining(self, draining: bool) -> None:
         for courier in self._couriers:
-            courier.hurried = hurried
+            courier.draining = draining
         self._state.wake()
 
     def _undelivered(self) -> dict[str, int]:
@@ -124,18 +124,18 @@ class _Courier:
 
     def __init__(self, state: State, sink: Sink, before: "_Courier | None" = None) -> None:
         self.sink, self.shown = sink, shown(sink.name)
-        self.hurried = False
+        self.draining = False
         self.stopped = False
         self.thread = threading.Thread(target=self._run, name=f"oddline {self.shown}", daemon=True)
         self._before = before
         self._state = state
-        self._taken = 0  # the number of the last alert that the sink took, whether or not the state could note it
-        self._noted = 0
+        self._delivered = 0  # the number of the last alert that the sink took, whether or not the state could note it
+        self._stored = 0
         self.failing = False
         self._delay = FIRST_DELAY
         self._refused: list[AlertRefused] = []  # of the alerts since the last that the sink took
         self._skipped = 0  # alerts that the sink refused and that are not noted yet
-        self._told_refusal = False
+        self._warned_refusal = False
         self._dropped = 0
 
     def dropped(self, count: int) -> None:
@@ -157,8 +157,8 @@ class _Courier:
 
     def _run(self) -> None:
         while self._before is not None and (busy := self._before.busy) and not self.stopped:
-            busy.join(_HURRIED_DELAY)
-        self._go_on()
+            busy.join(_DRAINING_DELAY)
+        self._take_over()
         while not self.stopped:
             try:
                 self._state.wait(self._is_due)
@@ -168,12 +168,12 @@ class _Courier:
         with suppress(Exception):
             self.sink.close()
 
-    def _go_on(self) -> None:
+    def _take_over(self) -> None:
         """Takes over what the courier before it has brought."""
         if self._before is not None and not self._before.busy:
             before, self._before = self._before, None
-            before._go_on()  # noqa: SLF001 - of this class too
-            self._taken, self._noted, self._skipped = before._taken, before._noted, before._skipped  # noqa: SLF001
+            before._take_over()  # noqa: SLF001 - of this class too
+            self._delivered, self._stored, self._skipped = before._delivered, before._stored, before._skipped  # noqa: SLF001
 
     def _is_due(self) -> bool:
         return self.stopped or self._state.backlog(self.sink.name) > 0
@@ -185,10 +185,10 @@ class _Courier:
             for number, alert in self._state.pending(name, _BATCH):
                 if self.stopped:
                     return
-                if number > self._taken and self._state.lacks(name, number):
+                if number > self._delivered and self._state.lacks(name, number):
                     self._offer(number, alert)
         finally:
-            self._note()
+            self._store_progress()
         if self._refused:
             raise self._refused[0]
         self._recover()
@@ -204,19 +204,19 @@ class _Courier:
         except AlertRefused as error:
             self._refused.append(error)
             return
-        self._taken, self._delay = number, FIRST_DELAY
-        if self._refused and not self._told_refusal:
-            self._told_refusal = True
+        self._delivered, self._delay = number, FIRST_DELAY
+        if self._refused and not self._warned_refusal:
+            self._warned_refusal = True
             _LOG.warning(
                 "sink %s refuses an alert: %s; such alerts are skipped and counted", self.shown, self._refused[0]
             )
         self._skipped += len(self._refused)
         self._refused = []
 
-    def _note(self) -> None:
-        if self._taken > self._noted:
-            self._state.delivered(self.sink.name, self._taken, self._skipped)
-            self._noted, self._skipped = self._taken, 0
+    def _store_progress(self) -> None:
+        if self._delivered > self._stored:
+            self._state.delivered(self.sink.name, self._delivered, self._skipped)
+            self._stored, self._skipped = self._delivered, 0
 
     def _recover(self) -> None:
         if self.failing:
@@ -235,8 +235,8 @@ class _Courier:
         self._pause()
 
     def _pause(self) -> None:
-        if self.hurried:
-            self._state.wait(lambda: self.stopped, _HURRIED_DELAY)
+        if self.draining:
+            self._state.wait(lambda: self.stopped, _DRAINING_DELAY)
             return
-        self._state.wait(lambda: self.stopped or self.hurried, self._delay * random.uniform(0.5, 1.0))
+        self._state.wait(lambda: self.stopped or self.draining, self._delay * random.uniform(0.5, 1.0))
         self._delay = min(2 * self._delay, LONGEST_DELAY)

@@ -47,32 +47,32 @@ class StderrHandler(logging.Handler):
         self.seal: Callable[[str], str] | None = None
         self._clock = clock
         self._buckets: dict[tuple[str, int], TokenBucket] = {}
-        self._left_out: dict[tuple[str, int], tuple[int, logging.LogRecord]] = {}  # how many, and the last one
+        self._dropped: dict[tuple[str, int], tuple[int, logging.LogRecord]] = {}  # how many, and the last one
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a message, after a word on those that were left out where there is something to say again."""
-        for place in list(self._left_out):
-            if self._buckets[place].take():
-                self._tell_left_out(place)
-        place = record.pathname, record.lineno
-        bucket = self._buckets.setdefault(place, TokenBucket(RATE, BURST, self._clock))
+        for call_site in list(self._dropped):
+            if self._buckets[call_site].take():
+                self._log_dropped(call_site)
+        call_site = record.pathname, record.lineno
+        bucket = self._buckets.setdefault(call_site, TokenBucket(RATE, BURST, self._clock))
         if bucket.take():
             self._write(record.levelno, _text(record))
         else:
-            self._left_out[place] = self._left_out.get(place, (0, record))[0] + 1, record
+            self._dropped[call_site] = self._dropped.get(call_site, (0, record))[0] + 1, record
 
     def close(self) -> None:
         """Says what was left out and not told yet."""
         self.acquire()
         try:
-            for place in list(self._left_out):
-                self._tell_left_out(place)
+            for call_site in list(self._dropped):
+                self._log_dropped(call_site)
         finally:
             self.release()
         super().close()
 
-    def _tell_left_out(self, place: tuple[str, int]) -> None:
-        count, last = self._left_out.pop(place)
+    def _log_dropped(self, call_site: tuple[str, int]) -> None:
+        count, last = self._dropped.pop(call_site)
         self._write(last.levelno, f"{count} more like it left out; the last: {_text(last)}")
 
     def _write(self, level: int, text: str) -> None:

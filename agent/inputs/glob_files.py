@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.inputs.identity import fits, has_rotations, is_left, key_of
-from agent.inputs.open_sources import InputSpec, OpenSources
+from agent.config import InputSpec
+from agent.inputs.identity import fits, has_rotations, key_of, names_no_log
+from agent.inputs.open_sources import OpenSources
 from agent.inputs.scan import Scan, ScanWarnings
-from agent.inputs.stored import idle_positions, stored_positions
+from agent.inputs.stored import idle_checkpoints, stored_checkpoints
 from agent.sources.base import Source
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
@@ -24,20 +25,22 @@ _LOG = logging.getLogger(__name__)
 class PatternFiles:
     """What the patterns of a configuration name, brought up to date at each scan.
 
-    wanted       the patterns
+    specs        the patterns
     are_missing  whether files that were gone at the start are still to be looked for
 
-    forget: called with each name that is gone, and how many losses it meant: none where its file was read to its end or
-    is read under another name.
+    on_removed: called with each name that is gone, and how many losses it meant: none where its file was read to its
+    end or is read under another name.
 
     A file that was renamed goes on under its new name. One that is linked, so has two, is read once, under the name
     under which it was met first; how far it is read is stored under both, so that either goes on there.
     """
 
-    def __init__(self, opened: OpenSources, state: State | RetryingState, forget: Callable[[str, int], None]) -> None:
-        self.wanted: list[InputSpec] = []
+    def __init__(
+        self, opened: OpenSources, state: State | RetryingState, on_removed: Callable[[str, int], None]
+    ) -> None:
+        self.specs: list[InputSpec] = []
         self.are_missing = False
-        self._opened, self._state, self._forget = opened, state, forget
+        self._opened, self._state, self._on_removed = opened, state, on_removed
         self._warnings = ScanWarnings()
         self._last = Scan.nothing(opened, state)
 
@@ -52,14 +55,14 @@ class PatternFiles:
         One that is gone again before it could be read is among them, and is forgotten by the next scan.
         """
         self._drop_gone()
-        self._last = Scan(self.wanted, self._opened, self._state, self._warnings, self.are_missing)
+        self._last = Scan(self.specs, self._opened, self._state, self._warnings, self.are_missing)
         opened = self._last.run()
         self.are_missing |= bool(self._last.unopened)  # they may go before they can be opened
         return opened + self._open_missing() if self.are_missing else opened
 
     def is_named(self, name: str) -> bool:
         """Whether a source was opened for a pattern."""
-        return self._opened.wanted[name] in self.wanted
+        return self._opened.specs[name] in self.specs
 
     def _open_missing(self) -> list[Source]:
         """Opens the files that were gone at the start, since their rest may be in a rotation.
@@ -68,53 +71,55 @@ class PatternFiles:
         stored.
         """
         opened, self.are_missing = [], bool(self._last.unopened)
-        for wanted in self.wanted:
-            for name, position in self._missing(wanted).items():
-                if holder := self._opened.holder(position, copied=True):
+        for spec in self.specs:
+            for name, checkpoint in self._missing(spec).items():
+                if holder := self._opened.holder(checkpoint, copied=True):
                     self._opened.aliases[name] = holder.name
-                elif source := self._last.may_open(position) and self._open_rest(name, position, wanted):
-                    self._opened.keep(source, wanted)
+                elif source := self._last.may_open(checkpoint) and self._open_rest(name, checkpoint, spec):
+                    self._opened.keep(source, spec)
                     opened.append(source)
                 else:
                     self.are_missing = True
         self._opened.displaced = self._opened.displaced if self.are_missing else {}
         return opened
 
-    def _open_rest(self, name: str, position: FileCheckpoint, wanted: InputSpec) -> Source | None:
+    def _open_rest(self, name: str, checkpoint: FileCheckpoint, spec: InputSpec) -> Source | None:
         """Opens what is left of a file that is not there, where it was renamed and then rotated under its new name."""
-        log = self._new_name(name, position, wanted)
-        source = self._last.open(log, position, "start", wanted.reading)
+        log = self._new_name(name, checkpoint, spec)
+        source = self._last.open(log, checkpoint, "start", spec.reading)
         if source is not None and log != name:
             self._opened.rename(name, log)
             source.unstored = True
         return source
 
-    def _new_name(self, name: str, position: FileCheckpoint, wanted: InputSpec) -> str:
-        """The log, neither there nor known yet, of which the file of a position is a rotation now; else `name`."""
+    def _new_name(self, name: str, checkpoint: FileCheckpoint, spec: InputSpec) -> str:
+        """The log, neither there nor known yet, of which the file of a checkpoint is a rotation now; else `name`."""
         with suppress(OSError), os.scandir(os.path.dirname(name)) as entries:
-            moved = [Path(one.path) for one in entries if one.inode() == position.inode and fits(one.path, position)]
-            logs = [log for path in moved for log in logs_of(path) if is_named(log, wanted.input.path)]
+            moved = [
+                Path(one.path) for one in entries if one.inode() == checkpoint.inode and fits(one.path, checkpoint)
+            ]
+            logs = [log for path in moved for log in logs_of(path) if is_named(log, spec.path)]
             known = self._state.checkpoints().keys() | self._opened.by_name.keys()
             return next((str(log) for log in logs if str(log) not in known and not log.exists()), name)
         return name
 
-    def _missing(self, wanted: InputSpec) -> dict[str, FileCheckpoint]:
+    def _missing(self, spec: InputSpec) -> dict[str, FileCheckpoint]:
         """What the state knows of files that a pattern named, that are not there and that no source looks for."""
         return {
             name: at
-            for name, at in idle_positions(wanted, stored_positions(self._state), self._opened).items()
+            for name, at in idle_checkpoints(spec, stored_checkpoints(self._state), self._opened).items()
             if not os.path.lexists(name)
         }
 
     def _drop_gone(self) -> None:
         """Forgets the files that were removed with their rotations, and other names of files that are gone."""
         for source in [one for one in self._opened.files() if self._is_gone(one)]:
-            losses = self._tell_loss(source)
+            losses = self._warn_lost(source)
             self._opened.close(source.name)
-            self._forget(source.name, losses)
-        for alias in [one for one in self._opened.aliases if is_left(one) and not has_rotations(one)]:
+            self._on_removed(source.name, losses)
+        for alias in [one for one in self._opened.aliases if names_no_log(one) and not has_rotations(one)]:
             del self._opened.aliases[alias]
-            self._forget(alias, 0)
+            self._on_removed(alias, 0)
         self._warnings.refused = {
             name: reason for name, reason in self._warnings.refused.items() if os.path.lexists(name)
         }
@@ -126,7 +131,7 @@ class PatternFiles:
         is_known = source.sought is None or (self._last.may_open(source.sought) and not self._last.is_blind)
         return is_known and not has_rotations(source.name)
 
-    def _tell_loss(self, source: FileSource) -> int:
+    def _warn_lost(self, source: FileSource) -> int:
         """Says of a file that went while nothing read it what is lost; how many losses that are.
 
         One that had several names is told of under the last of them that goes.

@@ -5,13 +5,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.config import AgentConfig
+from agent.config import AgentConfig, InputSpec
 from agent.errors import OddlineError
 from agent.inputs.glob_files import PatternFiles
 from agent.inputs.identity import Key, keys_of
-from agent.inputs.open_sources import InputSpec, OpenSources
+from agent.inputs.open_sources import OpenSources
 from agent.sources.base import Source
-from agent.sources.decoding.line_reader import Reading
 from agent.sources.factory import is_fifo, read_checkpoint, source_name
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_pattern
@@ -24,19 +23,20 @@ _LOG = logging.getLogger(__name__)
 class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
 
-    forget: called with each name of a pattern that is gone, and how many losses it meant.
-    leave: closes a source that is read no more; told whether another goes on with what it holds, as at a named pipe.
+    on_removed: called with each name of a pattern that is gone, and how many losses it meant.
+    close_source: closes a source that is read no more; told whether another goes on with what it holds, as at a named
+    pipe.
     """
 
     def __init__(
         self,
         state: State | RetryingState,
-        forget: Callable[[str, int], None],
-        leave: Callable[[Source, bool], None] = lambda source, handover: source.close(),
+        on_removed: Callable[[str, int], None],
+        close_source: Callable[[Source, bool], None] = lambda source, handover: source.close(),
     ) -> None:
         self._state = state
-        self._opened = OpenSources(state, leave)
-        self._patterns = PatternFiles(self._opened, state, forget)
+        self._opened = OpenSources(state, close_source)
+        self._patterns = PatternFiles(self._opened, state, on_removed)
         self._reopened: list[str] = []
 
     @property
@@ -47,7 +47,7 @@ class Inputs:
     @property
     def has_patterns(self) -> bool:
         """Whether new files may have to be looked for."""
-        return bool(self._patterns.wanted)
+        return bool(self._patterns.specs)
 
     @property
     def folders(self) -> set[Path]:
@@ -60,22 +60,22 @@ class Inputs:
         A source that cannot be opened is a SourceError; those that were opened before it are closed again, and those
         that are named no more stay open.
         """
-        wanted = [InputSpec(one, Reading(config.max_line, one.encoding, one.multiline)) for one in config.inputs()]
-        single = {source_name(one.input.path): one for one in wanted if not is_pattern(one.input.path)}
-        patterns = [one for one in wanted if is_pattern(one.input.path)]
-        named = {*(one.input.path for one in patterns), *single, *map(os.path.realpath, single)}
+        specs = config.inputs()
+        single = {source_name(one.path): one for one in specs if not is_pattern(one.path)}
+        patterns = [one for one in specs if is_pattern(one.path)]
+        named = {*(one.path for one in patterns), *single, *map(os.path.realpath, single)}
         self._opened.named |= named  # before anything is opened
-        opened = self._open_all({name: one for name, one in single.items() if self._opened.wanted.get(name) != one})
-        kept = {name for name, one in self._opened.wanted.items() if one in patterns}
+        opened = self._open_all({name: one for name, one in single.items() if self._opened.specs.get(name) != one})
+        kept = {name for name, one in self._opened.specs.items() if one in patterns}
         for name in self.sources.keys() - single.keys() - kept:
             self._opened.close(name)
         for source in opened:
             self._opened.close(source.name, handover=True)
             self._opened.keep(source, single[source.name])
-        self._patterns.wanted, self._opened.named = patterns, named
+        self._patterns.specs, self._opened.named = patterns, named
         self._patterns.are_missing = True
         opened += self.scan()
-        self._tell_odd(set(single))
+        self._warn_misconfigured(set(single))
         return opened
 
     def scan(self) -> list[Source]:
@@ -93,10 +93,10 @@ class Inputs:
     def starts(self, opened: list[Source]) -> dict[str, list[tuple[str, bytes]]]:
         """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
 
-        And when the patterns, and paths at which nothing was, were first looked at: what comes to them later is read
-        from its start. Empty where all is known.
+        Also when patterns, and paths without a file, were first looked at: what comes to them later is read from its
+        start. Empty where all is known.
         """
-        return self._opened.starts(opened, [one.input for one in self._patterns.wanted])
+        return self._opened.starts(opened, self._patterns.specs)
 
     def checkpoints(self, source: Source) -> list[tuple[str, bytes]]:
         """How far a source is read, to be stored under its name and those others that name the same file."""
@@ -112,28 +112,28 @@ class Inputs:
         for source in self.sources.values():
             source.close()
 
-    def _tell_odd(self, single: set[str]) -> None:
+    def _warn_misconfigured(self, single: set[str]) -> None:
         """Says of patterns that name nothing, and of a file that is configured under two names."""
-        for wanted in self._patterns.wanted:
-            if wanted not in self._opened.wanted.values():
-                _LOG.warning("%s names no file yet: waiting for one", wanted.input.path)
+        for spec in self._patterns.specs:
+            if spec not in self._opened.specs.values():
+                _LOG.warning("%s names no file yet: waiting for one", spec.path)
         first: dict[Key, str] = {}
         for name in sorted(single):
             for key in keys_of(self.sources[name]):
                 if first.setdefault(key, name) != name:
                     _LOG.warning("%s and %s are one file, which is read once for each: name it once", first[key], name)
 
-    def _open_all(self, wanted: dict[str, InputSpec]) -> list[Source]:
+    def _open_all(self, specs: dict[str, InputSpec]) -> list[Source]:
         opened: list[Source] = []
         closed: dict[str, InputSpec] = {}
         try:
-            for name, (one, reading) in wanted.items():
+            for name, spec in specs.items():
                 old = self.sources.get(name)
                 if old is not None and not isinstance(old, FileSource) and not is_fifo(name):
-                    closed[name] = self._opened.wanted[name]
+                    closed[name] = self._opened.specs[name]
                     self._opened.close(name)  # a port or a program cannot be had twice
-                start, since = self._opened.starting_point(one)
-                opened.append(self._opened.open(name, self._opened.checkpoint(name), start, reading, since))
+                start, since = self._opened.starting_point(spec)
+                opened.append(self._opened.open(name, self._opened.checkpoint(name), start, spec.reading, since))
         except (OddlineError, OSError):
             for source in opened:
                 source.close()
@@ -143,24 +143,24 @@ class Inputs:
 
     def _reopen(self, closed: dict[str, InputSpec]) -> None:
         """Goes on with sources that were closed for a configuration that is refused."""
-        for name, wanted in closed.items():
+        for name, spec in closed.items():
             try:
-                source = self._opened.open(name, self._opened.checkpoint(name), "start", wanted.reading)
+                source = self._opened.open(name, self._opened.checkpoint(name), "start", spec.reading)
             except (OddlineError, OSError) as error:
                 _LOG.error("%s; nothing more is read of it until a reload can open it", error)
             else:
-                self._opened.keep(source, wanted)
+                self._opened.keep(source, spec)
                 self._reopened.append(name)
 
     def _open_pipe(self, name: str) -> Source | None:
-        wanted, checkpoint = self._opened.wanted[name], self._state.checkpoint(name)
+        spec, checkpoint = self._opened.specs[name], self._state.checkpoint(name)
         checkpoint = checkpoint if read_checkpoint(checkpoint) is None else None
         try:
-            pipe = self._opened.open(name, checkpoint, "start", wanted.reading)
+            pipe = self._opened.open(name, checkpoint, "start", spec.reading)
         except OddlineError:  # it is gone again, or may not be read, which the file that is waited for tells
             return None
         self._opened.close(name)
-        self._opened.keep(pipe, wanted)
+        self._opened.keep(pipe, spec)
         return pipe
 
 

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from agent.config import FileInput
+from agent.config import InputSpec
 from agent.inputs.identity import Key, keys_of, path_key
 from agent.sources.base import Source
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.factory import Start, open_source
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
@@ -20,54 +19,51 @@ from agent.state.retrying import RetryingState
 from agent.state.store import State
 
 
-class InputSpec(NamedTuple):
-    """A path, a pattern or a URL of the configuration, and how its bytes are made into lines."""
-
-    input: FileInput
-    reading: Reading
-
-
 class OpenSources:
     """What is read at present, and how it is opened and closed.
 
     by_name  the sources
-    wanted   what each was opened for
+    specs    what each was opened for
     aliases  further names of the files of sources, with the names of these; those names are no sources
-    displaced  at the start: positions, by device and inode, in files that are no longer under their names
+    displaced  at the start: checkpoints, by device and inode, in files that are no longer under their names
     named    the paths and patterns of the configuration, and of one that was refused
     """
 
-    def __init__(self, state: State | RetryingState, leave: Callable[[Source, bool], None]) -> None:
+    def __init__(self, state: State | RetryingState, close_source: Callable[[Source, bool], None]) -> None:
         self.by_name: dict[str, Source] = {}
-        self.wanted: dict[str, InputSpec] = {}
+        self.specs: dict[str, InputSpec] = {}
         self.aliases: dict[str, str] = {}
         self.displaced: dict[Key, list[FileCheckpoint]] = {}
         self.named: set[str] = set()
-        self._state, self._leave = state, leave
+        self._state, self._close_source = state, close_source
 
-    def open(self, name: str, checkpoint: bytes | None, start: Start, reading: Reading, since: int = 0) -> Source:
+    def open(
+        self, name: str, checkpoint: bytes | None, start: Start, reading: ReadingSettings, since: int = 0
+    ) -> Source:
         """A source of a name of the configuration, which is not kept yet; see open_source."""
         return open_source(name, checkpoint, start, reading, self.is_input, since)
 
-    def open_matched(self, name: str, checkpoint: bytes | None, start: Start, reading: Reading, since: int) -> Source:
+    def open_matched(
+        self, name: str, checkpoint: bytes | None, start: Start, reading: ReadingSettings, since: int
+    ) -> Source:
         """The same of a name that a pattern has, whose files may have been read under other names."""
-        return open_source(name, checkpoint, start, reading, self.is_input, since, self._take_up)
+        return open_source(name, checkpoint, start, reading, self.is_input, since, self._take_over)
 
-    def rotations(self, name: str, reading: Reading) -> Rotations:
+    def rotations(self, name: str, reading: ReadingSettings) -> Rotations:
         """The rotated files of a log that need not be open."""
         return Rotations(Path(name), reading, self.is_input, quiet=True)
 
-    def keep(self, source: Source, wanted: InputSpec) -> None:
+    def keep(self, source: Source, spec: InputSpec) -> None:
         """Takes a source in, in the place of one that was closed."""
         self.by_name[source.name] = source
-        self.wanted[source.name] = wanted
+        self.specs[source.name] = spec
 
     def close(self, name: str, handover: bool = False) -> None:
         """Closes a source; handover: another one goes on with what it holds."""
         source = self.by_name.pop(name, None)
-        self.wanted.pop(name, None)
+        self.specs.pop(name, None)
         if source is not None:
-            self._leave(source, handover)
+            self._close_source(source, handover)
 
     def rename(self, old: str, new: str) -> None:
         """Goes on with a log under another name; the old one is left as an alias, though it names nothing now."""
@@ -86,27 +82,27 @@ class OpenSources:
         names = [alias for alias, name in self.aliases.items() if name == source.name]
         return [(source.name, checkpoint), *((name, checkpoint) for name in names if path_key(name) in keys_of(source))]
 
-    def starting_point(self, wanted: FileInput) -> tuple[Start, int]:
+    def starting_point(self, spec: InputSpec) -> tuple[Start, int]:
         """Where to begin in a file that the state does not know, and the time of the first look for it, or 0.
 
         What came after the first look is read from its start, and what was rotated since then before it.
         """
-        looked = self._state.blob(start_name(wanted))
-        return (wanted.start or "end", 0) if looked is None else ("start", int(looked or 0))
+        looked = self._state.blob(start_name(spec))
+        return (spec.start, 0) if looked is None else ("start", int(looked or 0))
 
-    def starts(self, opened: list[Source], looked: Iterable[FileInput]) -> dict[str, list[tuple[str, bytes]]]:
+    def starts(self, opened: list[Source], looked: Iterable[InputSpec]) -> dict[str, list[tuple[str, bytes]]]:
         """What to commit of new sources: where reading starts, so that a kill before the first lines skips none.
 
-        And when patterns, and paths at which nothing was, were first looked at: what comes to them later is read from
-        its start. Empty where all is known.
+        Also when patterns, and paths without a file, were first looked at: what comes to them later is read from its
+        start. Empty where all is known.
         """
         aliased = {
             self.by_name[name].name: self.by_name[name] for name in self.aliases.values() if name in self.by_name
         }
         named = [pair for one in [*opened, *aliased.values()] for pair in self.checkpoints(one)]
         checkpoints = [(name, checkpoint) for name, checkpoint in named if self._state.checkpoint(name) is None]
-        empty = [self.wanted[one.name].input for one in opened if not one.checkpoint and isinstance(one, FileSource)]
-        names = dict.fromkeys(start_name(wanted) for wanted in [*looked, *empty])
+        empty = [self.specs[one.name] for one in opened if not one.checkpoint and isinstance(one, FileSource)]
+        names = dict.fromkeys(start_name(one) for one in [*looked, *empty])
         now = str(before_now()).encode()
         blobs = [(name, now) for name in names if self._state.blob(name) is None]
         return {"blobs": blobs, "checkpoints": checkpoints} if checkpoints or blobs else {}
@@ -119,14 +115,14 @@ class OpenSources:
         """The sources that follow files."""
         return [one for one in self.by_name.values() if isinstance(one, FileSource)]
 
-    def holder(self, position: FileCheckpoint, copied: bool = False) -> FileSource | None:
-        """The source that reads the file of a position now, or where told so a copy of it."""
-        return next((one for one in self.files() if one.is_at(position, copied)), None)
+    def holder(self, checkpoint: FileCheckpoint, copied: bool = False) -> FileSource | None:
+        """The source that reads the file of a checkpoint now, or where told so a copy of it."""
+        return next((one for one in self.files() if one.is_at(checkpoint, copied)), None)
 
     def away(self, known: dict[str, FileCheckpoint]) -> dict[Key, list[FileCheckpoint]]:
-        """The known positions in files that are no longer under their names, and in those that sources have just left.
+        """The checkpoints, by device and inode, in files that are no longer under their names.
 
-        They are by device and inode.
+        known: those by name, to which come those in files that sources have just left.
         """
         gone = [at for name, at in known.items() if path_key(name) != at.key]
         found: dict[Key, list[FileCheckpoint]] = {}
@@ -134,14 +130,15 @@ class OpenSources:
             found.setdefault(at.key, []).append(at)
         return found
 
-    def _take_up(self, file: OpenFile) -> bool:
-        """Begins a file that came to the path of a source where another one, which closes it, has read it to.
+    def _take_over(self, file: OpenFile) -> bool:
+        """Begins a file that came to the path of a source where it was read to under another name.
 
-        Or at a position in it that is stored under a name that is gone. False where the other one's path names it too,
-        or where it was truncated, which that one is to see.
+        That is where another source, which closes it, has read it to, or a checkpoint that is stored under a name that
+        is gone. False where the other source's path names it too, or where it was truncated, which that one is to see.
         """
         if reader := next((one for one in self.files() if one.key == file.key), None):
-            if path_key(reader.name) == file.key or reader.position is None or file.resume(reader.position):
+            checkpoint = reader.file_checkpoint
+            if path_key(reader.name) == file.key or checkpoint is None or file.resume(checkpoint):
                 return False
             reader.close()
             return True
@@ -153,6 +150,6 @@ class OpenSources:
         return True
 
 
-def start_name(wanted: FileInput) -> str:
+def start_name(spec: InputSpec) -> str:
     """Under which name the state remembers when a pattern or an empty place was first looked at, in nanoseconds."""
-    return f"pattern:{os.path.abspath(wanted.path)}"
+    return f"pattern:{os.path.abspath(spec.path)}"

@@ -109,18 +109,18 @@ def choose_score(name: str, first: dict[str, Any]) -> type[LineScore] | type[Ses
 def read_records(
     path: Path,
     choose: Callable[[str, dict[str, Any]], type[T]],
-    remarks: list[str],
+    warnings: list[str],
     advance: Advance = nowhere,
 ) -> Iterator[list[T]]:
     """The records of a file of JSON lines, in pieces that are not empty.
 
-    choose: gives their type by the file's name and its first record. What is damaged is told in `remarks` at the end.
+    choose: gives their type by the file's name and its first record. What is damaged is told in `warnings` at the end.
     A SourceError where no line is a record, or one is a record of another type.
     """
     name = "standard input" if path == Path("-") else str(path)
     decoder: msgspec.json.Decoder[T] | None = None
     number = damaged = 0
-    for data in _blocks(path, remarks, advance):
+    for data in _blocks(path, warnings, advance):
         if decoder is None and (first := _first_object(data)) is not None:
             decoder = msgspec.json.Decoder(choose(name, first), dec_hook=decode_reason)
         records, bad = ([], data.count(b"\n")) if decoder is None else _decode(decoder, data, name, number)
@@ -132,7 +132,7 @@ def read_records(
     if decoder is None:
         raise SourceError(_nothing(name, number))
     if damaged:
-        remarks.append(f"{count_lines(damaged)} of the file {'is' if damaged == 1 else 'are'} damaged and left out")
+        warnings.append(f"{count_lines(damaged)} of the file {'is' if damaged == 1 else 'are'} damaged and left out")
 
 
 def _nothing(name: str, number: int) -> str:
@@ -146,8 +146,8 @@ def count_lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count:,} lines"
 
 
-def _blocks(path: Path, remarks: list[str], advance: Advance) -> Iterator[bytes]:
-    """Whole lines; a packed file that ends early or is damaged is a remark where something could be read of it."""
+def _blocks(path: Path, warnings: list[str], advance: Advance) -> Iterator[bytes]:
+    """Whole lines; a packed file that ends early or is damaged is a warning where something could be read of it."""
     splitter, seen = LineSplitter("", max_line=_LONGEST), False
     try:
         for chunk in read_log(path):
@@ -158,11 +158,11 @@ def _blocks(path: Path, remarks: list[str], advance: Advance) -> Iterator[bytes]
     except SourceError as error:
         if not seen:
             raise
-        remarks.append(str(error))
+        warnings.append(str(error))
     if block := splitter.finish():
         yield block.data
     if splitter.zero_bytes:
-        remarks.append(f"{splitter.zero_bytes:,} NUL bytes, as a crash leaves them, were skipped")
+        warnings.append(f"{splitter.zero_bytes:,} NUL bytes, as a crash leaves them, were skipped")
 
 
 def _first_object(data: bytes) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ class ScoreTable:
     anomaly    bool [rows]
     details    by row, what else an odd one's record holds: severity, program, message, reason, context; of sessions
                lines, last_line
-    remarks    what was damaged, missing or left out
+    warnings    what was damaged, missing or left out
     """
 
     scope: str
@@ -42,19 +42,19 @@ class ScoreTable:
     threshold: NDArray[np.float32]
     anomaly: NDArray[np.bool_]
     details: dict[int, dict[str, Any]]
-    remarks: list[str]
+    warnings: list[str]
 
 
 def read_scores(path: Path) -> ScoreTable:
-    """Reads a score file, plain or gzip; `-` is standard input. Damaged lines are left out and counted in the remarks.
+    """Reads a score file, plain or gzip; `-` is standard input. Damaged lines are left out and counted in the warnings.
 
     A SourceError where it cannot be read, holds no score, or is of another version or another kind of file.
     """
-    remarks: list[str] = []
-    table = score_table(read_records(path, choose_score, remarks), remarks)
+    warnings: list[str] = []
+    table = score_table(read_records(path, choose_score, warnings), warnings)
     anomalous = int(table.anomaly.sum())
     if anomalous > len(table.details):
-        remarks.append(f"reason and context are kept of the {MAX_DETAILS:,} highest of {anomalous:,} odd lines")
+        warnings.append(f"reason and context are kept of the {MAX_DETAILS:,} highest of {anomalous:,} odd lines")
     return table
 
 
@@ -99,15 +99,15 @@ class _Columns:
             self.details = {row: self.details[row] for row in sorted(best)}
 
 
-def score_table(blocks: Iterator[Sequence[LineScore | SessionScore]], remarks: list[str]) -> ScoreTable:
-    """The table of records that were read from a file; `remarks` is taken over and filled to its end."""
+def score_table(blocks: Iterator[Sequence[LineScore | SessionScore]], warnings: list[str]) -> ScoreTable:
+    """The table of records that were read from a file; `warnings` is taken over and filled to its end."""
     first = next(blocks)
     columns = _Columns()
     for records in chain([first], blocks):
         columns.add(records)
     columns.trim()
     if columns.untimed:
-        remarks.append(f"{count_lines(columns.untimed)} come from a version that did not tell times")
+        warnings.append(f"{count_lines(columns.untimed)} come from a version that did not tell times")
     source, stream, line, time, score, threshold, anomaly = (
         np.concatenate(part) for part in zip(*columns.parts, strict=True)
     )
@@ -123,7 +123,7 @@ def score_table(blocks: Iterator[Sequence[LineScore | SessionScore]], remarks: l
         threshold,
         anomaly,
         {row: record.details() for row, (_, record) in columns.details.items()},
-        remarks,
+        warnings,
     )
 
 

@@ -90,7 +90,7 @@ class TimeOfDay:
 
 
 class TimeAndEvent:
-    """Cyclic times and the event: its id scaled, or, with `places`, its place among those that training saw.
+    """Cyclic times and the event: its id scaled, or, with `as_index`, its index among those that training saw.
 
     A part of the time of which training saw no whole turn is zero everywhere: its other values would all be odd.
     """
@@ -98,22 +98,22 @@ class TimeAndEvent:
     width, fitted = CYCLIC + 1, True
     read = staticmethod(read_events)
 
-    def __init__(self, events: Events, places: bool, texts: TextTable) -> None:
-        self._events, self._places = events, places
+    def __init__(self, events: Events, as_index: bool, texts: TextTable) -> None:
+        self._events, self._as_index = events, as_index
         self._of_texts = EventsOfTexts(events, texts)
         self._seen = np.repeat([np.float32(part in events.turns) for part in TURNS], 2)
 
     def of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [..., 9] of numbers [..., 3]."""
         events = self._of(numbers, ids)
-        last = self._events.places(events) if self._places else self._events.scaled(events)
+        last = self._events.indices(events) if self._as_index else self._events.scaled(events)
         times = cyclic_time(numbers[..., 0], numbers[..., 1]) * self._seen
         features = np.concatenate([times, last[..., None]], axis=-1, dtype=np.float32)
         return np.where((ids == PADDING)[..., None], np.float32(NOTHING), features)
 
     def unseen(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool [...]: whether training saw no such event, of numbers [..., 3] and text ids [...]."""
-        unseen: NDArray[np.bool_] = self._events.places(self._of(numbers, ids)) == UNSEEN_EVENT
+        unseen: NDArray[np.bool_] = self._events.indices(self._of(numbers, ids)) == UNSEEN_EVENT
         return unseen
 
     def _of(self, numbers: NDArray[np.float64], ids: NDArray[np.int32]) -> NDArray[np.float64]:

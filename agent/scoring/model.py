@@ -52,7 +52,7 @@ class ScoringModel(Protocol):
     def events(self) -> Events | None: ...
 
     def run(
-        self, graph: str, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+        self, graph: str, inputs: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:
-        """The outputs of a graph that are wanted, or all in the order of its signature."""
+        """The named outputs of a graph, or all in the order of its signature."""
         ...

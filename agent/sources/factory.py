@@ -11,7 +11,7 @@ import msgspec
 
 from agent.errors import cannot_read
 from agent.sources.base import Source
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_url
@@ -30,15 +30,15 @@ def open_source(
     name: str,
     checkpoint: bytes | None,
     start: Start,
-    reading: Reading,
+    reading: ReadingSettings,
     is_own_log: Callable[[Path], bool] = lambda path: False,
     since: int = 0,
-    take_up: Callable[[OpenFile], bool] = lambda file: True,
+    take_over: Callable[[OpenFile], bool] = lambda file: True,
 ) -> Source:
     """The source that a name stands for, from a checkpoint on; a SourceError or ConfigError where it cannot be had.
 
     is_own_log: which files are logs of their own, and no rotations of this one. since: in nanoseconds; without a
-    checkpoint the rotations of a file that were written after this time are read before it. take_up: see FileSource.
+    checkpoint the rotations of a file that were written after this time are read before it. take_over: see FileSource.
     """
     if name.startswith("journal:"):
         from agent.sources.journal.follower import JournalSource
@@ -57,8 +57,10 @@ def open_source(
 
         return Fifo(Path(name), checkpoint, reading)
     try:
-        position = read_checkpoint(checkpoint, name)
-        return FileSource(Path(name), position, start, reading, is_own_log=is_own_log, since=since, take_up=take_up)
+        file_checkpoint = read_checkpoint(checkpoint, name)
+        return FileSource(
+            Path(name), file_checkpoint, start, reading, is_own_log=is_own_log, since=since, take_over=take_over
+        )
     except OSError as error:
         raise cannot_read(name, error) from None
 
@@ -72,7 +74,7 @@ def is_fifo(path: str) -> bool:
 
 
 def read_checkpoint(checkpoint: bytes | None, name: str = "") -> FileCheckpoint | None:
-    """The position in the checkpoint of a file; None where there is none, or where it cannot be understood.
+    """The decoded checkpoint of a file; None where there is none, or where it cannot be understood.
 
     name: of the source, to be logged with what cannot be understood; empty: nothing is logged.
     """

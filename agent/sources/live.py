@@ -1,4 +1,4 @@
-"""What the sources share whose bytes come once: standard input, named pipes, sockets and the journal."""
+"""What sources share whose bytes come only once: standard input, named pipes, sockets and the journal."""
 
 import logging
 import os
@@ -9,7 +9,8 @@ import msgspec
 from agent.errors import ConfigError
 from agent.sources.base import Source
 from agent.sources.decoding.encoding import UTF_8, find_codec
-from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.decoding.line_reader import LineReader
+from agent.sources.decoding.settings import ReadingSettings
 from agent.text.lines import Block
 
 _LOG = logging.getLogger(__name__)
@@ -47,13 +48,13 @@ def new_origin() -> str:
     return os.urandom(8).hex()
 
 
-def message_reading(name: str, reading: Reading) -> Reading:
+def message_reading(name: str, reading: ReadingSettings) -> ReadingSettings:
     """How messages are read, each of which is a line of UTF-8; a ConfigError where something else is asked for."""
     if reading.multiline is not None or find_codec(reading.encoding, b"", ended=True) != UTF_8:
         raise ConfigError(
             f"{name}: encoding and multiline are for files and pipes: here each message is a line of its own"
         )
-    return Reading(reading.max_line, "utf-8")
+    return ReadingSettings(reading.max_line, "utf-8")
 
 
 class LiveSource(Source):
@@ -61,7 +62,7 @@ class LiveSource(Source):
 
     durable = False
 
-    def __init__(self, name: str, checkpoint: StreamCheckpoint | None, reading: Reading) -> None:
+    def __init__(self, name: str, checkpoint: StreamCheckpoint | None, reading: ReadingSettings) -> None:
         self.name, self._reading = name, reading
         checkpoint = checkpoint or StreamCheckpoint(new_origin())
         self._origin = checkpoint.origin

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import SourceError, cannot_read
-from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.decoding.settings import PLAIN, ReadingSettings
 from agent.sources.live import LiveSource, StreamCheckpoint, decode_checkpoint
 from agent.text.lines import Block
 
@@ -26,7 +26,7 @@ _PIECE = 1 << 16  # bytes of one read, as many as a pipe holds by default
 class StreamSource(LiveSource):
     """The lines of a descriptor, as far as it has any without waiting."""
 
-    def __init__(self, name: str, stored: bytes | None, reading: Reading, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, stored: bytes | None, reading: ReadingSettings, clock: Callable[[], float]) -> None:
         super().__init__(name, decode_checkpoint(stored, StreamCheckpoint, name), reading)
         self._adopt(-1)
         self._began, self._draining = self._lines.offset, False
@@ -91,7 +91,7 @@ class StandardInput(StreamSource):
     def __init__(
         self,
         stored: bytes | None,
-        reading: Reading = PLAIN,
+        reading: ReadingSettings = PLAIN,
         descriptor: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -132,7 +132,7 @@ class Fifo(StreamSource):
         self,
         path: Path,
         stored: bytes | None,
-        reading: Reading = PLAIN,
+        reading: ReadingSettings = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(str(path), stored, reading, clock)

@@ -33,7 +33,7 @@ def find_damage(file: Path, lock: StateLock) -> str | None:
     if not header.startswith(_MAGIC):
         return "is damaged: it is no database" if header else "is damaged: it is empty"
     ours = _refuse_header(file, header)
-    damage = _noted(lock.word) or _log_damage(log, lock.word) or _shortage(file, header, log)
+    damage = _recorded_damage(lock.status) or _log_damage(log, lock.status) or _shortage(file, header, log)
     if ours and damage:
         return damage
     return _inspect(file, damage, lock.clean and file.stat().st_size > CHECKED_ALWAYS)
@@ -69,14 +69,14 @@ def _foreign(file: Path) -> ConfigError:
     return ConfigError(f"state {file} is a database of another program; choose another folder with --state")
 
 
-def _noted(word: str) -> str | None:
-    return "is damaged: " + word.removeprefix(DAMAGED) if word.startswith(DAMAGED) else None
+def _recorded_damage(status: str) -> str | None:
+    return "is damaged: " + status.removeprefix(DAMAGED) if status.startswith(DAMAGED) else None
 
 
-def _log_damage(log: Path, word: str) -> str | None:
+def _log_damage(log: Path, status: str) -> str | None:
     """What is wrong with the log of SQLite (its WAL), in which the last changes are; its absence is no damage."""
     header = read_start(log, 32) if log.exists() else b""
-    if not header or (word != OPEN and not header.strip(b"\0")):  # zeros: it was begun when the power failed
+    if not header or (status != OPEN and not header.strip(b"\0")):  # zeros: it was begun when the power failed
         return None
     return None if _is_log(header) else f"is damaged: {log.name} with its last changes cannot be read"
 
@@ -125,8 +125,8 @@ def _inspect(file: Path, damage: str | None, quick: bool) -> str | None:
 def warn_of_lost_log(file: Path, lock: StateLock) -> None:
     """Logs where the log of SQLite is gone, with the last changes unless another program has taken them over."""
     log = file.with_name(file.name + "-wal")
-    if lock.word == OPEN and not (log.exists() and log.stat().st_size):
-        lock.note("")
+    if lock.status == OPEN and not (log.exists() and log.stat().st_size):
+        lock.write("")
         _LOG.warning(
             "state %s: %s, which held the last changes, was removed, or another program took them over; going on from "
             "what the state holds: what was read after that is read again, and alerts may come twice",
@@ -160,17 +160,17 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
 
 def set_aside(file: Path, damage: str) -> None:
     """Moves a damaged database, with the files of SQLite beside it, out of the way, and logs it; an OSError."""
-    place = _free_name(file)
+    backup = _free_name(file)
     for end in ("", "-wal", "-shm"):  # the database first: where only a log is left, the next start finds that
         source = file.with_name(file.name + end)
         if source.exists():
-            source.rename(place.with_name(place.name + end))
+            source.rename(backup.with_name(backup.name + end))
     _LOG.warning(
         "state %s %s; it is set aside as %s: the positions, windows and undelivered alerts in it are lost, and each "
         "source begins as configured (`from`)",
         file,
         damage,
-        place,
+        backup,
     )
     _remove_oldest(file)
 

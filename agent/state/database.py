@@ -68,13 +68,13 @@ class Database:
                 if isinstance(error, sqlite3.Error):
                     raise self._explain(error) from None
                 raise
-            self._note_written()
+            self._record_write()
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
         """A transaction that writes; not into a file that is no longer where the next start looks for it."""
         with self.mutex:
-            if self._inode is not None and self.fault is None and not self._is_there():
+            if self._inode is not None and self.fault is None and not self._exists():
                 self.fault = StateDamaged(
                     f"state {self.file} was removed or replaced while the agent used it, so that nothing more can be "
                     "kept in it; start the agent again"
@@ -91,16 +91,16 @@ class Database:
             )
             if self._lock is not None:
                 with suppress(OSError):
-                    self._lock.note(DAMAGED + " ".join(reason.split()))
+                    self._lock.write(DAMAGED + " ".join(reason.split()))
             return self.fault
 
-    def _note_written(self) -> None:
+    def _record_write(self) -> None:
         """Notes with the lock that something was written, since when SQLite has a log, once."""
-        if self._lock is not None and self._lock.word != OPEN and self.connection.total_changes != self._before:
+        if self._lock is not None and self._lock.status != OPEN and self.connection.total_changes != self._before:
             with suppress(OSError):  # of a full disk, say; it is tried again after the next transaction
-                self._lock.note(OPEN)
+                self._lock.write(OPEN)
 
-    def _is_there(self) -> bool:
+    def _exists(self) -> bool:
         try:
             return os.stat(self.file).st_ino == self._inode
         except (FileNotFoundError, NotADirectoryError):

@@ -22,7 +22,7 @@ def open_state(folder: Path, lock: StateLock) -> sqlite3.Connection:
         if file.exists():
             _make_private(file)
         if damage := find_damage(file, lock):
-            return _begin_anew(folder, lock, damage)
+            return _start_empty(folder, lock, damage)
         if not file.exists():
             _make(folder)
         warn_of_lost_log(file, lock)
@@ -31,15 +31,15 @@ def open_state(folder: Path, lock: StateLock) -> sqlite3.Connection:
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
                 raise
-            return _begin_anew(folder, lock, f"is damaged: {error}")
+            return _start_empty(folder, lock, f"is damaged: {error}")
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"state {file} cannot be opened: {reason}; {remedy(error)}") from None
 
 
-def _begin_anew(folder: Path, lock: StateLock, damage: str) -> sqlite3.Connection:
+def _start_empty(folder: Path, lock: StateLock, damage: str) -> sqlite3.Connection:
     set_aside(folder / FILE, damage)
-    lock.note("")
+    lock.write("")
     _make(folder)
     return _connect(folder / FILE)
 

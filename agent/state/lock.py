@@ -15,7 +15,7 @@ _LONGEST = 500  # bytes
 class StateLock:
     """Holds a state folder, which is made where there is none, for this process until `release`.
 
-    The file holds the process id and, after a blank, a word: `open` from the first write on, since when a log of
+    The file holds the process id and, after a blank, a status: `open` from the first write on, since when a log of
     SQLite has to lie beside the database, or `damaged: ` and why. It is empty after a clean end. A folder that cannot
     be used or is in use is a ConfigError. clean: whether the agent before ended so, or there was none.
     """
@@ -24,19 +24,19 @@ class StateLock:
         self._file = _acquire(folder)
         before = os.pread(self._file, _LONGEST, 0).decode(errors="replace")
         self.clean = not before.strip()
-        self.word = before.strip().partition(" ")[2]
+        self.status = before.strip().partition(" ")[2]
         try:
-            self.note(self.word)
+            self.write(self.status)
         except OSError as error:
             os.close(self._file)
             raise _unusable(folder, error) from None
 
-    def note(self, word: str) -> None:
-        """Writes a word for the agent that comes after this one; an OSError where the disk does not take it."""
-        line = f"{os.getpid()} {word}".encode()[:_LONGEST]
+    def write(self, status: str) -> None:
+        """Writes the status for the agent that comes after this one; an OSError where the disk does not take it."""
+        line = f"{os.getpid()} {status}".encode()[:_LONGEST]
         os.pwrite(self._file, line.strip().ljust(os.fstat(self._file).st_size), 0)  # whole at any moment
         os.ftruncate(self._file, len(line.strip()))
-        self.word = word
+        self.status = status
 
     def release(self, clean: bool) -> None:
         """Lets another process have the folder. clean: nothing has to be checked when it is opened again."""

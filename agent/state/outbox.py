@@ -45,8 +45,8 @@ def register(db: sqlite3.Connection, sinks: set[bytes]) -> dict[bytes, int]:
 
 def read_from(db: sqlite3.Connection, sink: bytes, most: int) -> list[tuple[int, bytes]]:
     """The numbers and blobs of the first alerts that a sink does not have."""
-    wanted = "SELECT number, alert FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
-    return db.execute(wanted, (has(db, sink), most)).fetchall()
+    query = "SELECT number, alert FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
+    return db.execute(query, (has(db, sink), most)).fetchall()
 
 
 def has(db: sqlite3.Connection, sink: bytes) -> int:

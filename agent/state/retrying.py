@@ -1,4 +1,4 @@
-"""The state where a fault that passes is to be waited for."""
+"""The state as the loop uses it: what is refused for the time being, as on a full disk, is tried again."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""A small HTTP server that answers GET and nothing else, and that never holds up the process it tells of."""
+"""A small HTTP server that answers GET and nothing else, and that never holds up the process that it reports on."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ from agent.errors import ConfigError
 from agent.host.addresses import is_port, split_host_port
 
 Answer = Callable[[str], tuple[int, str, str]]
-_PATIENCE = 5  # seconds for a client to send its request
+_TIMEOUT = 5  # seconds for a client to send its request
 _MOST_CLIENTS = 4  # at once; a service has few threads to spare
 
 
@@ -30,7 +30,7 @@ def parse_metrics_address(address: str) -> tuple[str, int]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _PATIENCE
+    timeout = _TIMEOUT
     server: "Endpoint"
 
     def do_GET(self) -> None:
@@ -104,7 +104,7 @@ class Endpoint(ThreadingHTTPServer):
         for request, thread in list(self._clients.items()):
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
-            thread.join(_PATIENCE)
+            thread.join(_TIMEOUT)
         self.server_close()
 
 

@@ -32,7 +32,7 @@ class Monitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ready = False
-        self.wanted = settings != MetricsSettings()
+        self.enabled = settings != MetricsSettings()
         self._file = None if settings.file is None else Path(settings.file)
         self._last_warning = ""
         self._limit, self._clock = limit, clock
@@ -64,11 +64,11 @@ class Monitor:
             return 200, CONTENT_TYPE, exposition(families(self._snapshot))
         if path == "/healthz":
             seconds = self._clock() - self._looked
-            return _word(seconds <= self._limit, f"no look at the sources for {seconds:.0f} s")
+            return _answer(seconds <= self._limit, f"no look at the sources for {seconds:.0f} s")
         if path == "/readyz":
-            return _word(self.ready, "not ready")
+            return _answer(self.ready, "not ready")
         if path == "/metrics":
-            return _word(False, "nothing is known yet")
+            return _answer(False, "nothing is known yet")
         return 404, "text/plain; charset=utf-8", "there are /metrics, /healthz and /readyz\n"
 
     def close(self) -> None:
@@ -102,5 +102,5 @@ def _check_folder(file: Path) -> None:
         raise ConfigError(f"metrics_file {file} cannot be written; name a file in a folder that this user may write to")
 
 
-def _word(good: bool, problem: str) -> tuple[int, str, str]:
+def _answer(good: bool, problem: str) -> tuple[int, str, str]:
     return 200 if good else 503, "text/plain; charset=utf-8", "ok\n" if good else f"{problem}\n"

@@ -1,4 +1,4 @@
-"""What the agent tells of itself, as Prometheus reads it (text exposition format 0.0.4)."""
+"""The agent's metrics in Prometheus' text exposition format 0.0.4."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How the agent stands at one moment, to be told to others."""
+"""A snapshot of the agent: its sources, sinks and counts at one moment, for metrics and health checks."""
 
 import time
 from collections.abc import Mapping, Sequence

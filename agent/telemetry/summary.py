@@ -1,4 +1,4 @@
-"""What a run tells its operator of the lines that it reads, as they come and at the end."""
+"""What a run logs for its operator of the lines that it reads: formats, warnings, and totals at the end."""
 
 import logging
 from collections import Counter
@@ -33,7 +33,7 @@ class Summary:
         self._pipeline = pipeline
 
     def add(self, block: Block, alerts: int) -> None:
-        """Counts a block in which there were so many alerts; tells the format of a source at its first lines."""
+        """Counts a block in which there were so many alerts; logs the format of a source at its first lines."""
         if block.source not in self._announced:
             self._announced.add(block.source)
             form = detect(block, self._pipeline.engine.header)
@@ -45,19 +45,19 @@ class Summary:
         self._alerts += alerts
 
     def forget(self, source: str) -> None:
-        """Tells the format of a source of this name anew when there is one again."""
+        """Logs the format of a source of this name anew when there is one again."""
         self._announced.discard(source)
 
     def counts(self) -> str:
         """The lines and alerts so far, for one who asks how the run is going."""
         return f"{self.lines} lines read, {self._alerts} alerts"
 
-    def tell_remarks(self) -> None:
+    def log_warnings(self) -> None:
         """Says what of the lines could not be read whole, at once the first time and then hourly."""
         if self._clock.monotonic() >= self._next_warnings and self._warn():
             self._next_warnings = self._clock.monotonic() + _WARN_EVERY
 
-    def tell_end(self, cut_lines: int) -> None:
+    def log_totals(self, cut_lines: int) -> None:
         """Says what the run came to. cut_lines: those of the sources, longer than max_line."""
         seconds = self._clock.monotonic() - self._began
         totals = {what: count + self._carried[what] for what, count in self._counted().items()}

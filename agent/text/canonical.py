@@ -78,8 +78,8 @@ def _fold_hexadecimal(classes: NDArray[np.uint8], zeroed: NDArray[np.uint8]) -> 
     starts, ends = starts[held == (_DIGIT | _HEX)], ends[held == (_DIGIT | _HEX)]
     lengths = ends - starts
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.repeat(starts, lengths) + within
-    classes[places], zeroed[places] = _DIGIT, ord("0")
+    indices = np.repeat(starts, lengths) + within
+    classes[indices], zeroed[indices] = _DIGIT, ord("0")
 
 
 def _pattern(text: str, mask: str) -> tuple[re.Pattern[str], str]:
@@ -116,11 +116,11 @@ _SPACES = re.compile(r"\s+")
 
 def select_masks(names: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
     """The masks of these names, in the order of application; an unknown name is a BundleError."""
-    wanted = set(names)
-    unknown = wanted - MASKS.keys()
+    chosen = set(names)
+    unknown = chosen - MASKS.keys()
     if unknown:
         raise BundleError(f"unknown mask {min(unknown)!r}; this version knows {', '.join(MASKS)}")
-    return [mask for name, mask in MASKS.items() if name in wanted]
+    return [mask for name, mask in MASKS.items() if name in chosen]
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from agent.text.text_table import PADDING, TextTable
 
 TURNS = {"hour": 24, "minute": 60, "second": 60, "day": 31}  # and their lengths
 VERSION = 1
-# places of no line, of an event that training did not see, of the first that it saw
+# indices of no line, of an event that training did not see, of the first that it saw
 NOTHING, UNSEEN_EVENT, FIRST = 0, 1, 2
 _FAR = 10.0  # what the id of a line without a template is scaled to: as far out as ten times all that was seen
 _DIGITS = 15  # a number of more digits counts as the largest of so many, which a double still holds exactly
@@ -102,8 +102,8 @@ class Events:
         """The id that was scaled to this."""
         return feature * self._span + self.low
 
-    def places(self, ids: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The place of each id among the known ones, from FIRST on; UNSEEN_EVENT where it is none."""
+    def indices(self, ids: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The index of each id among the known ones, from FIRST on; UNSEEN_EVENT where it is none."""
         found = np.searchsorted(self.known, ids).clip(max=len(self.known) - 1)
         return np.where(self.known[found] == ids, found + FIRST, UNSEEN_EVENT)
 

@@ -174,9 +174,9 @@ class LineSplitter:
         text = self._text(data, feeds, cut)
         if self.offset == 0:
             text = text.removeprefix(codecs.BOM_UTF8)
-        return self._place(text, lengths if zeros is None else lengths + zeros, closed)
+        return self._block_at(text, lengths if zeros is None else lengths + zeros, closed)
 
-    def _place(self, text: bytes, lengths: NDArray[np.int64], closed: bool) -> Block:
+    def _block_at(self, text: bytes, lengths: NDArray[np.int64], closed: bool) -> Block:
         """A block of lines that have so many bytes in the source, but for the NUL bytes before the first one."""
         self.zero_bytes += self._leading
         lengths[0] += self._leading

@@ -42,21 +42,21 @@ class RecordReader:
         rows = self._rows(lines)
         self._fit(rows, lines)
         values: Iterable[Sequence[bytes]] = map(self._select, rows)
-        if block.data.startswith(b" ") or any(mark in block.data for mark in self._padding):
+        if block.data.startswith(b" ") or any(delimiter in block.data for delimiter in self._padding):
             values = ([value.strip(b" ") for value in row] for row in values)
         return list(map(self._delimiter.join, values))
 
     def _rows(self, lines: list[bytes]) -> list[list[bytes]]:
-        mark, most = self._delimiter, self._width
-        return [self._quoted(line) if b'"' in line else line.split(mark, most) for line in lines]
+        delimiter, most = self._delimiter, self._width
+        return [self._quoted(line) if b'"' in line else line.split(delimiter, most) for line in lines]
 
     def _quoted(self, line: bytes) -> list[bytes]:
         """The values of a row with quotes, without the spaces around them, quoted again where needed."""
-        mark, values = self.records.delimiter, [value.strip(" ") for value in self._parse(line)]
-        joined = mark.join(values)
-        if '"' not in joined and joined.count(mark) < len(values):
+        delimiter, values = self.records.delimiter, [value.strip(" ") for value in self._parse(line)]
+        joined = delimiter.join(values)
+        if '"' not in joined and joined.count(delimiter) < len(values):
             return joined.encode("utf-8", "surrogateescape").split(self._delimiter)
-        return [quote(value, mark).encode("utf-8", "surrogateescape") for value in values]
+        return [quote(value, delimiter).encode("utf-8", "surrogateescape") for value in values]
 
     def _parse(self, line: bytes) -> list[str]:
         return split_row(line.decode("utf-8", "surrogateescape"), self.records.delimiter)
@@ -75,27 +75,27 @@ class RecordReader:
         text = key.decode("utf-8", "replace")
         if text.isprintable():
             return text
-        mark, values = self.records.delimiter, split_row(text, self.records.delimiter)
+        delimiter, values = self.records.delimiter, split_row(text, self.records.delimiter)
         shown = ("".join(c if c.isprintable() else " " for c in value).strip(" ") for value in values)
-        return mark.join(quote(value, mark) for value in shown)
+        return delimiter.join(quote(value, delimiter) for value in shown)
 
     def shorten(self, text: str, most: int) -> str:
         """A canonical text of at most about `most` characters, in which every field has its share."""
-        mark, values = self.records.delimiter, split_row(text, self.records.delimiter)
+        delimiter, values = self.records.delimiter, split_row(text, self.records.delimiter)
         share = max(1, most // len(values) - 1)
-        return mark.join(quote(value[:share], mark) for value in values)
+        return delimiter.join(quote(value[:share], delimiter) for value in values)
 
     def column(self, block: Block, name: str) -> list[bytes]:
         """One value a line, of this column, without the spaces around it and without quotes; empty where it lacks."""
-        place = self.records.columns.index(name)
-        return [self._value(line, place) for line in _lines(block)]
+        column = self.records.columns.index(name)
+        return [self._value(line, column) for line in _lines(block)]
 
-    def _value(self, line: bytes, place: int) -> bytes:
+    def _value(self, line: bytes, column: int) -> bytes:
         if b'"' in line:
             row = [value.encode("utf-8", "surrogateescape") for value in self._parse(line)]
         else:
-            row = line.split(self._delimiter, place + 1)
-        return row[place].strip(b" ") if len(row) > place else b""
+            row = line.split(self._delimiter, column + 1)
+        return row[column].strip(b" ") if len(row) > column else b""
 
     def fields(self, line: bytes) -> dict[str, str]:
         """All columns of one raw row by name, without the spaces around them; missing ones are empty."""
@@ -172,11 +172,11 @@ def _lines(block: Block) -> list[bytes]:
     return lines
 
 
-def _selector(places: list[int]) -> Callable[[list[bytes]], Sequence[bytes]]:
-    """A function from a row to its values at these places."""
-    if len(places) == 1:
-        return lambda row: (row[places[0]],)
-    return itemgetter(*places)
+def _selector(columns: list[int]) -> Callable[[list[bytes]], Sequence[bytes]]:
+    """A function from a row to its values at these columns."""
+    if len(columns) == 1:
+        return lambda row: (row[columns[0]],)
+    return itemgetter(*columns)
 
 
 def _number(cell: bytes, since: Callable[[datetime], float]) -> float:

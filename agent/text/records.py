@@ -35,9 +35,9 @@ class Records(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
         if not self.columns:
             raise ValueError("columns: none is named; list those of a row, in their order")
         _refuse_double("columns", self.columns)
-        mark = self.delimiter
-        if len(mark) != 1 or not (mark.isprintable() or mark == "\t") or mark == '"':
-            raise ValueError(f"delimiter: {mark!r} is no tab and no single printable character other than a quote")
+        delimiter = self.delimiter
+        if len(delimiter) != 1 or not (delimiter.isprintable() or delimiter == "\t") or delimiter == '"':
+            raise ValueError(f"delimiter: {delimiter!r} is no tab and no single printable character other than a quote")
         _refuse_others("fields", self.fields or [], self.columns)
         _refuse_others("time", [] if self.time is None else [self.time], self.columns)
         if not self.selected:
@@ -98,8 +98,8 @@ def _refuse_others(key: str, names: Sequence[str] | dict[str, Split], allowed: l
 @cache
 def _values(delimiter: str) -> re.Pattern[str]:
     """A delimiter and the value after it: the inside of quotes, and what follows them or stands without."""
-    mark = re.escape(delimiter)
-    return re.compile(rf'{mark}(?:"([^"]*+(?:""[^"]*+)*+)(?:"|\Z))?([^{mark}]*+)')
+    delimiter = re.escape(delimiter)
+    return re.compile(rf'{delimiter}(?:"([^"]*+(?:""[^"]*+)*+)(?:"|\Z))?([^{delimiter}]*+)')
 
 
 def split_row(text: str, delimiter: str) -> list[str]:

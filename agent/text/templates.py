@@ -89,7 +89,7 @@ def _index(templates: list[Words]) -> dict[tuple[int, Words], list[_Table]]:
     """
     tables: dict[tuple[int, Words, tuple[int, ...]], dict[Any, int]] = {}
     for number, words in enumerate(templates, 1):
-        constant = tuple(place for place, word in enumerate(words) if word != WILDCARD)
+        constant = tuple(index for index, word in enumerate(words) if word != WILDCARD)
         table = tables.setdefault((len(words), words[:1], constant), {})
         table.setdefault(_picker(constant)(words), number)
     index: dict[tuple[int, Words], list[_Table]] = {}
@@ -98,5 +98,5 @@ def _index(templates: list[Words]) -> dict[tuple[int, Words], list[_Table]]:
     return index
 
 
-def _picker(places: tuple[int, ...]) -> Callable[[Words], Any]:
-    return itemgetter(*places) if places else lambda words: ()
+def _picker(indices: tuple[int, ...]) -> Callable[[Words], Any]:
+    return itemgetter(*indices) if indices else lambda words: ()

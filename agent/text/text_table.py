@@ -1,4 +1,4 @@
-"""The canonical texts in use, each with an id, and who follows when ids change."""
+"""The table of canonical texts in use, each with an id, and who is notified when ids change."""
 
 from collections.abc import Iterable
 from typing import Protocol

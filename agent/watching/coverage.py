@@ -1,4 +1,4 @@
-"""What of the followed paths is told by events, and what has to be polled because it is not."""
+"""Which followed paths are covered by events of inotify, and which have to be polled."""
 
 import logging
 import os
@@ -28,8 +28,8 @@ class Coverage:
         self._clock = clock
         self._watches, self.mounts = Watches[Key](), Mounts()
         self._mount_of: dict[Key, Mount] = {}
-        self._troubles: dict[Key, frozenset[tuple[str, str]]] = {}  # places, and what is wrong with them
-        self._warned: dict[str, str] = {}  # what is wrong, and the places that a warning named
+        self._troubles: dict[Key, frozenset[tuple[str, str]]] = {}  # paths, and what is wrong with them
+        self._warned: dict[str, str] = {}  # what is wrong, and the paths that a warning named
         self.missed_events = MissedEvents(clock)
         self.polled: frozenset[Key] = frozenset()
         self._checked = clock()
@@ -64,22 +64,22 @@ class Coverage:
         self._warn()
         self._choose()
 
-    def hear(self) -> set[Key]:
+    def read_events(self) -> set[Key]:
         """The keys that events concern; all of them where the kernel's queue of events overflowed."""
-        heard = self._watches.read()
-        self.missed_events.clear(path for path, _ in (self._mount_of if heard.lost else heard.keys))
-        fresh = self.follow(heard.stale)
-        if heard.lost:
+        events = self._watches.read()
+        self.missed_events.clear(path for path, _ in (self._mount_of if events.lost else events.keys))
+        fresh = self.follow(events.stale)
+        if events.lost:
             self._hasten()
             return set(self._mount_of)
-        return heard.keys | fresh
+        return events.keys | fresh
 
     def remount(self) -> None:
         """Takes notice of what was mounted and unmounted."""
         self.mounts.refresh()
         self._hasten()
 
-    def tend(self) -> set[Key]:
+    def maintain(self) -> set[Key]:
         """Does what is due: traces all paths again, judges which events are missing. What may have passed unseen."""
         fresh: set[Key] = set()
         if self._clock() >= self._next_check:
@@ -109,8 +109,8 @@ class Coverage:
             if not self._watches.follow(key, path_trace):
                 break
             fresh = True
-        mount = self._mount_of[key] = self.mounts.of(path_trace[-1].place)
-        troubles = {(place, f"cannot be watched ({why})") for place, why in self._watches.problems(key).items()}
+        mount = self._mount_of[key] = self.mounts.of(path_trace[-1].path)
+        troubles = {(path, f"cannot be watched ({why})") for path, why in self._watches.problems(key).items()}
         if mount.remote:
             troubles.add((mount.point, f"({mount.type}) may be written by others without an event"))
         self._troubles[key] = frozenset(troubles)
@@ -123,7 +123,7 @@ class Coverage:
         if folder:
             return trace_folder(path)
         path_trace = trace(path)
-        file = os.path.join(path_trace[-1].place, os.fsdecode(path_trace[-1].name))
+        file = os.path.join(path_trace[-1].path, os.fsdecode(path_trace[-1].name))
         # a file that is mounted by itself, as into containers, is written through another directory than its own
         return (*path_trace, Use(file, b"", CONTENT | SELF)) if self.mounts.is_point(file) else path_trace
 
@@ -145,13 +145,13 @@ class Coverage:
         self._choose()
 
     def _warn(self) -> None:
-        places: dict[str, set[str]] = {}
+        paths: dict[str, set[str]] = {}
         for troubles in self._troubles.values():
-            for place, trouble in troubles:
-                places.setdefault(trouble, set()).add(place)
-        for trouble in places.keys() - self._warned.keys():
-            first, *others = sorted(places[trouble])
+            for path, trouble in troubles:
+                paths.setdefault(trouble, set()).add(path)
+        for trouble in paths.keys() - self._warned.keys():
+            first, *others = sorted(paths[trouble])
             self._warned[trouble] = first + (f" and {len(others)} more" if others else "")
             _LOG.warning("%s %s; looking for new lines every %s s instead", self._warned[trouble], trouble, POLL)
-        for trouble in self._warned.keys() - places.keys():
+        for trouble in self._warned.keys() - paths.keys():
             _LOG.info("%s: watched by events again", self._warned.pop(trouble))

@@ -12,12 +12,12 @@ _State = tuple[int, ...]
 class MissedEvents:
     """Collects evidence that events are missing, by path, and which mounts are not trusted for a while.
 
-    A path is suspect once the file that it names differs between two notes with no event of it between or after them.
+    A path is suspect once the file that it names differs between two records with no event of it between or after them.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._noted: dict[Path, _State] = {}
+        self._recorded: dict[Path, _State] = {}
         self._due: dict[Path, float] = {}
         self._distrusted: dict[str, float] = {}
         self._warned: dict[str, float] = {}
@@ -32,18 +32,18 @@ class MissedEvents:
         """The mounts that are not trusted."""
         return frozenset(self._distrusted)
 
-    def note(self, path: Path) -> None:
+    def record(self, path: Path) -> None:
         """New data was found in a path without an event."""
         state = _state(path)
-        if path not in self._noted:
-            self._noted[path] = state
-        elif state != self._noted[path]:
+        if path not in self._recorded:
+            self._recorded[path] = state
+        elif state != self._recorded[path]:
             self._due.setdefault(path, self._clock() + _GRACE)
 
     def clear(self, paths: Iterable[Path]) -> None:
         """An event of each of these came, or may have come."""
         for path in paths:
-            self._noted.pop(path, None)
+            self._recorded.pop(path, None)
             self._due.pop(path, None)
 
     def proved(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and whether its changes are told by events."""
+"""Which file system a path lies on, and whether inotify reports its changes."""
 
 import os
 import re

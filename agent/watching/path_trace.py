@@ -11,12 +11,12 @@ _MOST_LINKS = 40  # as the kernel allows (path_resolution(7))
 
 
 class Use(NamedTuple):
-    """What is to be watched: a place without links on the way, the name in it that counts, and inotify's mask.
+    """What is to be watched: a path without links on the way, the name in it that counts, and inotify's mask.
 
-    An empty name means the place itself, ANY every name in it.
+    An empty name means the path itself, ANY every name in it.
     """
 
-    place: str
+    path: str
     name: bytes
     mask: int
 
@@ -36,32 +36,32 @@ def trace_folder(path: str) -> PathTrace:
 
 def _trace(path: str, folder: bool) -> PathTrace:
     masks: dict[tuple[str, bytes], int] = {}  # from the root down
-    here, todo, links = "/", _parts(os.path.join(os.getcwd(), path)), 0
+    current, todo, links = "/", _parts(os.path.join(os.getcwd(), path)), 0
 
-    def use(place: str, name: str | bytes, mask: int) -> None:
-        key = place, os.fsencode(name)
+    def use(path: str, name: str | bytes, mask: int) -> None:
+        key = path, os.fsencode(name)
         masks[key] = masks.get(key, 0) | mask
 
     while todo and links <= _MOST_LINKS:
         name = todo.pop()
         if name == "..":
-            here = os.path.dirname(here)
+            current = os.path.dirname(current)
             continue
-        full, last = os.path.join(here, name), not todo and not folder
+        full, last = os.path.join(current, name), not todo and not folder
         if last:
-            use(here, name, CONTENT | STRUCTURE)
+            use(current, name, CONTENT | STRUCTURE)
         target = _read_link(full)
         if target is None:
-            use(*(os.path.split(here) if os.path.isfile(here) else (here, name)), STRUCTURE)
+            use(*(os.path.split(current) if os.path.isfile(current) else (current, name)), STRUCTURE)
             break
         if not last:
             use(full, "", SELF)
         todo, links = todo + _parts(target), links + bool(target)
-        here = full if not target else "/" if target.startswith("/") else here
+        current = full if not target else "/" if target.startswith("/") else current
     else:
         if folder:
-            use(here, ANY, STRUCTURE)
-    return tuple(Use(place, name, mask) for (place, name), mask in masks.items())
+            use(current, ANY, STRUCTURE)
+    return tuple(Use(path, name, mask) for (path, name), mask in masks.items())
 
 
 def _read_link(path: str) -> str | None:

@@ -26,13 +26,13 @@ class Woken:
     paths        those watched that had events since the last wait; also those that are polled, which may have changed
     folders      whether something was created, moved or removed in one of the watched folders, or may have been
     descriptors  what can be read now, is at its end, hung up or closed; a file on a disk always
-    told         whether `wake` was called
+    requested    whether `wake` was called
     """
 
     paths: frozenset[Path] = frozenset()
     folders: bool = False
     descriptors: frozenset[int] = frozenset()
-    told: bool = False
+    requested: bool = False
 
 
 class Watcher:
@@ -83,7 +83,7 @@ class Watcher:
         """
         deadline = self._clock() + timeout
         while True:
-            woken = self._gather(self._select(deadline))
+            woken = self._collect(self._select(deadline))
             if woken != Woken():
                 return woken
             if self._clock() >= deadline:
@@ -103,7 +103,7 @@ class Watcher:
         hour at most; after that minute events are trusted again.
         """
         if (path, False) in self._keys:
-            self._coverage.missed_events.note(path)
+            self._coverage.missed_events.record(path)
 
     def stop(self) -> None:
         """Ends the watching; a later wait only waits."""
@@ -142,20 +142,20 @@ class Watcher:
         due += [self._next_folder_poll if folder else self._next_poll for folder in kinds]
         return min(due + ([self._debounce_until] if self._clock() < self._debounce_until else []))
 
-    def _gather(self, ready: frozenset[int]) -> Woken:
-        told = self._wakeup_fd in ready
-        if told:
+    def _collect(self, ready: frozenset[int]) -> Woken:
+        requested = self._wakeup_fd in ready
+        if requested:
             os.eventfd_read(self._wakeup_fd)
         if self._coverage.mounts.descriptor in ready:
             self._coverage.remount()
-        keys = self._unseen | (self._hear() if self._coverage.descriptor in ready else set())
+        keys = self._unseen | (self._read_events() if self._coverage.descriptor in ready else set())
         self._unseen = set()
-        keys |= self._coverage.tend() | self._due_polls()
+        keys |= self._coverage.maintain() | self._due_polls()
         paths = frozenset(path for path, folder in keys if not folder)
-        return Woken(paths, any(folder for _, folder in keys), ready & self._descriptors, told)
+        return Woken(paths, any(folder for _, folder in keys), ready & self._descriptors, requested)
 
-    def _hear(self) -> set[Key]:
-        keys = self._coverage.hear()
+    def _read_events(self) -> set[Key]:
+        keys = self._coverage.read_events()
         if not keys:
             self._debounce_until = self._clock() + _DEBOUNCE
         return keys

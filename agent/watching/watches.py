@@ -1,4 +1,4 @@
-"""The inotify watches of many paths, one for each directory, and who is to be told of which event."""
+"""The inotify watches of many paths, one for each directory, and which paths an event concerns."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
@@ -16,7 +16,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(slots=True)
 class _Spot(Generic[_Key]):
-    """A place that is watched: by whom, for which names, and what prevents it."""
+    """A path that is watched: by whom, for which names, and what prevents it."""
 
     watch: int = -1
     problem: str = ""
@@ -29,7 +29,7 @@ class _Spot(Generic[_Key]):
 
 
 @dataclass(frozen=True)
-class Heard(Generic[_Key]):
+class WatchEvents(Generic[_Key]):
     """The keys that events concern; those of them whose trace may be another one now; whether events were lost."""
 
     keys: set[_Key]
@@ -38,11 +38,11 @@ class Heard(Generic[_Key]):
 
 
 class Watches(Generic[_Key]):
-    """Watches the path traces of keys. Without an inotify instance every place has that problem until `renew`."""
+    """Watches the path traces of keys. Without an inotify instance every path has that problem until `renew`."""
 
     def __init__(self) -> None:
         self._spots: dict[str, _Spot[_Key]] = {}
-        self._places: dict[int, set[str]] = {}  # of a watch: bind mounts show one directory at several places
+        self._paths: dict[int, set[str]] = {}  # of a watch: bind mounts show one directory at several paths
         self._traces: dict[_Key, PathTrace] = {}
         self._inotify: Inotify | None = None
         self._refusal = ""
@@ -62,9 +62,9 @@ class Watches(Generic[_Key]):
         self._traces[key] = path_trace
         for use in path_trace:
             if use not in before:
-                self._join(key, use)
-        fresh = [self._attach(place) for place in dict.fromkeys(use.place for use in path_trace)]
-        self._leave(key, [use for use in before if use not in path_trace])
+                self._add_use(key, use)
+        fresh = [self._attach(path) for path in dict.fromkeys(use.path for use in path_trace)]
+        self._remove(key, [use for use in before if use not in path_trace])
         return any(fresh)
 
     def trace(self, key: _Key) -> PathTrace:
@@ -73,7 +73,7 @@ class Watches(Generic[_Key]):
 
     def forget(self, key: _Key) -> None:
         """Ends the watching for a key."""
-        self._leave(key, self._traces.pop(key, ()))
+        self._remove(key, self._traces.pop(key, ()))
 
     def renew(self) -> None:
         """Tries again to get an inotify instance where there is none."""
@@ -81,27 +81,27 @@ class Watches(Generic[_Key]):
             self._open()
 
     def problems(self, key: _Key) -> dict[str, str]:
-        """The places on the trace of a key that cannot be watched, and why; not those only passed through."""
+        """The paths on the trace of a key that cannot be watched, and why; not those only passed through."""
         uses = [use for use in self._traces.get(key, ()) if use.mask != SELF]
-        return {use.place: problem for use in uses if (problem := self._spots[use.place].problem)}
+        return {use.path: problem for use in uses if (problem := self._spots[use.path].problem)}
 
-    def read(self) -> Heard[_Key]:
+    def read(self) -> WatchEvents[_Key]:
         """Takes the events that have come; never waits."""
-        heard, lost = Heard[_Key](set(), set(), False), False
+        events, lost = WatchEvents[_Key](set(), set(), False), False
         for watch, mask, name in self._inotify.read() if self._inotify else ():
             lost = lost or bool(mask & QUEUE_OVERFLOW)
-            for place in tuple(self._places.get(watch, ())):
-                self._note(self._spots[place], mask, name, heard)
+            for path in tuple(self._paths.get(watch, ())):
+                self._match(self._spots[path], mask, name, events)
                 if mask & IGNORED:  # the kernel has removed it
-                    self._detach(place)
-        return Heard(heard.keys, heard.stale, lost)
+                    self._detach(path)
+        return WatchEvents(events.keys, events.stale, lost)
 
     def close(self) -> None:
         """Ends all watches."""
         if self._inotify is not None:
             self._inotify.close()
         self._inotify, self._refusal = None, "closed"
-        self._spots, self._places, self._traces = {}, {}, {}
+        self._spots, self._paths, self._traces = {}, {}, {}
 
     def _open(self) -> None:
         try:
@@ -109,75 +109,75 @@ class Watches(Generic[_Key]):
         except OSError as error:
             self._refusal = error.strerror or str(error)
 
-    def _note(self, spot: _Spot[_Key], mask: int, name: bytes, heard: Heard[_Key]) -> None:
+    def _match(self, spot: _Spot[_Key], mask: int, name: bytes, events: WatchEvents[_Key]) -> None:
         if name:
             named: Iterable[_Key] = spot.names.get(name, ())
-            heard.keys.update(named, spot.names.get(ANY, ()) if mask & STRUCTURE else ())
-            heard.stale.update(named if mask & STRUCTURE else ())
+            events.keys.update(named, spot.names.get(ANY, ()) if mask & STRUCTURE else ())
+            events.stale.update(named if mask & STRUCTURE else ())
         elif mask & GONE:
-            heard.keys.update(*spot.names.values())
-            heard.stale.update(*spot.names.values())
+            events.keys.update(*spot.names.values())
+            events.stale.update(*spot.names.values())
         else:
-            heard.keys.update(spot.names.get(b"", ()))
+            events.keys.update(spot.names.get(b"", ()))
 
-    def _join(self, key: _Key, use: Use) -> None:
-        spot = self._spots.setdefault(use.place, _Spot())
+    def _add_use(self, key: _Key, use: Use) -> None:
+        spot = self._spots.setdefault(use.path, _Spot())
         spot.names.setdefault(use.name, set()).add(key)
         spot.masks[use.mask] += 1
 
-    def _leave(self, key: _Key, uses: Iterable[Use]) -> None:
-        kept = {(use.place, use.name) for use in self._traces.get(key, ())}
+    def _remove(self, key: _Key, uses: Iterable[Use]) -> None:
+        kept = {(use.path, use.name) for use in self._traces.get(key, ())}
         for use in uses:
-            spot = self._spots[use.place]
-            if (use.place, use.name) not in kept:
+            spot = self._spots[use.path]
+            if (use.path, use.name) not in kept:
                 spot.names[use.name].discard(key)
                 if not spot.names[use.name]:
                     del spot.names[use.name]
             spot.masks[use.mask] -= 1
             if not spot.masks[use.mask]:
                 del spot.masks[use.mask]
-                self._lessen(use.place)
+                self._narrow(use.path)
 
-    def _lessen(self, place: str) -> None:
-        """Watches a place for less than before, or no more."""
-        if self._spots[place].masks:
-            self._attach(place)
+    def _narrow(self, path: str) -> None:
+        """Watches a path for less than before, or no more."""
+        if self._spots[path].masks:
+            self._attach(path)
         else:
-            self._detach(place)
-            del self._spots[place]
+            self._detach(path)
+            del self._spots[path]
 
-    def _attach(self, place: str) -> bool:
-        spot = self._spots[place]
+    def _attach(self, path: str) -> bool:
+        spot = self._spots[path]
         try:
-            watch = self._add(place)
+            watch = self._add(path)
         except OSError as error:
             spot.problem = error.strerror or str(error)
-            self._detach(place)
+            self._detach(path)
             return False
         spot.problem = ""
         if watch == spot.watch:
             return False
-        self._detach(place)
+        self._detach(path)
         spot.watch = watch
-        self._places.setdefault(watch, set()).add(place)
+        self._paths.setdefault(watch, set()).add(path)
         return True
 
-    def _add(self, place: str) -> int:
+    def _add(self, path: str) -> int:
         if self._inotify is None:
             raise OSError(0, self._refusal)
-        watch = self._inotify.add(place, self._spots[place].mask)
-        others = self._places.get(watch, set()) - {place}
+        watch = self._inotify.add(path, self._spots[path].mask)
+        others = self._paths.get(watch, set()) - {path}
         if others:
-            self._inotify.add(place, reduce(or_, (self._spots[other].mask for other in others | {place})))
+            self._inotify.add(path, reduce(or_, (self._spots[other].mask for other in others | {path})))
         return watch
 
-    def _detach(self, place: str) -> None:
-        """Gives the watch of a place back, unless another place has the same one."""
-        watch, self._spots[place].watch = self._spots[place].watch, -1
-        places = self._places.get(watch, set())
-        places.discard(place)
-        if watch >= 0 and not places:
-            self._places.pop(watch, None)
+    def _detach(self, path: str) -> None:
+        """Gives the watch of a path back, unless another path has the same one."""
+        watch, self._spots[path].watch = self._spots[path].watch, -1
+        paths = self._paths.get(watch, set())
+        paths.discard(path)
+        if watch >= 0 and not paths:
+            self._paths.pop(watch, None)
             if self._inotify is not None:
                 with suppress(OSError):
                     self._inotify.remove(watch)

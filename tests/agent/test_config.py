@@ -2,8 +2,10 @@
 
 import pytest
 
-from agent.config import AgentConfig, FileInput, load_config
+from agent.config import AgentConfig, InputSpec, load_config
 from agent.errors import ConfigError
+from agent.sources.decoding.multiline import Multiline
+from agent.sources.decoding.settings import ReadingSettings
 
 
 def write(tmp_path, text: str):
@@ -16,9 +18,22 @@ def test_defaults(tmp_path):
     assert load_config(write(tmp_path, "")) == AgentConfig()
 
 
-def test_sources_take_the_general_start(tmp_path):
-    config = load_config(write(tmp_path, "from: start\nsources: [/a, {path: /b, from: end}]"))
-    assert config.inputs() == [FileInput("/a", "start"), FileInput("/b", "end")]
+def test_sources_take_what_is_set_for_all_and_what_is_set_for_each(tmp_path):
+    each = "{path: /b, from: end, encoding: latin-1, multiline: {indentation: true}}"
+    config = load_config(write(tmp_path, f"from: start\nmax_line: 500\nsources: [/a, {each}]"))
+    assert config.inputs() == [
+        InputSpec("/a", "start", ReadingSettings(500)),
+        InputSpec("/b", "end", ReadingSettings(500, "latin-1", Multiline(indentation=True))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [({"max_line": 63}, "max_line"), ({"encoding": "hex"}, "encoding"), ({"multiline": Multiline()}, "multiline")],
+)
+def test_settings_of_reading_that_cannot_be_are_refused_wherever_they_come_from(fields, key):
+    with pytest.raises(ConfigError, match=f"^{key}: "):
+        ReadingSettings(**fields)
 
 
 def test_a_sigma_threshold_is_completed(tmp_path):

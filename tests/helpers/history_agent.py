@@ -245,10 +245,10 @@ class NotingReader(Reader):
 
     world: "World"
 
-    def _take(self, source: Source, block: Block) -> None:
+    def _process(self, source: Source, block: Block) -> None:
         self.world.faults.reach("read")
         self.world.journal.taking = source.name, block, source.identity
-        super()._take(source, block)
+        super()._process(source, block)
 
 
 class Agent(Service):

@@ -43,7 +43,7 @@ class Corpus:
     numbers  float64 [lines, columns]: what agent.scoring.features reads of raw lines, NaN for none; None if not asked
     times    float64 [lines]: seconds since 1970, for a line without a time that of the line before; None if not asked
     span     the first and last time of the files, as far as their beginnings and ends show one; ISO 8601
-    remarks  what there is to say of the rows of each file, where they are records of a wrong width, and of texts
+    warnings  what there is to say of the rows of each file, where they are records of a wrong width, and of texts
              that were cut
     """
 
@@ -56,7 +56,7 @@ class Corpus:
     keys: list[bytes]
     sources: list[SourceFile]
     span: tuple[str, str] | None
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,7 +85,7 @@ class _CorpusBuilder:
         self.streams: dict[bytes, int] = {}
         self.columns: dict[str, list[NDArray[Any]]] = {"ids": [], "streams": [], "numbers": [], "times": []}
         self.edges: list[datetime] = []
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
 
     def add(self, block: Block, file: int, reference: datetime) -> None:
         self.columns["ids"].append(self.normalizer.ids(block))
@@ -112,7 +112,7 @@ class _CorpusBuilder:
 
     def end(self, name: str) -> None:
         """Takes note of what there is to say at the end of a file."""
-        self.remarks += [f"{name}: {remark}" for remark in self.normalizer.take_warnings()]
+        self.warnings += [f"{name}: {warning}" for warning in self.normalizer.take_warnings()]
 
     def column(self, name: str) -> NDArray[Any] | None:
         parts = self.columns[name]
@@ -145,12 +145,12 @@ def read_corpus(
         raise SourceError(f"log {paths[0]} holds no line" + (", nor do the others" if len(paths) > 1 else ""))
     keys = list(builder.streams)
     if stream is not None and keys == [b""]:
-        builder.remarks.append(f"the stream pattern {stream!r} occurs in no line: all are one stream")
-    marks = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
+        builder.warnings.append(f"the stream pattern {stream!r} occurs in no line: all are one stream")
+    line_labels = read_labels(labels, streams, keys, stream) if labels else np.zeros(len(ids), np.int8)
     span = (builder.edges[0].isoformat(), builder.edges[-1].isoformat()) if builder.edges else None
     filled = _fill_times(builder.column("times"), sources)
     numbers, texts = builder.column("numbers"), builder.normalizer.texts
-    return Corpus(texts, ids, streams, marks, numbers, filled, keys, sources, span, builder.remarks)
+    return Corpus(texts, ids, streams, line_labels, numbers, filled, keys, sources, span, builder.warnings)
 
 
 def _read_file(builder: _CorpusBuilder, index: int, path: Path, task: TaskID, progress: Progress) -> SourceFile:

@@ -81,8 +81,8 @@ class LogFile(io.RawIOBase):
         """The content, in chunks of at most 1 MiB."""
         raw = io.BufferedReader(self, CHUNK)
         try:
-            packed = raw.peek(2)[:2] == _GZIP
-            content: io.BufferedIOBase = gzip.GzipFile(fileobj=raw, mode="rb") if packed else raw
+            compressed = raw.peek(2)[:2] == _GZIP
+            content: io.BufferedIOBase = gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw
             while chunk := content.read(CHUNK):
                 yield chunk
             while raw.read(CHUNK):  # what follows the last gzip member, for the hash

@@ -40,7 +40,7 @@ def select(corpus: Corpus, start: float | datetime | None, until: float | dateti
     keep = np.ones(len(corpus), bool)
     for bound, later in ((start, True), (until, False)):
         if isinstance(bound, float):
-            keep &= (_positions(corpus) >= bound) == later
+            keep &= (_relative_positions(corpus) >= bound) == later
         elif bound is not None:
             if corpus.times is None or np.isnan(corpus.times).all():
                 raise ConfigError(f"no line shows a time, so {bound} selects nothing; use a fraction from 0 to 1")
@@ -50,14 +50,14 @@ def select(corpus: Corpus, start: float | datetime | None, until: float | dateti
     return corpus if keep.all() else corpus.subset(keep)
 
 
-def _positions(corpus: Corpus) -> NDArray[np.float64]:
+def _relative_positions(corpus: Corpus) -> NDArray[np.float64]:
     """float64 [lines]: the place of each line's stream (of the line, where there is one stream), from 0 to before 1."""
     order = corpus.stream_order()
     if len(order) == 1:
         return np.arange(len(corpus)) / len(corpus)
-    places = np.empty(int(order.max()) + 1)
-    places[order] = np.arange(len(order)) / len(order)
-    return places[corpus.streams]
+    positions = np.empty(int(order.max()) + 1)
+    positions[order] = np.arange(len(order)) / len(order)
+    return positions[corpus.streams]
 
 
 def drop_labelled(corpus: Corpus) -> tuple[Corpus, int]:

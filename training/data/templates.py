@@ -1,7 +1,7 @@
 """Learning templates from all distinct canonical texts of a training set at once.
 
 Drain (P. He et al., 2017) sees one line after the other and goes down a tree of fixed depth, then decides by
-similarity. Here the whole set is known, so the tree can ask what each place of all texts holds, and split only where
+similarity. Here the whole set is known, so the tree can ask what each position of all texts holds, and split only where
 words differ that are neither data nor names (compare A. Makanju et al., Clustering event logs using iterative
 partitioning, 2009).
 """
@@ -14,7 +14,7 @@ from functools import lru_cache
 from agent.text.templates import WILDCARD, Templates, Words
 
 MIN_WORDS = 3  # constant words that make a template: with fewer, texts that only look alike would become one
-MANY = 6  # different words at a place, all else equal, that make it a variable: names, rather than states or verbs
+MANY = 6  # different words at a position, all else equal, that make it a variable: names, rather than states or verbs
 _DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _DATA = re.compile(rf"<\w+>|\d|[/\\@]|\w\.\w|^(?:{_DAYS})$")  # masks, numbers, paths, addresses, dotted names, dates
 _MASK = re.compile(r"<\w+>")
@@ -35,11 +35,11 @@ def learn_templates(texts: Mapping[str, int]) -> Templates:
     templates, waiting = [], [_merge_shapes(group) for group in groups.values()]
     while waiting:
         group = waiting.pop()
-        place = _splitting(group)
-        if place is None:
+        position = _splitting(group)
+        if position is None:
             templates.append(_common(group))
         else:
-            waiting += _split(group, place)
+            waiting += _split(group, position)
     return _number(templates, texts)
 
 
@@ -53,23 +53,23 @@ def _merge_shapes(texts: set[Words]) -> list[Words]:
 
 
 def _splitting(group: list[Words]) -> int | None:
-    """The place at which to split: the one of fewest words, of those that are no variables if there are some. None
+    """The position at which to split: the one of fewest words, of those that are no variables if there are some. None
     where the group is one template.
     """
     columns = [set(column) for column in zip(*group, strict=True)]
-    varying = [place for place, words in enumerate(columns) if len(words) > 1]
-    rigid = [place for place in varying if not _is_variable(columns[place])]
+    varying = [position for position, words in enumerate(columns) if len(words) > 1]
+    rigid = [position for position in varying if not _is_variable(columns[position])]
     constant = sum(len(words) == 1 and _is_word(min(words)) for words in columns)
     if not varying or (not rigid and constant >= MIN_WORDS):
         return None
-    return min(rigid or varying, key=lambda place: len(columns[place]))
+    return min(rigid or varying, key=lambda position: len(columns[position]))
 
 
-def _split(group: list[Words], place: int) -> list[list[Words]]:
-    """The texts by their word at a place."""
+def _split(group: list[Words], position: int) -> list[list[Words]]:
+    """The texts by their word at a position."""
     parts: dict[str, list[Words]] = defaultdict(list)
     for words in group:
-        parts[words[place]].append(words)
+        parts[words[position]].append(words)
     return list(parts.values())
 
 
@@ -78,7 +78,7 @@ def _common(group: list[Words]) -> Words:
 
 
 def _is_variable(words: set[str]) -> bool:
-    """Whether the words of a place are names, as there are so many, or some of them data."""
+    """Whether the words of a position are names, as there are so many, or some of them data."""
     return len(words) >= MANY or WILDCARD in words or any(map(_is_data, words))
 
 

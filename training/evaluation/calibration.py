@@ -20,8 +20,8 @@ QUANTILES = (
 def held_out(run: Run) -> Corpus:
     """The validation lines that a run kept."""
     ids, streams, numbers = (run.heldout[name] for name in ("ids", "streams", "numbers"))
-    marks = np.zeros(len(ids), np.int8)
-    return Corpus(run.texts, ids, streams, marks, numbers if len(numbers) else None, None, [], [], None)
+    labels = np.zeros(len(ids), np.int8)
+    return Corpus(run.texts, ids, streams, labels, numbers if len(numbers) else None, None, [], [], None)
 
 
 def normal_scores(scores: NDArray[np.float32], corpus: Corpus, features: Features | None) -> NDArray[np.float32]:

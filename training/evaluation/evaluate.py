@@ -21,7 +21,7 @@ from training.data.selection import parse_bound, select
 from training.data.windows import Windows
 from training.evaluation.baselines import BASELINES, Items, line_items, session_items
 from training.evaluation.metrics import Metrics, measure
-from training.evaluation.model import Progress, Subject, open_subject, place_scores, score_in_order
+from training.evaluation.model import Progress, Subject, open_subject, score_in_order, scores_at
 
 Bound = float | datetime | None
 
@@ -112,9 +112,9 @@ def choose(corpus: Corpus, scope: str, start: Bound, until: Bound) -> Selection:
     owners = np.arange(len(rows))
     if scope == "session":
         owners = np.unique(corpus.streams[rows], return_inverse=True)[1]
-    marks, labels = corpus.labels[rows], np.zeros(int(owners.max()) + 1, np.int8)
-    for mark in (LEFT_OUT, ANOMALOUS):
-        labels[owners[marks == mark]] = mark
+    given, labels = corpus.labels[rows], np.zeros(int(owners.max()) + 1, np.int8)
+    for label in (LEFT_OUT, ANOMALOUS):
+        labels[owners[given == label]] = label
     if (labels == LEFT_OUT).all():
         raise ConfigError(f"the labels leave out all of the {len(labels)} {scope}s selected; nothing can be measured")
     span, days = _time_span(corpus, rows)
@@ -135,16 +135,16 @@ def judge_model(subject: Subject, chosen: Selection) -> Metrics:
     windows = Windows(corpus, window.size, window.pad, window.end and chosen.scope == "session")
     owners = np.full(len(corpus), -1)
     owners[chosen.rows] = chosen.owners
-    places = np.flatnonzero(owners[windows.lines] >= 0)
+    indices = np.flatnonzero(owners[windows.lines] >= 0)
     with _progress("scoring") as progress:
         if subject.in_order is None:
-            found = place_scores(subject, windows, places, progress)
+            found = scores_at(subject, windows, indices, progress)
         else:
             lines = subject.in_order(len(corpus.keys))
-            found = score_in_order(lines, corpus, subject.features, progress)[windows.lines[places]]
+            found = score_in_order(lines, corpus, subject.features, progress)[windows.lines[indices]]
     limits = Limits(subject.threshold, subject.scale)
-    above = found > _limits(limits, corpus, windows.lines[places], windows.is_end[places], found)
-    items = owners[windows.lines[places]]
+    above = found > _limits(limits, corpus, windows.lines[indices], windows.is_end[indices], found)
+    items = owners[windows.lines[indices]]
     scores, alerts = np.full(len(chosen.labels), np.nan, np.float32), np.zeros(len(chosen.labels), bool)
     np.fmax.at(scores, items, found)
     alerts[items[above]] = True
@@ -154,7 +154,7 @@ def judge_model(subject: Subject, chosen: Selection) -> Metrics:
 def _limits(
     limits: Limits, corpus: Corpus, lines: NDArray[np.int64], is_end: NDArray[np.bool_], scores: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """float32 [places]: the limit of each score. One that moves does so along each file; an end has a constant one."""
+    """float32 [indices]: the limit of each score. One that moves does so along each file; an end has a constant one."""
     found = np.full(len(scores), limits.constant, np.float32)
     files = np.repeat(np.arange(len(corpus.sources)), [source.lines for source in corpus.sources])
     for file in range(len(corpus.sources)):
@@ -220,7 +220,7 @@ def _describe(chosen: Selection, of_streams: bool) -> dict[str, Any]:
         "span": chosen.span,
         "days": chosen.days,
         "cut_lines": sum(source.cut_lines for source in chosen.corpus.sources),
-        "remarks": chosen.corpus.remarks,
+        "remarks": chosen.corpus.warnings,
     }
 
 

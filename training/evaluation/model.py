@@ -178,9 +178,9 @@ class TorchModel:
         return replace(self, manifest=replace(self.manifest, relative=relative))
 
     def run(
-        self, graph: str, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+        self, graph: str, inputs: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:
-        """The outputs of a graph that are wanted, or all in the order of its signature."""
+        """The named outputs of a graph, or all in the order of its signature."""
         import torch
 
         spec = self.manifest.graphs[graph]
@@ -189,7 +189,7 @@ class TorchModel:
             outputs = spec.module.eval()(*(torch.from_numpy(inputs[tensor.name]).to(device) for tensor in spec.inputs))
         named = zip(spec.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)
         found = {tensor.name: output for tensor, output in named}
-        return [found[name].cpu().numpy() for name in wanted or found]
+        return [found[name].cpu().numpy() for name in names or found]
 
 
 def score_in_order(
@@ -211,15 +211,15 @@ def score_in_order(
     return scores
 
 
-def place_scores(
-    subject: Subject, windows: Windows, places: NDArray[np.int64], progress: Progress = lambda done, total: None
+def scores_at(
+    subject: Subject, windows: Windows, indices: NDArray[np.int64], progress: Progress = lambda done, total: None
 ) -> NDArray[np.float32]:
-    """float32 [places]: the scores of these places of the windows."""
-    scores = np.empty(len(places), np.float32)
-    for start in range(0, len(places), _LINES_AT_ONCE):
-        part = places[start : start + _LINES_AT_ONCE]
-        scores[start : start + len(part)] = subject.score(windows.ids(part), of_windows(subject, windows, part))
-        progress(start + len(part), len(places))
+    """float32 [indices]: the scores of these indices of the windows."""
+    scores = np.empty(len(indices), np.float32)
+    for start in range(0, len(indices), _LINES_AT_ONCE):
+        part = indices[start : start + _LINES_AT_ONCE]
+        scores[start : start + len(part)] = subject.score(windows.ids(part), window_features(subject, windows, part))
+        progress(start + len(part), len(indices))
     return scores
 
 
@@ -230,7 +230,7 @@ def of_lines(
     return None if features is None or numbers is None else features.of(numbers[part], ids[part])
 
 
-def of_windows(subject: Subject, windows: Windows, places: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """float32 [places, size, width]: the features of the lines of these windows, or None."""
-    numbers = windows.numbers(places)
-    return None if numbers is None or subject.features is None else subject.features.of(numbers, windows.ids(places))
+def window_features(subject: Subject, windows: Windows, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """float32 [rows, size, width]: the features of the lines of these windows, or None."""
+    numbers = windows.numbers(indices)
+    return None if numbers is None or subject.features is None else subject.features.of(numbers, windows.ids(indices))

@@ -63,10 +63,10 @@ def check_size(config: RunConfig, train: Corpus, validation: Corpus) -> None:
     lower = " or ".join([*(["window.size"] if window.size > 1 else []), *(f"{name}.batch_size" for name in names)])
     batch = max(stage.batch_size for stage in msgspec.structs.astuple(config) if isinstance(stage, StageConfig))
     for name, corpus, least in (("training", train, max(2 * window.size, batch)), ("validation", validation, 1)):
-        places = len(Windows(corpus, window.size, window.pad, window.end)) if len(corpus) else 0
-        if places < least:
+        count = len(Windows(corpus, window.size, window.pad, window.end)) if len(corpus) else 0
+        if count < least:
             raise ConfigError(
-                f"the training set is too small: {len(corpus)} normal lines for {name} give {places} windows of "
+                f"the training set is too small: {len(corpus)} normal lines for {name} give {count} windows of "
                 f"{window.size} lines, {least} are needed; give more logs, or set {lower} lower"
             )
 

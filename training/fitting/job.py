@@ -64,8 +64,8 @@ def _gather(job: Job, config: RunConfig) -> tuple[Corpus, dict[str, Any]]:
     normal, left_out = drop_labelled(chosen)
     if not len(normal):
         raise ConfigError(f"no normal line is left: the labels leave out all {left_out}")
-    for remark in corpus.remarks:
-        _print(remark)
+    for warning in corpus.warnings:
+        _print(warning)
     _print(_summary(corpus, normal, left_out))
     return compact(normal), {
         "sources": [asdict(source) for source in corpus.sources],

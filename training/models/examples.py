@@ -43,9 +43,9 @@ class StreamSteps:
         self._stream = np.repeat(streams, steps)
         self._starts = np.cumsum(steps) - steps
         self._ends = self._starts + steps
-        place = np.arange(steps.sum()) - np.repeat(self._starts, steps)
-        self._fresh = place == 0
-        rows = (np.repeat(first, steps) + lines * place)[:, None] + np.arange(lines)
+        step = np.arange(steps.sum()) - np.repeat(self._starts, steps)
+        self._fresh = step == 0
+        rows = (np.repeat(first, steps) + lines * step)[:, None] + np.arange(lines)
         within = rows < np.repeat(first + counts, steps)[:, None]
         self._texts = np.where(within, corpus.ids[order[np.minimum(rows, len(order) - 1)]], 0) if len(order) else rows
         self.streams = int(streams.max(initial=0))

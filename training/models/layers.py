@@ -92,9 +92,9 @@ class StackedRecurrent(nn.Module):
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """[B, T, I] with the first `lengths` [B] places of each row turned round and the rest left in place."""
-    places = torch.arange(x.shape[1], device=x.device)
-    order = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+    """[B, T, I] with the first `lengths` [B] positions of each row turned round and the rest left in place."""
+    positions = torch.arange(x.shape[1], device=x.device)
+    order = torch.where(positions < lengths[:, None], lengths[:, None] - 1 - positions, positions)
     return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
 
 
@@ -105,14 +105,14 @@ class Attention(nn.Module):
     given by the caller. The first place has nothing before it: its weights and its result are zero.
     """
 
-    def __init__(self, kind: str, hidden: int, width: int, places: int) -> None:
+    def __init__(self, kind: str, hidden: int, width: int, positions: int) -> None:
         super().__init__()
         self.kind = kind
         self.keys = nn.Linear(hidden, width, bias=False)
         if kind == "semantic1":
             self.queries = nn.Linear(hidden, width, bias=False)
         elif kind in ("fixed", "syntax"):
-            self.query = nn.Parameter(torch.randn(1 if kind == "fixed" else places, width) / width**0.5)
+            self.query = nn.Parameter(torch.randn(1 if kind == "fixed" else positions, width) / width**0.5)
 
     def forward(self, states: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States [B, T, H], with semantic2 queries [B, T, A] -> results [B, T, H] and weights [B, T, T]."""
@@ -127,14 +127,14 @@ class Attention(nn.Module):
             return found
         if queries is not None:
             return queries
-        wanted = self.query if self.kind == "syntax" else self.query.expand(states.shape[1], -1)
-        return wanted[: states.shape[1]].expand(states.shape[0], -1, -1)
+        queries = self.query if self.kind == "syntax" else self.query.expand(states.shape[1], -1)
+        return queries[: states.shape[1]].expand(states.shape[0], -1, -1)
 
 
 def causal_mask(x: Tensor, strict: bool) -> Tensor:
     """bool [T, T] of x [B, T, H]: whether the place of a row may look at that of a column; strict: not at itself."""
-    places = torch.arange(x.shape[1], device=x.device)
-    return places[:, None] > places if strict else places[:, None] >= places
+    positions = torch.arange(x.shape[1], device=x.device)
+    return positions[:, None] > positions if strict else positions[:, None] >= positions
 
 
 def masked_softmax(products: Tensor, mask: Tensor) -> Tensor:

@@ -49,12 +49,12 @@ class AxisScale(NamedTuple):
         axis.set_minor_formatter(_twos_and_fives if decades < 2 else NullFormatter())
 
 
-def plain(value: float, place: float | None = None) -> str:
+def plain(value: float, position: float | None = None) -> str:
     """A number at an axis: 0.01, 20, 10,000; with an exponent where it is very large or small."""
     return f"{value:,.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
 
 
-def _twos_and_fives(value: float, place: float | None = None) -> str:
+def _twos_and_fives(value: float, position: float | None = None) -> str:
     return plain(value) if f"{value:e}"[0] in "25" else ""
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
-from training.plot.style import FIXED_WIDTH, STRANGE, clean
+from training.plot.style import FIXED_WIDTH, REPLACEMENT, clean
 
 _COLOURS = "YlGnBu"  # of ColorBrewer: one order of lightness, safe for the colour-blind
 _SPACE, _RETURN = "\u2423", "\u21b5"
@@ -28,7 +28,7 @@ def token_label(token: dict[str, Any], kind: str) -> str:
     if token.get("end"):
         return _RETURN if kind == "char" else "(end)"
     if "p" in token and token.get("unknown"):
-        return STRANGE if kind == "char" else "(unknown)"
+        return REPLACEMENT if kind == "char" else "(unknown)"
     text = token["text"].replace(" ", _SPACE) if kind in ("char", "bpe") else token["text"]
     return clean(text) or '""'
 
@@ -101,10 +101,10 @@ def _write_numbers(axes: Axes, weights: np.ma.MaskedArray[Any, np.dtype[np.float
 
 def _write_likely(axes: Axes, likely: list[str], points: float) -> float:
     """Writes what was likeliest beside each row; inches that this takes."""
-    place = axes.get_yaxis_transform()
-    axes.text(1.01, -0.7, _LIKELY, transform=place, fontsize=points, va="bottom", color="0.35")
+    transform = axes.get_yaxis_transform()
+    axes.text(1.01, -0.7, _LIKELY, transform=transform, fontsize=points, va="bottom", color="0.35")
     for row, text in enumerate(likely):
-        axes.text(1.01, row, text, transform=place, va="center", fontsize=points)
+        axes.text(1.01, row, text, transform=transform, va="center", fontsize=points)
     return max(map(len, [_LIKELY, *likely])) * points * _LETTER
 
 
@@ -128,15 +128,15 @@ def draw_line(tokens: list[dict[str, Any]], kind: str, title: str) -> Figure:
     """
     texts = [(token.get("field", ""), token_label(token, kind), expected(token, kind)) for token in tokens]
     texts = [(clean(field), text, other) for field, text, other in texts]
-    places, height = _fold([_letters(*text) for text in texts], 3 if any(field for field, _, _ in texts) else 2.3)
+    boxes, height = _fold([_letters(*text) for text in texts], 3 if any(field for field, _, _ in texts) else 2.3)
     with matplotlib.rc_context(FIXED_WIDTH):
         figure = Figure(figsize=(_WIDTH * _CELL, height * _ROW))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
         darkest = max(_FULL, *(token["bits"] for token in tokens))
         shades = ScalarMappable(Normalize(0, darkest), _COLOURS)
-        for token, text, place in zip(tokens, texts, places, strict=True):
-            _draw_token(axes, text, place, token["bits"] / darkest, shades.to_rgba(token["bits"]))
+        for token, text, box in zip(tokens, texts, boxes, strict=True):
+            _draw_token(axes, text, box, token["bits"] / darkest, shades.to_rgba(token["bits"]))
         axes.set_title(clean(title, 120), loc="left", fontsize=10)
         bar = figure.add_axes((0, -0.25 / (height * _ROW), 0.25, 0.12 / (height * _ROW)))
         figure.colorbar(shades, cax=bar, orientation="horizontal")
@@ -152,19 +152,19 @@ def _letters(field: str, text: str, other: str) -> float:
 
 def _fold(widths: list[float], height: float) -> tuple[list[tuple[float, float, float]], float]:
     """Left, top and width of each box in rows of this height, and the height of all."""
-    places, left, top = [], 0.0, 0.0
+    boxes, left, top = [], 0.0, 0.0
     for width in widths:
         if left and left + width > _WIDTH:
             left, top = 0.0, top + height
-        places.append((left, top + height - 2.3, width))
+        boxes.append((left, top + height - 2.3, width))
         left += width + 0.25
-    return places, top + height
+    return boxes, top + height
 
 
 def _draw_token(
-    axes: Axes, text: tuple[str, str, str], place: tuple[float, float, float], depth: float, colour: Any
+    axes: Axes, text: tuple[str, str, str], box: tuple[float, float, float], depth: float, colour: Any
 ) -> None:
-    (field, word, other), (left, top, width) = text, place
+    (field, word, other), (left, top, width) = text, box
     middle = left + width / 2
     style = "round,pad=0,rounding_size=0.2"
     axes.add_patch(FancyBboxPatch((left, top), width, 1, style, facecolor=colour, edgecolor="0.6", linewidth=0.5))

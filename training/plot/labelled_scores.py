@@ -80,8 +80,8 @@ def read_labelled_scores(path: Path, labels: Path | None = None) -> LabelledScor
     console = Console(stderr=True)
     with console.status(f"reading {escape(clean(path.name))}") if console.is_terminal else nullcontext():
         table = read_scores(path)
-    for remark in table.remarks:
-        _LOG.warning("%s: %s", path, remark)
+    for warning in table.warnings:
+        _LOG.warning("%s: %s", path, warning)
     if np.isnan(table.score).all():
         raise ConfigError(
             f"{path}: no score to draw, all {len(table.score):,} are null; score a log that is longer than the model's "
@@ -102,8 +102,8 @@ def _read_labels(path: Path, table: ScoreTable) -> NDArray[np.int8]:
         return read_labels(path, table.stream, keys, pattern)
     sizes = np.zeros(len(table.sources), np.int64)
     np.maximum.at(sizes, table.source, table.line)
-    places = (np.cumsum(sizes) - sizes)[table.source] + table.line - 1
+    lines = (np.cumsum(sizes) - sizes)[table.source] + table.line - 1
     streams = np.zeros(int(sizes.sum()), np.int32)
-    streams[places] = table.stream
-    labels: NDArray[np.int8] = read_labels(path, streams, keys, pattern)[places]
+    streams[lines] = table.stream
+    labels: NDArray[np.int8] = read_labels(path, streams, keys, pattern)[lines]
     return labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agent.errors import ConfigError
 from training.data.corpus import ANOMALOUS, LEFT_OUT, NORMAL, Corpus, read_corpus
 from training.data.windows import Windows
-from training.evaluation.model import Subject, of_windows, open_subject, place_scores, score_in_order
+from training.evaluation.model import Subject, open_subject, score_in_order, scores_at, window_features
 from training.plot.axis import choose_scale, plain
 from training.plot.style import BLUE, CHART, RED, check_out, clean, place_legend, save, write_notes
 
@@ -35,7 +35,7 @@ class Points:
     notes  what there is to say of them
     """
 
-    places: NDArray[np.float64]
+    coordinates: NDArray[np.float64]
     values: NDArray[Any]
     labelled: bool
     what: str
@@ -60,7 +60,7 @@ def plot_latent(path: Path, logs: list[Path], out: Path, labels: Path | None, mo
     name = logs[0].name if len(logs) == 1 else f"{logs[0].name} and {len(logs) - 1} more"
     title = f"{points.what} of {clean(name, 50)} in the latent space of {clean(path.resolve().name, 30)}"
     save(draw_points(points, title), out, CHART)
-    return f"{len(points.places):,} {title}"
+    return f"{len(points.coordinates):,} {title}"
 
 
 def find_points(subject: Subject, corpus: Corpus, labelled: bool, most: int, method: str) -> Points:
@@ -72,13 +72,13 @@ def find_points(subject: Subject, corpus: Corpus, labelled: bool, most: int, met
     vectors = _vectors(subject, corpus, windows, chosen)
     values = corpus.labels[windows.lines[chosen]] if labelled else _scores(subject, corpus, windows, chosen)
     what = "windows" if hasattr(subject.scorer, "latent") else "lines"
-    places, axes, notes = _flatten(vectors, method)
+    coordinates, axes, notes = _flatten(vectors, method)
     if len(chosen) < len(windows):
         first = ", up to half of them labelled anomalous" if labelled else ""
         notes.append(f"{len(chosen):,} of {len(windows):,} {what}, evenly spaced{first}")
     if labelled and what == "windows":
         notes.append("a window has the label of its last line")
-    return Points(places, values, labelled, what, axes, notes)
+    return Points(coordinates, values, labelled, what, axes, notes)
 
 
 def choose(labels: NDArray[np.int8], most: int) -> NDArray[np.int64]:
@@ -98,7 +98,7 @@ def _vectors(subject: Subject, corpus: Corpus, windows: Windows, chosen: NDArray
     """float64 [points, width]: the latent of each window, or the vector of its last line."""
     scorer, parts = subject.scorer, [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
     if hasattr(scorer, "latent"):
-        found = [scorer.latent(windows.ids(part), of_windows(subject, windows, part)) for part in parts]
+        found = [scorer.latent(windows.ids(part), window_features(subject, windows, part)) for part in parts]
     else:
         found = [scorer.vectors(corpus.ids[windows.lines[part]]) for part in parts]
     return np.concatenate(found).astype(np.float64)
@@ -106,25 +106,25 @@ def _vectors(subject: Subject, corpus: Corpus, windows: Windows, chosen: NDArray
 
 def _scores(subject: Subject, corpus: Corpus, windows: Windows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
     if subject.in_order is None:
-        return place_scores(subject, windows, chosen)
+        return scores_at(subject, windows, chosen)
     return score_in_order(subject.in_order(len(corpus.keys)), corpus, subject.features)[windows.lines[chosen]]
 
 
 def _flatten(vectors: NDArray[np.float64], method: str) -> tuple[NDArray[np.float64], tuple[str, str], list[str]]:
-    """The places, the names of their axes, and what to say of them."""
+    """The coordinates, the names of their axes, and what to say of them."""
     if method == "tsne":
         return (
             tsne(vectors),
             ("t-SNE 1", "t-SNE 2"),
             ["t-SNE: what lies near is alike; distances far apart tell nothing"],
         )
-    places, shares = pca(vectors)
+    coordinates, shares = pca(vectors)
     first, second = (
         f"{name} component ({share:.0%} of the variance)"
         for name, share in zip(("first", "second"), shares, strict=True)
     )
     notes = ["what lies apart is unlike; what lies together may differ in the other components"]
-    return places, (first, second), notes
+    return coordinates, (first, second), notes
 
 
 def pca(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float]]:
@@ -148,13 +148,13 @@ def tsne(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     from sklearn.manifold import TSNE
 
-    unique, places = np.unique(vectors, axis=0, return_inverse=True)
+    unique, inverse = np.unique(vectors, axis=0, return_inverse=True)
     if len(unique) < _FEWEST:
         raise ConfigError(f"--method tsne: {len(unique)} different points are too few, {_FEWEST} are needed; use pca")
     perplexity = min(30.0, (len(unique) - 1) / 3)
     start = pca(unique)[0]
     found = TSNE(init=1e-4 * start / start[:, 0].std(), perplexity=perplexity, random_state=0).fit_transform(unique)
-    flat: NDArray[np.float64] = found[places.ravel()].astype(np.float64)
+    flat: NDArray[np.float64] = found[inverse.ravel()].astype(np.float64)
     return flat
 
 
@@ -173,17 +173,17 @@ def draw_points(points: Points, title: str) -> Figure:
 
 def _draw_labels(axes: Axes, points: Points) -> list[str]:
     """A mark for each place of a kind, the larger the more points lie there, so that no kind hides another."""
-    size, together = _size(len(points.places)), False
-    for mark, name, colour, marker in (
+    size, together = _size(len(points.coordinates)), False
+    for kind, name, colour, marker in (
         (LEFT_OUT, "left out", "0.7", "o"),
         (NORMAL, "labelled normal", BLUE, "o"),
         (ANOMALOUS, "labelled anomalous", RED, "^"),
     ):
-        rows = points.values == mark
+        rows = points.values == kind
         if rows.any():
-            places, counts = np.unique(points.places[rows], axis=0, return_counts=True)
-            areas = size * (1 + 2 * np.log2(counts)) * (1.5 if mark == ANOMALOUS else 1)
-            label, (x, y) = f"{name} ({rows.sum():,})", places.T
+            spots, counts = np.unique(points.coordinates[rows], axis=0, return_counts=True)
+            areas = size * (1 + 2 * np.log2(counts)) * (1.5 if kind == ANOMALOUS else 1)
+            label, (x, y) = f"{name} ({rows.sum():,})", spots.T
             axes.scatter(x, y, s=areas, label=label, alpha=0.7, linewidths=0, color=colour, marker=marker)
             together = together or bool(counts.max() > 1)
     return ["marks are larger where several lie at one place"] if together else []
@@ -193,7 +193,7 @@ def _draw_scores(figure: Figure, axes: Axes, points: Points) -> list[str]:
     known = np.isfinite(points.values)
     if not known.any():
         raise ConfigError("none of these lines has a score; give longer logs, or --labels to colour by")
-    places, scores = points.places[known], points.values[known].astype(np.float64)
+    coordinates, scores = points.coordinates[known], points.values[known].astype(np.float64)
     scale, order = choose_scale(scores), np.argsort(scores)
     values = scale.values(scores)[order]
     low, high = float(values[0]), float(max(values[-1], values[0] + 1e-6 * abs(values[0]), 1e-30))
@@ -202,7 +202,7 @@ def _draw_scores(figure: Figure, axes: Axes, points: Points) -> list[str]:
         "linear": Normalize,
         "symlog": lambda least, most: SymLogNorm(scale.linear, 1, least, most),
     }
-    x, y = places[order].T
+    x, y = coordinates[order].T
     dots = axes.scatter(
         x,
         y,

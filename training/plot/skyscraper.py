@@ -41,7 +41,7 @@ def plot_skyscraper(path: Path, out: Path, labels: Path | None = None) -> str:
 
 def draw_skyscraper(scored: LabelledScores) -> Figure:
     """A tower a score, thinned by buckets of the width where there are many; labelled spans are shaded."""
-    x, timed, notes = places(scored)
+    x, timed, notes = x_values(scored)
     have = ~np.isnan(scored.score)
     limits = scored.table.threshold[np.isfinite(scored.table.threshold)]
     scale = choose_scale(scored.score[have])
@@ -59,7 +59,7 @@ def draw_skyscraper(scored: LabelledScores) -> Figure:
     return figure
 
 
-def places(scored: LabelledScores) -> tuple[NDArray[np.float64], bool, list[str]]:
+def x_values(scored: LabelledScores) -> tuple[NDArray[np.float64], bool, list[str]]:
     """float64 [rows]: where each row stands, in days since 1970 where times are known (True), else by its number from
     1; and what is to be told of that. A row without a time stands where the one before it does.
     """
@@ -169,10 +169,10 @@ def spans(x: NDArray[np.float64], marked: NDArray[np.bool_]) -> NDArray[np.float
 def _draw_labels(axes: Axes, scored: LabelledScores, x: NDArray[np.float64]) -> None:
     found = spans(x, scored.positive)
     if len(found):
-        place = axes.get_xaxis_transform()
+        transform = axes.get_xaxis_transform()
         ranges = [(left, width) for left, width in found.tolist()]
         axes.broken_barh(
-            ranges, (0, 1), transform=place, color=YELLOW, linewidth=0, zorder=0, label="labelled anomalous"
+            ranges, (0, 1), transform=transform, color=YELLOW, linewidth=0, zorder=0, label="labelled anomalous"
         )
 
 
@@ -188,7 +188,7 @@ def _finish(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], timed: b
         axes.set_xlabel("time (UTC)")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 2, 5, 10], integer=True))
-        axes.xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
         axes.set_xlabel(f"number of the {scored.table.scope} in the file of scores")
     axes.set_title(f"Scores of {scored.title}", pad=24)
     place_legend(axes)

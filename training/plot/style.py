@@ -22,7 +22,7 @@ Style = dict[RcKeyType, Any]
 """Settings of matplotlib, whose values are of any type."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
-STRANGE = "\ufffd"
+REPLACEMENT = "\ufffd"
 _FONT = "DejaVu Sans Mono"  # comes with matplotlib
 _PLAIN: Style = {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "oddline"}
 FIXED_WIDTH: Style = _PLAIN | {"font.family": _FONT}
@@ -53,7 +53,7 @@ def _drawable() -> frozenset[int]:
 def clean(text: str, most: int = _LABEL) -> str:
     """A text with a mark for each character that cannot be drawn, cut to `most` characters."""
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(one if one.isprintable() and ord(one) in _drawable() else STRANGE for one in text)
+    return "".join(one if one.isprintable() and ord(one) in _drawable() else REPLACEMENT for one in text)
 
 
 def check_out(out: Path) -> None:

@@ -139,14 +139,14 @@ def average_weights(subject: Subject, corpus: Corpus, name: str, most: int) -> A
     tokens, of two equally common ones the smaller.
     """
     ids = corpus.ids[:most]
-    present, places = np.unique(ids, return_inverse=True)
+    present, inverse = np.unique(ids, return_inverse=True)
     texts = [subject.normalizer.texts[text_id] for text_id in present.tolist()]
-    lengths = np.array([len(subject.tokenizer.encode(text)) for text in texts])[places]
+    lengths = np.array([len(subject.tokenizer.encode(text)) for text in texts])[inverse]
     tokens = int(np.bincount(lengths).argmax())
     rows = np.flatnonzero(lengths == tokens)
     before = [one[rows] for one in carried(subject, corpus, range(len(ids)))]
-    chosen, times = (places[rows], np.ones(len(rows))) if before else np.unique(places[rows], return_counts=True)
-    weights = _weighted(subject, name, [texts[place] for place in chosen.tolist()], before, times)
+    chosen, times = (inverse[rows], np.ones(len(rows))) if before else np.unique(inverse[rows], return_counts=True)
+    weights = _weighted(subject, name, [texts[index] for index in chosen.tolist()], before, times)
     return Average(weights / len(rows), tokens, len(rows))
 
 

@@ -29,38 +29,38 @@ def plan(
         return []
     normal = count - added
     end = normal - 1 - normal // 50  # incidents shift what is said until a time by a little
-    places = [int(normal * (at + index * (1 - at) / len(incidents))) for index in range(len(incidents))]
-    clock = _clock(Timeline(seed, services).lines(), [*places, normal // 2, end])
+    indices = [int(normal * (at + index * (1 - at) / len(incidents))) for index in range(len(incidents))]
+    clock = _clock(Timeline(seed, services).lines(), [*indices, normal // 2, end])
     first, last = clock[normal // 2], clock[end]
     return [
-        Planned(_start(incident, clock[place], first, last, count), incident, job)
-        for incident, place, job in zip(incidents, places, jobs, strict=True)
+        Planned(_start(incident, clock[index], first, last, count), incident, job)
+        for incident, index, job in zip(incidents, indices, jobs, strict=True)
     ]
 
 
-def _clock(lines: Iterable[Line], places: list[int]) -> dict[int, float]:
-    """The times of the lines at these places."""
-    wanted = set(places)
-    times = enumerate(islice(lines, max(wanted) + 1))
-    return {place: (line.time - START).total_seconds() for place, line in times if place in wanted}
+def _clock(lines: Iterable[Line], indices: list[int]) -> dict[int, float]:
+    """The times of the lines at these indices."""
+    chosen = set(indices)
+    times = enumerate(islice(lines, max(chosen) + 1))
+    return {index: (line.time - START).total_seconds() for index, line in times if index in chosen}
 
 
-def _start(incident: Incident, wanted: float, first: float, last: float, count: int) -> float:
-    """The moment nearest to the wanted one from which the incident fits, in the second half of the log."""
+def _start(incident: Incident, preferred: float, first: float, last: float, count: int) -> float:
+    """The moment nearest to the preferred one from which the incident fits, in the second half of the log."""
     end = last - incident.seconds
     if incident.hours is None:
-        moments = [min(wanted, end)]
+        moments = [min(preferred, end)]
     else:
         early, late = (hour * HOUR for hour in incident.hours)
         days = range(int(last // DAY) + 1)
-        moments = [min(max(wanted, day * DAY + early), day * DAY + late) for day in days]
+        moments = [min(max(preferred, day * DAY + early), day * DAY + late) for day in days]
     moments = [moment for moment in moments if first <= moment <= end]
     if not moments:
         raise ConfigError(
             f"the second half of {count} lines ({(last - first) / HOUR:.0f} hours) has no room for the incident "
             f"{incident.name}; ask for more lines"
         )
-    return min(moments, key=lambda moment: abs(moment - wanted))
+    return min(moments, key=lambda moment: abs(moment - preferred))
 
 
 def _job(incident: Incident, services: Mapping[str, Sequence[Activity]]) -> str:

@@ -107,7 +107,7 @@ class Timeline:
         self._running.append(plan)
         host = replace(self._host, random=Random(f"{self._seed} incident {plan.incident.name}"), now=now)
         for offset, parts in plan.incident.write(host, self._names):
-            self._place(now + offset, parts, host.random, plan.incident.name)
+            self._schedule(now + offset, parts, host.random, plan.incident.name)
 
     def _act(self, actor: _Actor, now: float) -> None:
         self._running = [plan for plan in self._running if plan.lasts(now)]
@@ -123,13 +123,13 @@ class Timeline:
 
     def _write(self, parts: list[Part], now: float, random: Random) -> None:
         if all(part[1] != BOOT for part in parts):
-            self._place(now, parts, random)
+            self._schedule(now, parts, random)
         elif not self._running:  # nobody restarts a host that is in trouble
             self._heap = [entry for entry in self._heap if not isinstance(entry[2], Line)]
             heapq.heapify(self._heap)
-            self._down_until = self._place(now, parts, random)
+            self._down_until = self._schedule(now, parts, random)
 
-    def _place(self, now: float, parts: list[Part], random: Random, kind: str = "") -> float:
+    def _schedule(self, now: float, parts: list[Part], random: Random, kind: str = "") -> float:
         """Gives parts their times, the first one's pause counted from `now`; the time of the last."""
         for pause, program, pid, message in parts:
             now += pause * random.uniform(0.8, _SLOWEST) + random.uniform(2e-5, _DELAY)

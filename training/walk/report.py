@@ -50,7 +50,7 @@ def walk_metrics(
     return metrics | {"seconds": done.seconds, "sources": sources, "walk": walk | older}
 
 
-def closing_remarks(done: WalkProgress, cutter: WindowCutter, most: int) -> Iterator[str]:
+def closing_notes(done: WalkProgress, cutter: WindowCutter, most: int) -> Iterator[str]:
     """What there is to say at the end of a walk whose windows are trained on with `most` lines."""
     if cutter.late:
         yield f"{lines_are(cutter.late)} older than the window in which they came; they were taken with it"
@@ -62,7 +62,7 @@ def closing_remarks(done: WalkProgress, cutter: WindowCutter, most: int) -> Iter
     yield f"{done.windows + 1} windows; {count_of(done.scored, 'line')} scored, the {first:,} of the first window not"
 
 
-def cut_remark(lines: int) -> str:
+def cut_warning(lines: int) -> str:
     """That so many lines of a file were cut."""
     return f"{lines_are(lines)} longer than the agent reads and {'was' if lines == 1 else 'were'} cut"
 

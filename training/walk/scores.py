@@ -25,13 +25,13 @@ _OF_HEADERS = ("time", "host", "program", "pid")
 _LEVEL = 6  # of the compression
 
 
-def choose_columns(header: Format, wanted: str | None) -> list[str]:
+def choose_columns(header: Format, names: str | None) -> list[str]:
     """The columns that --columns names, by default the time of records; a ConfigError where one is unknown."""
     records = header if isinstance(header, Records) else None
-    if wanted is None:
+    if names is None:
         return [records.time] if records and records.time else []
     known = records.columns if records else _OF_HEADERS
-    chosen = [name.strip() for name in wanted.split(",")] if wanted.strip() else []
+    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
     for name in chosen:
         if name not in known:
             raise ConfigError(f"--columns: {name!r} is no column of these logs; choose from {', '.join(known)}")
@@ -103,8 +103,8 @@ class ScoreFile:
 
     def begin(self) -> None:
         """Begins a window's member; the first one has the header line."""
-        packed = gzip.GzipFile("", "wb", _LEVEL, self._file, 0)
-        self._text = io.TextIOWrapper(packed, "utf-8", "backslashreplace", newline="")
+        compressed = gzip.GzipFile("", "wb", _LEVEL, self._file, 0)
+        self._text = io.TextIOWrapper(compressed, "utf-8", "backslashreplace", newline="")
         self._writer = csv.writer(self._text, lineterminator="\n")
         if not self.size:
             self._writer.writerow(["source", "line", "window", *self._columns, "score"])

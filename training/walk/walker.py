@@ -23,7 +23,7 @@ from training.fitting.fit import finish, learn_tokenizer
 from training.models.language_model.config import LanguageModelRunConfig
 from training.walk.known import KnownTexts
 from training.walk.moving import MovingModel, as_tensor, from_tensor
-from training.walk.report import check_walked, closing_remarks, count_of, cut_remark, walk_metrics
+from training.walk.report import check_walked, closing_notes, count_of, cut_warning, walk_metrics
 from training.walk.sample import LineSample
 from training.walk.scores import LineColumns, ScoreFile
 from training.walk.state import ScoreSummary, WalkProgress
@@ -89,11 +89,11 @@ class Walker:
                 if block.first + len(block) - 1 > done:
                     rest = slice_block(block, slice(max(0, done + 1 - block.first), None))
                     self._process_block(number, rest, reference)
-        remarks = self._normalizer.take_warnings()
+        warnings = self._normalizer.take_warnings()
         if splitter.cut_lines:
-            remarks.append(cut_remark(splitter.cut_lines))
-        for remark in remarks:
-            self._print(f"{path.name}: {remark}")
+            warnings.append(cut_warning(splitter.cut_lines))
+        for warning in warnings:
+            self._print(f"{path.name}: {warning}")
 
     def _bar_of(self, number: int) -> Callable[[int], None]:
         """What moves the bar to so many bytes of a file."""
@@ -198,8 +198,8 @@ class Walker:
         model = check_walked(cutter, self._sample, self._model)
         self._print_window("not trained on, nothing follows")
         progress.scored += self._scores.count
-        for remark in closing_remarks(progress, cutter, plan.most):
-            self._print(remark)
+        for note in closing_notes(progress, cutter, plan.most):
+            self._print(note)
         folder.write_weights(plan.out, model.weights())
         held_out, counts = self._known.with_lines(compact(self._sample.corpus(self._normalizer.texts)))
         metrics = walk_metrics(self._config, progress, cutter, model, held_out, plan.files)

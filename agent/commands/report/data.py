@@ -23,7 +23,7 @@ _DIGITS = 6  # of a score
 
 def page_data(report: Report, name: str) -> dict[str, Any]:
     """All that a page shows."""
-    table, notes = report.table, list(report.table.remarks)
+    table, notes = report.table, list(report.table.warnings)
     listed = _highest(table, notes)
     x, timed = _axis(table, notes)
     rows = thin(x, table.score, listed)

@@ -34,12 +34,12 @@ def load_report(path: Path, advance: Advance = nowhere) -> Report:
 
     A SourceError where it is neither, or of another version.
     """
-    remarks: list[str] = []
-    blocks: Iterator[list[Any]] = read_records(path, _choose, remarks, advance)
+    warnings: list[str] = []
+    blocks: Iterator[list[Any]] = read_records(path, _choose, warnings, advance)
     first = next(blocks)
     if isinstance(first[0], Alert):
-        return _of_alerts(list(chain.from_iterable(chain([first], blocks))), remarks)
-    table = score_table(chain([first], blocks), remarks)
+        return _of_alerts(list(chain.from_iterable(chain([first], blocks))), warnings)
+    table = score_table(chain([first], blocks), warnings)
     return Report(table, partial(_alert, table))
 
 
@@ -47,7 +47,7 @@ def _choose(name: str, first: dict[str, Any]) -> type[Alert] | type[LineScore] |
     return Alert if {"severity", "p_value"} <= first.keys() else choose_score(name, first)
 
 
-def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Report:
+def _of_alerts(alerts: list[Alert], warnings: list[str]) -> Report:
     sources: dict[str, int] = {}
     streams: dict[str, int] = {}
     with np.errstate(over="ignore"):
@@ -63,7 +63,7 @@ def _of_alerts(alerts: list[Alert], remarks: list[str]) -> Report:
             np.array([alert.threshold for alert in alerts]).astype(np.float32),
             np.ones(len(alerts), bool),
             {},
-            remarks,
+            warnings,
         )
     return Report(table, alerts.__getitem__)
 

@@ -1,4 +1,4 @@
-"""The streams of a report, each in a row."""
+"""The table of streams in a report: those with the most odd lines or the highest scores."""
 
 from typing import Any
 
@@ -29,15 +29,15 @@ def stream_rows(table: ScoreTable, most: int = MAX_STREAMS) -> tuple[list[dict[s
     order = np.lexsort((-highest, -odd))[:most].tolist()
     rows = [
         {
-            "source": escape(table.sources[int(found[place] >> 32)]),
-            "stream": "" if table.scope == "session" else escape(table.streams[int(found[place] & 0xFFFFFFFF)]),
-            "lines": int(lines[place]),
-            "warming": int(unscored[place]),
-            "odd": int(odd[place]),
-            "highest": float(f"{highest[place]:.6g}") if np.isfinite(highest[place]) else None,
-            "first": float(first[place]) if np.isfinite(first[place]) else None,
-            "last": float(last[place]) if np.isfinite(last[place]) else None,
+            "source": escape(table.sources[int(found[row] >> 32)]),
+            "stream": "" if table.scope == "session" else escape(table.streams[int(found[row] & 0xFFFFFFFF)]),
+            "lines": int(lines[row]),
+            "warming": int(unscored[row]),
+            "odd": int(odd[row]),
+            "highest": float(f"{highest[row]:.6g}") if np.isfinite(highest[row]) else None,
+            "first": float(first[row]) if np.isfinite(first[row]) else None,
+            "last": float(last[row]) if np.isfinite(last[row]) else None,
         }
-        for place in order
+        for row in order
     ]
     return rows, len(found) - len(rows)

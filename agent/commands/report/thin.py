@@ -1,4 +1,4 @@
-"""Which of many rows a timeline shows."""
+"""Thinning: which of many rows a timeline shows."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import figures, quotes, said, surprised_words, why
-from agent.delivery.sinks.stdout import reader_may_leave
+from agent.alerting.message import figures, program_message, quotes, surprised_words, why
+from agent.delivery.sinks.stdout import ending_with_reader
 from agent.text.escape import MAX_MESSAGE, escape
 
 _MAX_WORD = 40  # bytes
@@ -27,7 +27,7 @@ class ConsoleSink:
         with console.capture() as captured:  # rich ends the thread when it meets a broken pipe
             console.print(render(alert))
         text = captured.get().encode(console.encoding, "backslashreplace").decode(console.encoding)
-        with reader_may_leave():
+        with ending_with_reader():
             sys.stdout.write(text)
             sys.stdout.flush()
 
@@ -40,7 +40,7 @@ def render(alert: Alert) -> Text:
     times = f"  seen {alert.count} times" if alert.count > 1 else ""
     head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{times}\n"
     text = Text.assemble((alert.severity.upper(), _STYLES[alert.severity]), (head, "bold"))
-    text.append(f"  {said(alert, MAX_MESSAGE)}\n")
+    text.append(f"  {program_message(alert, MAX_MESSAGE)}\n")
     text.append(f"  why: {why(alert)}; {figures(alert)}\n")
     for quote in quotes(alert, MAX_MESSAGE):
         text.append(f"  {quote}\n")

@@ -8,7 +8,7 @@ import sys
 import msgspec
 
 from agent.alerting.alert import Alert
-from agent.delivery.sinks.stdout import reader_may_leave
+from agent.delivery.sinks.stdout import ending_with_reader
 
 
 class JsonlSink:
@@ -23,7 +23,7 @@ class JsonlSink:
         """Appends an alert by one write; an OSError where it was not taken, and then no part of it stays."""
         line = msgspec.json.encode(alert) + b"\n"
         if self._path == "-":
-            with reader_may_leave():
+            with ending_with_reader():
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
         else:

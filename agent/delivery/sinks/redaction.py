@@ -1,4 +1,4 @@
-"""Names of sinks as others may see them."""
+"""Names of sinks without their secrets, for logs, metrics and errors."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Standard output as the place of alerts."""
+"""What the sinks share that write to standard output: its reader may end before the agent does."""
 
 import _thread
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def reader_may_leave() -> Iterator[None]:
+def ending_with_reader() -> Iterator[None]:
     """Around a write to standard output: where its reader has left, as in `agent tail F | head`, the agent ends."""
     try:
         yield

@@ -22,8 +22,8 @@ def parse_options(url: str, text: str, known: tuple[str, ...]) -> dict[str, str]
     for part in filter(None, text.split("&")):
         name, _, value = part.partition("=")
         if name not in known or name in options or not value:
-            wanted = ", ".join(f"{one}=PATH" for one in known)
-            raise ConfigError(f"sink {url!r}: option {part!r} is not understood; use {wanted}, each once at most")
+            allowed = ", ".join(f"{one}=PATH" for one in known)
+            raise ConfigError(f"sink {url!r}: option {part!r} is not understood; use {allowed}, each once at most")
         options[name] = unquote(value)
     return options
 
@@ -102,33 +102,33 @@ class TlsSink(TcpSink):
             connection = context.wrap_socket(plain, server_hostname=self._address[0])
         except OSError as error:
             plain.close()
-            raise _told(error) from error
+            raise _explained(error) from error
         self._new = True
         return connection
 
     def _transmit(self, connection: socket.socket, alert: Alert, text: str) -> None:
         message = count_octets(self._rfc5424(alert, text))
         try:
-            _hear(connection, _VERDICT if self._new else 0)
+            _check_peer(connection, _VERDICT if self._new else 0)
             connection.sendall(message)
             wait_acknowledged(connection)
-            _hear(connection, _VERDICT if self._new else 0)
+            _check_peer(connection, _VERDICT if self._new else 0)
         except ConnectionError as error:
             if self._new:
                 why = f"the peer closed a new connection ({error}); does it want another certificate?"
                 raise ConnectionAbortedError(why) from None
             raise
         except ssl.SSLError as error:
-            raise _told(error) from error
+            raise _explained(error) from error
         self._new = False
 
 
-def _told(error: OSError) -> OSError:
+def _explained(error: OSError) -> OSError:
     words = explain(error)
     return error if words is None else ConnectionAbortedError(words)
 
 
-def _hear(connection: socket.socket, seconds: float) -> None:
+def _check_peer(connection: socket.socket, seconds: float) -> None:
     """Reads and drops what the peer says, waiting for its first word; an OSError where it objects or has closed."""
     before = connection.gettimeout()
     connection.settimeout(seconds)

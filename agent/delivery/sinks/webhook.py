@@ -103,10 +103,10 @@ def _headers(alert: Alert, body: bytes, key: bytes | None) -> dict[str, str]:
 
 def _judge(status: int) -> None:
     """Raises where an answer is not that the alert was taken."""
-    said = f"the receiver answers {status} {http.client.responses.get(status, '')}".rstrip()
+    answer = f"the receiver answers {status} {http.client.responses.get(status, '')}".rstrip()
     if 400 <= status < 500 and status not in _LATER:
-        raise AlertRefused(said)
+        raise AlertRefused(answer)
     if 300 <= status < 400:
-        raise SinkError(f"{said}; redirects are not followed, name where it leads to")
+        raise SinkError(f"{answer}; redirects are not followed, name where it leads to")
     if not 200 <= status < 300:
-        raise SinkError(said)
+        raise SinkError(answer)

@@ -53,9 +53,9 @@ class ReconstructionExplainer:
         """An event by its feature: its text, and whether training saw it; or the nearest that it saw."""
         events = self._scorer.events
         if self._scorer.embedded:
-            place = round(feature) - FIRST
-            known = 0 <= place < len(events.known)
-            return KnownEvent(events.name(events.known[place]) if known else "", not known)
+            index = round(feature) - FIRST
+            known = 0 <= index < len(events.known)
+            return KnownEvent(events.name(events.known[index]) if known else "", not known)
         event = events.unscaled(feature)
         closest = float(events.known[np.abs(events.known - event).argmin()])
         if nearest or abs(closest - event) <= max(0.01, 1e-6 * abs(event)):

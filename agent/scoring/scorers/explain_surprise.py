@@ -64,20 +64,20 @@ class SurpriseExplainer:
             pieces, ids = [*pieces, ""], [*ids, END]
         unknown = set(self._tokenizer.unknown(text))
         rows = enumerate(zip(pieces, ids, strict=True))
-        return [self._token(found, place, piece, token, piece in unknown) for place, (piece, token) in rows]
+        return [self._token(found, position, piece, token, piece in unknown) for position, (piece, token) in rows]
 
-    def _token(self, found: dict[str, NDArray[Any]], place: int, piece: str, token: int, unknown: bool) -> Token:
+    def _token(self, found: dict[str, NDArray[Any]], position: int, piece: str, token: int, unknown: bool) -> Token:
         is_end = token == END
         attention, tier = found.get("attention"), found.get("tier_attention")
         return Token(
             text=piece,
-            field=self._labels[place] if self._labels and not is_end else UNSET,
+            field=self._labels[position] if self._labels and not is_end else UNSET,
             unknown=True if unknown and not is_end else UNSET,
             end=True if is_end else UNSET,
-            bits=round(float(found["losses"][place]) / math.log(2), 3),
-            expected=self._likeliest(found["log_probabilities"][place], token),
-            looked_at=UNSET if attention is None else _looked_at(attention[place]),
-            kept=UNSET if tier is None or is_end else round(float(tier[place]), 3),
+            bits=round(float(found["losses"][position]) / math.log(2), 3),
+            expected=self._likeliest(found["log_probabilities"][position], token),
+            looked_at=UNSET if attention is None else _looked_at(attention[position]),
+            kept=UNSET if tier is None or is_end else round(float(tier[position]), 3),
         )
 
     def _likeliest(self, log_probabilities: NDArray[np.float32], token: int) -> list[LikelyToken]:

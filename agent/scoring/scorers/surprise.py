@@ -43,8 +43,8 @@ class SurpriseScorer:
         self._reserve(int(ids.max(initial=0)) + 1)
         if not self._cache:
             self._scores[:] = np.nan
-        wanted = np.unique(ids)
-        missing = wanted[np.isnan(self._scores[wanted])]
+        unique = np.unique(ids)
+        missing = unique[np.isnan(self._scores[unique])]
         if len(missing):
             sequences = [self._encode(text_id) for text_id in missing.tolist()]
             self._scores[missing] = self._compute([tokens for tokens, _ in sequences], [])[0]
@@ -63,15 +63,15 @@ class SurpriseScorer:
         before = [np.empty((len(ids), *one.shape[1:]), one.dtype) for one in carried]
         self._reserve(int(ids.max(initial=0)) + 1)
         for rows in _rounds(slots):
-            places = slots[rows]
+            indices = slots[rows]
             for kept, one in zip(before, carried, strict=True):
-                kept[rows] = one[places]
+                kept[rows] = one[indices]
             lines = [self._remembered(text_id) for text_id in ids[rows].tolist()]
             self._cut[ids[rows]] = [cut for _, cut in lines]
             self.cut_lines += sum(cut for _, cut in lines)
             scores[rows], states = self._compute([tokens for tokens, _ in lines], [kept[rows] for kept in before])
             for one, state in zip(carried, states, strict=True):
-                one[places] = state
+                one[indices] = state
         return scores, before
 
     def all_outputs(self, text: str, before: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -150,11 +150,11 @@ class SurpriseScorer:
         A line alone is run twice over: onnxruntime multiplies one row by another rule than several, so that its last
         bits would depend on whether other lines came with it.
         """
-        wanted = ["losses", *(f"next_{name}" for name in self._state)]
+        names = ["losses", *(f"next_{name}" for name in self._state)]
         inputs = {"ids": ids, "lengths": lengths} | dict(zip(self._state, states, strict=True))
         if len(ids) == 1:
             inputs = {name: np.repeat(value, 2, axis=0) for name, value in inputs.items()}
-        losses, *new = (output[: len(ids)] for output in self._run("model", inputs, wanted))
+        losses, *new = (output[: len(ids)] for output in self._run("model", inputs, names))
         for one, state in zip(after, new, strict=True):
             one[part] = state
         return reduce(losses, lengths + (losses.shape[1] - ids.shape[1]), self._reduce)
@@ -196,9 +196,9 @@ def check_surprise(manifest: Manifest) -> None:
     outputs = {tensor.name: (tensor.dtype, len(tensor.axes)) for tensor in graph.outputs}
     needed = {"losses": ("float32", 2), "log_probabilities": ("float32", 3)}
     needed |= {f"next_{name}": (dtype, len(axes)) for name, dtype, axes in carried}
-    for name, wanted in needed.items():
-        if outputs.get(name) != wanted:
-            raise BundleError(f"the graph model needs an output {name} of the type and rank {wanted}; export it again")
+    for name, kind in needed.items():
+        if outputs.get(name) != kind:
+            raise BundleError(f"the graph model needs an output {name} of the type and rank {kind}; export it again")
     for tensor in manifest.state:
         if tensor.axes[:1] != ["batch"] or not all(isinstance(axis, int) for axis in tensor.axes[1:]):
             raise BundleError(f"state: {tensor.name} has the axes {tensor.axes}; all but the first must be fixed")

@@ -81,10 +81,10 @@ class LineFeed(NamedTuple):
 
     def find(self, data: bytes) -> int:
         """Where the first line feed begins; what precedes the data where there is none."""
-        places = self.places(data[: len(data) - len(data) % self.width])
-        return int(places[0]) if len(places) else -self.width
+        offsets = self.offsets(data[: len(data) - len(data) % self.width])
+        return int(offsets[0]) if len(offsets) else -self.width
 
-    def places(self, data: bytes) -> NDArray[np.int64]:
+    def offsets(self, data: bytes) -> NDArray[np.int64]:
         """Where in whole units the line feeds begin."""
         return np.flatnonzero(np.frombuffer(data, self.unit) == np.frombuffer(self.data, self.unit)) * self.width
 
@@ -92,8 +92,8 @@ class LineFeed(NamedTuple):
         """How many line feeds there are, and what follows the last one: 0 where there is none."""
         if self.width == 1:
             return data.count(self.data), data.rfind(self.data) + 1
-        places = self.places(data[: len(data) - len(data) % self.width])
-        return len(places), int(places[-1]) + self.width if len(places) else 0
+        offsets = self.offsets(data[: len(data) - len(data) % self.width])
+        return len(offsets), int(offsets[-1]) + self.width if len(offsets) else 0
 
 
 class TextSplitter(LineSplitter):
@@ -140,7 +140,7 @@ class TextSplitter(LineSplitter):
         return int(self._feeds(chunk)[0])
 
     def _feeds(self, data: bytes) -> NDArray[np.int64]:
-        return self._line_feed.places(data)
+        return self._line_feed.offsets(data)
 
     def _after_zeros(self, data: bytes) -> bytes:
         return super()._after_zeros(data) if self._line_feed.width == 1 else data

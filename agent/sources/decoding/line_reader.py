@@ -1,27 +1,11 @@
 """How the bytes of a source are made into lines."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.sources.decoding.encoding import MAX_BOM, UTF_8, TextSplitter, find_codec
-from agent.sources.decoding.multiline import Multiline, RecordJoiner
-from agent.text.lines import MAX_LINE, Block, LineSplitter
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the lines of a source are to be read.
-
-    max_line: bytes of a line that are kept. encoding: a codec of Python; auto: by the byte order mark, else UTF-8.
-    multiline: which lines belong together.
-    """
-
-    max_line: int = MAX_LINE
-    encoding: str = "auto"
-    multiline: Multiline | None = None
-
-
-PLAIN = Reading()
+from agent.sources.decoding.multiline import RecordJoiner
+from agent.sources.decoding.settings import ReadingSettings
+from agent.text.lines import Block, LineSplitter
 
 
 class LeftOut(NamedTuple):
@@ -48,7 +32,7 @@ class LineReader:
     empty for UTF-8 and while it is unknown. skipped: NUL bytes with which the source begins and that were not read.
     """
 
-    def __init__(self, source: str, offset: int, line: int, reading: Reading, head: bytes = b"") -> None:
+    def __init__(self, source: str, offset: int, line: int, reading: ReadingSettings, head: bytes = b"") -> None:
         self._reading = reading
         self._first = b""  # bytes that do not tell the encoding yet
         self._splitter = LineSplitter(source, offset, line, reading.max_line)

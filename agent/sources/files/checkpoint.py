@@ -66,7 +66,7 @@ class FileCheckpoint(
         return self if self.offset else self.before
 
     def fingerprint_mismatch(self, pread: Pread) -> str:
-        """What speaks against a file, read by `pread`, as the one of this position; empty where nothing does."""
+        """What speaks against a file, read by `pread`, as the one of this checkpoint; empty where nothing does."""
         if digest(pread(min(HEAD, self.offset), 0)) != self.head_hash:
             return "it begins otherwise"
         if self.tail_hash and digest(read_before(pread, self.offset)) != self.tail_hash:

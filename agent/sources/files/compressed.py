@@ -59,7 +59,7 @@ class CompressedContent:
         return self._window[start : start + limit]
 
     def _drop(self, offset: int) -> None:
-        """Forgets what lies before an offset, but for the bytes that a position keeps a hash of."""
+        """Forgets what lies before an offset, but for the bytes that a checkpoint keeps a hash of."""
         count = min(len(self._window), max(0, offset - TAIL - self._at))
         self._window = self._window[count:]
         self._at += count

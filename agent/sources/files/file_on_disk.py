@@ -26,15 +26,15 @@ class FileOnDisk:
         """Whether it is a copy of the file that was followed, to which nobody writes any more."""
         return self.compressed or self.key != (self.device, self.inode)
 
-    def fingerprint_mismatch(self, position: FileCheckpoint) -> str:
-        """What in its content speaks against a position in it; empty where nothing does."""
-        return position.fingerprint_mismatch(self._content.pread)
+    def fingerprint_mismatch(self, checkpoint: FileCheckpoint) -> str:
+        """What in its content speaks against a checkpoint in it; empty where nothing does."""
+        return checkpoint.fingerprint_mismatch(self._content.pread)
 
-    def is_at(self, position: FileCheckpoint, copied: bool) -> bool:
-        """Whether a position is in the file or, where told so, in the one of which it is a copy."""
-        if (self.copied and not copied) or (self.device, self.inode) != position.key:
+    def is_at(self, checkpoint: FileCheckpoint, copied: bool) -> bool:
+        """Whether a checkpoint is in the file or, where told so, in the one of which it is a copy."""
+        if (self.copied and not copied) or (self.device, self.inode) != checkpoint.key:
             return False
-        return not self.fingerprint_mismatch(position)
+        return not self.fingerprint_mismatch(checkpoint)
 
     @property
     def head(self) -> bytes:

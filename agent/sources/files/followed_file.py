@@ -1,4 +1,4 @@
-"""What a source that follows a log tells of the file that it has open, so that each file is read once."""
+"""The file that a source of a log has open: its checkpoint, identity and counts, so that each file is read once."""
 
 import logging
 import os
@@ -23,33 +23,33 @@ _LEFT = 4  # files
 class FollowedFile(Source):
     """A source that has at most one file of a path open: that file, its state, and what became of those before it.
 
-    position: the last one in a file before. left: where reading ended in the last few files.
+    checkpoint: the last one in a file before. left: where reading ended in the last few files.
     """
 
-    def __init__(self, path: Path, position: FileCheckpoint | None, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, checkpoint: FileCheckpoint | None, clock: Callable[[], float]) -> None:
         self.path, self.name, self.paths = path, str(path), (path,)
         self.left: deque[FileCheckpoint] = deque(maxlen=_LEFT)
-        self._position, self._clock = position, clock
+        self._last_checkpoint, self._clock = checkpoint, clock
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._file: OpenFile | None = None
         self._state = FollowState.WAITING
         self._closed = LeftOut()  # of files that were read before
 
     @property
-    def position(self) -> FileCheckpoint | None:
+    def file_checkpoint(self) -> FileCheckpoint | None:
         """Where to go on after the blocks handed out so far; None while the path has never existed."""
         if self._file is None:
-            return self._position
-        at = self._file.position
-        before = None if at.offset or self._position is None else self._position.reached
+            return self._last_checkpoint
+        at = self._file.checkpoint
+        before = None if at.offset or self._last_checkpoint is None else self._last_checkpoint.reached
         truncated, ended = self._state is FollowState.READING_COPY, self._state is FollowState.ENDED
         return msgspec.structs.replace(at, truncated=truncated, before=before, ended=ended)
 
     @property
     def sought(self) -> FileCheckpoint | None:
         """Where to go on in a file that is not found; None where one is open or the last one was read to its end."""
-        away = self._state is FollowState.INTERRUPTED and not (self._position and self._position.ended)
-        return self._position if away else None
+        away = self._state is FollowState.INTERRUPTED and not (self._last_checkpoint and self._last_checkpoint.ended)
+        return self._last_checkpoint if away else None
 
     @property
     def keys(self) -> set[tuple[int, int]]:
@@ -72,12 +72,12 @@ class FollowedFile(Source):
         """When the open file was last written, in nanoseconds; 0 where none is open."""
         return self._file.modified if self._file else 0
 
-    def is_at(self, position: FileCheckpoint, copied: bool = False) -> bool:
-        """Whether a position is in the open file, told by its content too: an inode may have been used again.
+    def is_at(self, checkpoint: FileCheckpoint, copied: bool = False) -> bool:
+        """Whether a checkpoint is in the open file, told by its content too: an inode may have been used again.
 
-        copied: also where the open file is a copy of the one that the position was in.
+        copied: also where the open file is a copy of the one that the checkpoint was in.
         """
-        return self._file is not None and self._file.is_at(position, copied)
+        return self._file is not None and self._file.is_at(checkpoint, copied)
 
     @property
     def identity(self) -> str:
@@ -101,16 +101,16 @@ class FollowedFile(Source):
 
     @property
     def checkpoint(self) -> bytes | None:
-        return None if self.position is None else msgspec.msgpack.encode(self.position)
+        return None if self.file_checkpoint is None else msgspec.msgpack.encode(self.file_checkpoint)
 
     def close(self) -> None:
         self._replace(None, FollowEvent.CLOSED)
 
     def _replace(self, file: OpenFile | None, event: FollowEvent) -> None:
-        if self._file is not None and (position := self.position) is not None:
-            self._position = position
-            self.left.append(position)
-            self._note()
+        if self._file is not None and (checkpoint := self.file_checkpoint) is not None:
+            self._last_checkpoint = checkpoint
+            self.left.append(checkpoint)
+            self._update_counts()
             self._closed = self._left_out()
             self._file.close()
         self._file = file
@@ -130,13 +130,13 @@ class FollowedFile(Source):
         return self._clock() - self._quiet_since >= seconds
 
     def _count(self, block: Block | None) -> Block | None:
-        self._note()
+        self._update_counts()
         if block is not None:
             self.lines_read += len(block)
             self.bytes_read += block.end - int(block.offsets[0])
         return block
 
-    def _note(self) -> None:
+    def _update_counts(self) -> None:
         """Counts what is missing in the lines, and says it once for each file."""
         self.cut_lines, self.cut_bytes, self.zero_bytes, self.undecodable = self._left_out()
         for warning in self._file.warnings() if self._file else ():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.errors import cannot_read
-from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.decoding.settings import PLAIN, ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.clock import before_now
 from agent.sources.files.followed_file import FollowedFile
@@ -31,39 +31,39 @@ RELEASE_MOVED = 3600.0  # the same of a file that was moved away, or cannot be s
 class FileSource(FollowedFile):
     """The lines of one path, in blocks, each line once.
 
-    Reading starts at `position` where that still fits, else at the path's start, or at its end where `start` says so
-    and there is no position. A path that cannot be followed is a SourceError when it is first opened; later it is
+    Reading starts at `checkpoint` where that still fits, else at the path's start, or at its end where `start` says so
+    and there is no checkpoint. A path that cannot be followed is a SourceError when it is first opened; later it is
     logged once and tried again.
 
-    grace    for how many seconds without growth a file is read on after its path names another one; 0 where a run does
-             not wait, also not for what may still belong to a record
-    is_own_log    tells which files are read as logs of their own by their names
-    since    a time in nanoseconds at which nothing was at the path: what was rotated after it is read first
-    take_up  begins a file that came to the path where it was read to under another name; False where it is still read
-             under that one, for which this source waits
+    grace        for how many seconds without growth a file is read on after its path names another one; 0 where a run
+                 does not wait, also not for what may still belong to a record
+    is_own_log   tells which files are read as logs of their own by their names
+    since        a time in nanoseconds at which nothing was at the path: what was rotated after it is read first
+    take_over    begins a file that came to the path where it was read to under another name; False where it is still
+                 read under that one, for which this source waits
     """
 
     def __init__(
         self,
         path: Path,
-        position: FileCheckpoint | None,
+        checkpoint: FileCheckpoint | None,
         start: Literal["start", "end"],
-        reading: Reading = PLAIN,
+        reading: ReadingSettings = PLAIN,
         grace: float = GRACE,
         clock: Callable[[], float] = time.monotonic,
         is_own_log: Callable[[Path], bool] = lambda path: False,
         since: int = 0,
-        take_up: Callable[[OpenFile], bool] = lambda file: True,
+        take_over: Callable[[OpenFile], bool] = lambda file: True,
     ) -> None:
-        super().__init__(path, position, clock)
+        super().__init__(path, checkpoint, clock)
         self._reading, self.grace = reading, grace
         self._rotations = Rotations(path, reading, is_own_log)
-        self._opener = LogOpener(path, reading, self._rotations, take_up)
+        self._opener = LogOpener(path, reading, self._rotations, take_over)
         self._idle: tuple[int, ...] = ()  # what stat told of the path when nothing was new
-        opened = self._opener.open_at(position) if position else self._opener.open_new(start, since)
+        opened = self._opener.open_at(checkpoint) if checkpoint else self._opener.open_new(start, since)
         self._empty_since = since if opened else since or before_now()
         if opened is not None:
-            self._go_on(opened)
+            self._apply(opened)
 
     def read(self, limit: int = 1 << 20) -> Block | None:
         if self._is_idle():
@@ -103,12 +103,12 @@ class FileSource(FollowedFile):
 
     def _reopen(self) -> None:
         is_interrupted = self._state is FollowState.INTERRUPTED
-        opened = self._opener.reopen(self._position, is_interrupted, self._empty_since)
+        opened = self._opener.reopen(self._last_checkpoint, is_interrupted, self._empty_since)
         if opened is not None:
-            self.reopened += opened.file is not None and self._position is not None
-            self._go_on(opened)
+            self.reopened += opened.file is not None and self._last_checkpoint is not None
+            self._apply(opened)
 
-    def _go_on(self, opened: Opened) -> None:
+    def _apply(self, opened: Opened) -> None:
         """Goes on with what was opened, if anything."""
         self.rotations += opened.resumed.rotations
         self.truncations += opened.resumed.truncations
@@ -174,7 +174,7 @@ class FileSource(FollowedFile):
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""
         self._enter(FollowEvent.PATH_LEFT)
         self._opener.warn_missing(seen=True)
-        if file.is_deleted and not file.holds and file.read_to == file.position.offset:
+        if file.is_deleted and not file.holds and file.read_to == file.checkpoint.offset:
             self._enter(FollowEvent.READ_WHOLE)
         if self._quiet_for(self.grace) and self._rotations.after(file):
             return self._move_on(file, limit)
@@ -200,18 +200,18 @@ class FileSource(FollowedFile):
         if block := file.finish():
             return block
         was_truncated = self._state is FollowState.READING_COPY
-        self.losses += self._rotations.tell_damage(file)
+        self.losses += self._rotations.warn_damaged(file)
         opened = self._opener.open_next(file)
         if opened is None or opened.file is None:
             return None
         try:
-            self.losses += self._rotations.tell_gone(file, was_truncated)
+            self.losses += self._rotations.warn_gone(file, was_truncated)
         except OSError:
             opened.file.close()
             raise
         opened.file.truncated = was_truncated
         self.rotations += not was_truncated
-        self._go_on(opened)
+        self._apply(opened)
         return self._read_file(opened.file, limit)
 
 

@@ -40,7 +40,7 @@ def is_named(path: Path, pattern: str) -> bool:
     if path.suffix in _COMPRESSED or not is_pattern(pattern):
         return False
     parts = Path(os.path.abspath(pattern)).parts
-    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     real = Path(*parts[:fixed]).resolve().parts + parts[fixed:]
     return any(_is_match(path, one) for one in (parts, real))
 

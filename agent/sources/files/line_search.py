@@ -1,7 +1,8 @@
 """Where lines begin and end in a file that is not read from its start."""
 
 from agent.sources.decoding.encoding import LineFeed
-from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.decoding.line_reader import LineReader
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import Pread
 from agent.text.lines import Block
 
@@ -21,13 +22,13 @@ def last_line_start(pread: Pread, feed: LineFeed) -> tuple[int, int]:
 
 
 def lines_before(
-    place: tuple[int, int], lines: int, pread: Pread, feed: LineFeed, source: str, reading: Reading, head: bytes
+    begin: tuple[int, int], lines: int, pread: Pread, feed: LineFeed, source: str, reading: ReadingSettings, head: bytes
 ) -> Block | None:
     """The last complete lines, at most `lines`, before an offset and the number of its line; None where there are none.
 
     head: the first bytes of the file. It looks back 256 KiB at most.
     """
-    offset, line = place
+    offset, line = begin
     start = max(0, offset - _LOOK_BACK)
     data = pread(offset - start, start)
     skip = feed.find(data) + feed.width if start else 0

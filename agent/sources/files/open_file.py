@@ -4,7 +4,8 @@ from pathlib import Path
 
 from agent.errors import cannot_read
 from agent.sources.decoding.encoding import MAX_BOM, UTF_8, LineFeed, find_codec
-from agent.sources.decoding.line_reader import LeftOut, LineReader, Reading
+from agent.sources.decoding.line_reader import LeftOut, LineReader
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint, digest, read_before
 from agent.sources.files.compressed import CompressedContent
 from agent.sources.files.content import Content, PlainContent
@@ -23,7 +24,7 @@ class OpenFile(FileOnDisk):
     truncated  whether it was truncated before, so that the zeros with which it may begin are no trace of a crash
     """
 
-    def __init__(self, content: Content, source: str, reading: Reading) -> None:
+    def __init__(self, content: Content, source: str, reading: ReadingSettings) -> None:
         super().__init__(content)
         self._source, self._reading = source, reading
         self._size, self._modified = 0, self.modified
@@ -31,12 +32,12 @@ class OpenFile(FileOnDisk):
         self.begin(0, 1)
 
     @classmethod
-    def open(cls, path: Path, source: str, reading: Reading) -> "OpenFile":
+    def open(cls, path: Path, source: str, reading: ReadingSettings) -> "OpenFile":
         """Opens a path; a SourceError says why it cannot be followed, and FileNotFoundError is left to the caller."""
         return cls._of(PlainContent.open(path), source, reading)
 
     @classmethod
-    def open_compressed(cls, path: Path, source: str, reading: Reading) -> "OpenFile":
+    def open_compressed(cls, path: Path, source: str, reading: ReadingSettings) -> "OpenFile":
         """The same of a compressed file, which is read as the file that it was made from."""
         try:
             return cls._of(CompressedContent(path), source, reading)
@@ -46,7 +47,7 @@ class OpenFile(FileOnDisk):
             raise cannot_read(path, error) from None
 
     @classmethod
-    def _of(cls, content: Content, source: str, reading: Reading) -> "OpenFile":
+    def _of(cls, content: Content, source: str, reading: ReadingSettings) -> "OpenFile":
         try:
             return cls(content, source, reading)
         except BaseException:
@@ -67,33 +68,33 @@ class OpenFile(FileOnDisk):
     def _line_feed(self) -> LineFeed:
         return LineFeed.of(find_codec(self._reading.encoding, self._content.pread(MAX_BOM, 0), ended=True) or UTF_8)
 
-    def resume(self, position: FileCheckpoint, anywhere: bool = False) -> str:
-        """Sets reading to start at a stored position; a few words on why where it does not fit this file, else none.
+    def resume(self, checkpoint: FileCheckpoint, anywhere: bool = False) -> str:
+        """Sets reading to start at a stored checkpoint; a few words on why where it does not fit this file, else none.
 
         anywhere: also in a copy of the file, told by its content alone.
         """
-        if not anywhere and self.key != position.key:
+        if not anywhere and self.key != checkpoint.key:
             return "it is another file"
-        if not self.compressed and self.size < position.offset:
+        if not self.compressed and self.size < checkpoint.offset:
             return "it is shorter than what was read of it"
-        if reason := self.fingerprint_mismatch(position):
+        if reason := self.fingerprint_mismatch(checkpoint):
             return reason
-        self.begin(position.offset, position.line)
-        self.device, self.inode = position.key
+        self.begin(checkpoint.offset, checkpoint.line)
+        self.device, self.inode = checkpoint.key
         return ""
 
     @property
-    def position(self) -> FileCheckpoint:
+    def checkpoint(self) -> FileCheckpoint:
         """Where to go on after the blocks handed out so far: at the start of the incomplete line or record."""
         offset = self._lines.offset
-        return self._position_at(offset, self._trace.head[:offset], self._trace.before)
+        return self._checkpoint_at(offset, self._trace.head[:offset], self._trace.before)
 
     @property
     def seen(self) -> FileCheckpoint:
         """The same after the part that was read of what is incomplete."""
-        return self._position_at(self.read_to, self._trace.head, self._trace.tail)
+        return self._checkpoint_at(self.read_to, self._trace.head, self._trace.tail)
 
-    def _position_at(self, offset: int, head: bytes, tail: bytes) -> FileCheckpoint:
+    def _checkpoint_at(self, offset: int, head: bytes, tail: bytes) -> FileCheckpoint:
         line = self._lines.line
         return FileCheckpoint(self.device, self.inode, digest(head), offset, line, digest(tail), self._modified)
 
@@ -107,9 +108,9 @@ class OpenFile(FileOnDisk):
         first = other.first_read
         return bool(first) and self._read_head(len(first)) == first
 
-    def ends_at(self, position: FileCheckpoint) -> bool:
-        """Whether a position is at the end of the file, or of that of which it is a copy."""
-        return not self.resume(position, anywhere=True) and not self._content.pread(1, position.offset)
+    def ends_at(self, checkpoint: FileCheckpoint) -> bool:
+        """Whether a checkpoint is at the end of the file, or of that of which it is a copy."""
+        return not self.resume(checkpoint, anywhere=True) and not self._content.pread(1, checkpoint.offset)
 
     def is_part_of(self, other: "OpenFile") -> bool:
         """Whether all that is to be read of the file stands at the same place in another one."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import SourceError
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.resume import Resumed, resume
@@ -37,8 +37,8 @@ class OngoingFault:
 class Opened(NamedTuple):
     """The file to read on in and what happened to the log by it.
 
-    resumed: what became known where a position was held against the log. moved: whether the file came to the path from
-    another name and is read on from where it was read to under that.
+    resumed: what became known where a checkpoint was held against the log. moved: whether the file came to the path
+    from another name and is read on from where it was read to under that.
     """
 
     event: FollowEvent
@@ -50,15 +50,15 @@ class Opened(NamedTuple):
 class LogOpener:
     """Opens the files of one path for its source.
 
-    begin_here: see `take_up` of FileSource. fault: what keeps the path from being read at present.
+    take_over: see FileSource. fault: what keeps the path from being read at present.
     An OSError is the caller's; what was opened before it is closed.
     """
 
     def __init__(
-        self, path: Path, reading: Reading, rotations: Rotations, begin_here: Callable[[OpenFile], bool]
+        self, path: Path, reading: ReadingSettings, rotations: Rotations, take_over: Callable[[OpenFile], bool]
     ) -> None:
         self._path, self._reading, self._rotations = path, reading, rotations
-        self._begin_here, self.fault = begin_here, OngoingFault()
+        self._take_over, self.fault = take_over, OngoingFault()
 
     def open_new(self, start: str, since: int) -> Opened | None:
         """Opens the path for the first time, of which nothing is known; None where it names nothing.
@@ -75,42 +75,42 @@ class LogOpener:
             file.begin_at_end()
         return Opened(FollowEvent.OPENED, file)
 
-    def open_at(self, position: FileCheckpoint) -> Opened:
-        """Opens the file of a stored position, or the one after it."""
+    def open_at(self, checkpoint: FileCheckpoint) -> Opened:
+        """Opens the file of a stored checkpoint, or the one after it."""
         named = self._open_path()
-        resumed = self._resume(named, position)
+        resumed = self._resume(named, checkpoint)
         file = resumed.file
         if file is None:
             return Opened(FollowEvent.FAILED)
-        if file is named and file.key != position.key:
+        if file is named and file.key != checkpoint.key:
             return self.begin(file, resumed)
-        is_copy = position.truncated and file.copied
+        is_copy = checkpoint.truncated and file.copied
         return Opened(FollowEvent.COPY_OPENED if is_copy else FollowEvent.OPENED, file, resumed)
 
-    def reopen(self, position: FileCheckpoint | None, is_interrupted: bool, since: int) -> Opened | None:
+    def reopen(self, checkpoint: FileCheckpoint | None, is_interrupted: bool, since: int) -> Opened | None:
         """Opens what came to the path, or what was rotated before that; None where nothing came.
 
-        position: the last one. is_interrupted: whether there may be more in its file. since: as in `open_new`.
+        checkpoint: the last one. is_interrupted: whether there may be more in its file. since: as in `open_new`.
         """
-        named = self.try_path(seen=position is not None)
+        named = self.try_path(seen=checkpoint is not None)
         if named is None:
             return None
         file, resumed = named, _NOTHING
-        if position is None:
+        if checkpoint is None:
             file = self._open_since(since, named)
         elif is_interrupted:
-            resumed = self._resume(named, position)
+            resumed = self._resume(named, checkpoint)
             file = resumed.file or named
-        elif named.resume(position):  # what comes back, such as with its disk, fits
-            file = self._open_since(position.modified, named)
+        elif named.resume(checkpoint):  # what comes back, such as with its disk, fits
+            file = self._open_since(checkpoint.modified, named)
         return self.begin(file, resumed) if file is named else Opened(FollowEvent.OPENED, file, resumed)
 
     def begin(self, file: OpenFile, resumed: Resumed = _NOTHING) -> Opened:
         """Begins what came to the path, or where it was read to under another name; without a file if it still is."""
         begun = file.read_to
-        if not self._begin_here(file):
+        if not self._take_over(file):
             file.close()
-            return Opened(FollowEvent.READ_ELSEWHERE, None, resumed)
+            return Opened(FollowEvent.READ_BY_OTHER, None, resumed)
         if file.read_to == begun:
             return Opened(FollowEvent.OPENED, file, resumed)
         _LOG.info("%s was read under another name: reading it on from byte %d", self._path, file.read_to)
@@ -120,7 +120,7 @@ class LogOpener:
         """The file after an open one that was rotated away; None where it cannot be had yet."""
         opened, wait = self._rotations.next(file)
         if opened is not None:
-            self._begin_here(opened)
+            self._take_over(opened)
             return Opened(FollowEvent.OPENED, opened)
         named = None if wait else self.try_path(seen=True)
         return self.begin(named) if named else None
@@ -163,10 +163,10 @@ class LogOpener:
         named.close()
         return opened
 
-    def _resume(self, file: OpenFile | None, position: FileCheckpoint) -> Resumed:
-        """The file of a stored position, which may have been rotated meanwhile; else what was written after it."""
+    def _resume(self, file: OpenFile | None, checkpoint: FileCheckpoint) -> Resumed:
+        """The file of a stored checkpoint, which may have been rotated meanwhile; else what was written after it."""
         try:
-            resumed = resume(self._path, file, position, self._rotations)
+            resumed = resume(self._path, file, checkpoint, self._rotations)
         except OSError:
             if file is not None:
                 file.close()

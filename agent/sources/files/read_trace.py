@@ -1,10 +1,10 @@
-"""The bytes by which a place in a file is known again."""
+"""The first and last bytes that were read of a file, by which a checkpoint in it is known again."""
 
 from agent.sources.files.checkpoint import HEAD, TAIL
 
 
 class ReadTrace:
-    """What was read of a file, as far as positions keep hashes of it.
+    """What was read of a file, as far as checkpoints keep hashes of it.
 
     head    its first bytes, at most 1024
     tail    the bytes before the offset up to which it was read, at most 256

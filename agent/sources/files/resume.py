@@ -1,4 +1,4 @@
-"""Where reading goes on from a stored position, whatever happened to the log meanwhile."""
+"""Where reading goes on from a stored checkpoint, whatever happened to the log meanwhile."""
 
 import logging
 from pathlib import Path
@@ -20,40 +20,40 @@ class Resumed(NamedTuple):
     losses: int = 0
 
 
-def resume(path: Path, file: OpenFile | None, position: FileCheckpoint, rotations: Rotations) -> Resumed:
-    """The file of a stored position, which may have been rotated meanwhile; else what was written after it.
+def resume(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, rotations: Rotations) -> Resumed:
+    """The file of a stored checkpoint, which may have been rotated meanwhile; else what was written after it.
 
     file: what the path names; it is closed where another one is to be read first.
     """
-    reason = file.resume(position) if file else ""
+    reason = file.resume(checkpoint) if file else ""
     fits = file is not None and not reason
     named = file if fits else None
-    found = rotations.following(position, named) or rotations.find(position, named)
+    found = rotations.following(checkpoint, named) or rotations.find(checkpoint, named)
     if found is not None:
         _LOG.info("%s was rotated meanwhile: reading the rest of %s first", path, found[1])
         resumed = Resumed(found[0])
     elif fits:
         return Resumed(file)
     else:
-        resumed = _find_newer(path, position, rotations)
+        resumed = _find_newer(path, checkpoint, rotations)
     if resumed.file is None:
-        return _begin_anew(path, file, position, reason)
+        return _restart(path, file, checkpoint, reason)
     if file is not None:
         file.close()
     return resumed
 
 
-def _find_newer(path: Path, position: FileCheckpoint, rotations: Rotations) -> Resumed:
-    """Where the file of a position is gone: the first of those that were rotated since.
+def _find_newer(path: Path, checkpoint: FileCheckpoint, rotations: Rotations) -> Resumed:
+    """Where the file of a checkpoint is gone: the first of those that were rotated since.
 
     Where nothing of it was read, that is also one of the time of the last look: the file itself, compressed.
     """
-    since = position.modified - (position.offset == 0)
-    for rotated in rotations.newer(since) if position.modified else ():
+    since = checkpoint.modified - (checkpoint.offset == 0)
+    for rotated in rotations.newer(since) if checkpoint.modified else ():
         if file := rotations.open(rotated):
             lost = (
-                f"the file that was being read is gone: what was written to it after byte {position.offset} is lost"
-                if position.offset
+                f"the file that was being read is gone: what was written to it after byte {checkpoint.offset} is lost"
+                if checkpoint.offset
                 else "nothing tells any more which file was to be read next: what was written to it may be lost"
             )
             _LOG.warning("%s was rotated more than once meanwhile, and %s; reading %s first", path, lost, rotated.path)
@@ -61,13 +61,13 @@ def _find_newer(path: Path, position: FileCheckpoint, rotations: Rotations) -> R
     return Resumed(None)
 
 
-def _begin_anew(path: Path, file: OpenFile | None, position: FileCheckpoint, reason: str) -> Resumed:
-    """Counts what became of the file that a position was in, while nobody looked; how much was lost is unknown."""
+def _restart(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, reason: str) -> Resumed:
+    """Counts what became of the file that a checkpoint was in, while nobody looked; how much was lost is unknown."""
     if file is None:
         return Resumed(None)
-    same = (file.device, file.inode) == position.key
-    if position.ended:
+    same = (file.device, file.inode) == checkpoint.key
+    if checkpoint.ended:
         _LOG.info("%s was removed and came anew: reading it from its start", path)
         return Resumed(file, rotations=1)
-    _LOG.warning("%s cannot be read on from byte %d (%s): reading it from its start", path, position.offset, reason)
+    _LOG.warning("%s cannot be read on from byte %d (%s): reading it from its start", path, checkpoint.offset, reason)
     return Resumed(file, rotations=int(not same), truncations=int(same), losses=1)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import SourceError
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.rotation_discovery import RotationDiscovery, open_rotated, written_since
@@ -17,13 +17,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class RotatedFiles:
-    """The rotated files of one path, to be opened and held against positions.
+    """The rotated files of one path, to be opened and held against checkpoints.
 
     One that is damaged or cannot be read is logged once, unless `quiet`, and left out. `is_own_log` tells which files
     are read as logs of their own.
     """
 
-    def __init__(self, path: Path, reading: Reading, is_own_log: Callable[[Path], bool], quiet: bool) -> None:
+    def __init__(self, path: Path, reading: ReadingSettings, is_own_log: Callable[[Path], bool], quiet: bool) -> None:
         self._path, self._reading, self._is_own_log, self._quiet = path, reading, is_own_log, quiet
         self._discovery = RotationDiscovery(path, reading, is_own_log)
         self._refused: set[tuple[int, int]] = set()
@@ -46,7 +46,7 @@ class RotatedFiles:
         file.close()
         return None
 
-    def tell_damage(self, file: OpenFile) -> bool:
+    def warn_damaged(self, file: OpenFile) -> bool:
         """Says what could not be read of a compressed file, once; whether there is such."""
         if not file.damage or file.key in self._refused:
             return False
@@ -58,27 +58,27 @@ class RotatedFiles:
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._discovery.forms])
         return [other for other in files if other.form == own or not self._is_own_log(other.path)]
 
-    def _find_content(self, files: list[Rotated], position: FileCheckpoint) -> tuple[OpenFile, Path] | None:
+    def _find_content(self, files: list[Rotated], checkpoint: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
 
         Else the same uncompressed file, whatever its time. gzip, bzip2, xz and `cp -p` keep the time of writing, and a
         plain copy gets a later one; a tool that makes a compressed file look older than the log hides it from the
         search.
         """
-        same = [other for other in files if other.key == position.key and not other.compressed]
-        for rotated in written_since(files, position.modified) + same:
-            if file := self._fitting(rotated, position):
+        same = [other for other in files if other.key == checkpoint.key and not other.compressed]
+        for rotated in written_since(files, checkpoint.modified) + same:
+            if file := self._fitting(rotated, checkpoint):
                 return file, rotated.path
         return None
 
-    def _fitting(self, rotated: Rotated, position: FileCheckpoint) -> OpenFile | None:
+    def _fitting(self, rotated: Rotated, checkpoint: FileCheckpoint) -> OpenFile | None:
         file = self.open(rotated)
         if file is None:
             return None
-        reason = file.resume(position, anywhere=True)
+        reason = file.resume(checkpoint, anywhere=True)
         if not reason:
             return file
-        self.tell_damage(file)
+        self.warn_damaged(file)
         file.close()
         return None
 

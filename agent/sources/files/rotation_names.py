@@ -110,8 +110,8 @@ def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
                         rotated = _rotated(entry, form)
                         found.setdefault((form, parts[1]["number"]), {})[parts[1]["compressed"] or ""] = rotated
     files = [(number, compressed.get("") or max(compressed.values())) for (_, number), compressed in found.items()]
-    by_name = len({(form, _place(number)[0]) for form, number in found}) == 1
-    return [file for _, file in sorted(files, key=lambda one: _place(one[0]) if by_name else (one[1].modified, one))]
+    by_name = len({(form, _rank(number)[0]) for form, number in found}) == 1
+    return [file for _, file in sorted(files, key=lambda one: _rank(one[0]) if by_name else (one[1].modified, one))]
 
 
 def _rotated(entry: "os.DirEntry[str]", form: Form) -> Rotated:
@@ -129,7 +129,7 @@ def _parts(log: str, name: str) -> tuple[str, re.Match[str]] | None:
     return (stem, parts) if parts and parts["end"] == end else None
 
 
-def _place(suffix: str) -> tuple[str, int, str]:
+def _rank(suffix: str) -> tuple[str, int, str]:
     """The format of a suffix, and what sorts those of one format, the oldest first."""
     number = _NUMBER.fullmatch(suffix)
     return ("number", -int(number[1]), "") if number else (re.sub(r"\d", "0", suffix), 0, suffix)
@@ -142,7 +142,7 @@ def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None
 
 def logs_of(path: Path) -> Iterator[Path]:
     """The logs of which a file may be a rotation by its name, whether they exist or not."""
-    for cut in (place for place in range(1, len(path.name)) if path.name[place] in ".-"):
+    for cut in (index for index in range(1, len(path.name)) if path.name[index] in ".-"):
         parts = _PARTS.fullmatch(path.name, cut)
         if parts and not parts["end"]:
             yield path.with_name(path.name[:cut])

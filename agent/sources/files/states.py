@@ -37,9 +37,9 @@ class FollowEvent(Enum):
     PATH_BACK       the path is seen to name the open file
     GREW            something was read
     READ_WHOLE      the file is seen to be deleted, and no byte of it is unread or held back
-    READ_ELSEWHERE  what the path names is still read under another name, so no file is opened
+    READ_BY_OTHER   what the path names is still read under another name, so no file is opened
     CLOSED          the file is closed, and no other one is opened
-    FAILED          reading failed, or the file of a stored position is not found
+    FAILED          reading failed, or the file of a stored checkpoint is not found
     """
 
     OPENED = auto()
@@ -48,7 +48,7 @@ class FollowEvent(Enum):
     PATH_BACK = auto()
     GREW = auto()
     READ_WHOLE = auto()
-    READ_ELSEWHERE = auto()
+    READ_BY_OTHER = auto()
     CLOSED = auto()
     FAILED = auto()
 
@@ -63,7 +63,7 @@ _TRANSITIONS: dict[FollowEvent, dict[FollowState, FollowState]] = {
     },
     FollowEvent.GREW: {FollowState.ENDED: FollowState.ROTATED_AWAY},
     FollowEvent.READ_WHOLE: {FollowState.ROTATED_AWAY: FollowState.ENDED},
-    FollowEvent.READ_ELSEWHERE: dict.fromkeys(FollowState, FollowState.WAITING),
+    FollowEvent.READ_BY_OTHER: dict.fromkeys(FollowState, FollowState.WAITING),
     FollowEvent.CLOSED: dict.fromkeys(set(FollowState) - {FollowState.INTERRUPTED}, FollowState.WAITING),
     FollowEvent.FAILED: dict.fromkeys(FollowState, FollowState.INTERRUPTED),
 }

@@ -18,7 +18,7 @@ FIELDS = (
     *("PRIORITY", "SYSLOG_IDENTIFIER", "SYSLOG_PID", "SYSLOG_FACILITY", "CODE_FILE", "CODE_LINE", "CODE_FUNC"),
 )
 """The fields that are kept beside a line (systemd.journal-fields(7))."""
-WANTED = ",".join((*_CONTENT, *FIELDS))
+OUTPUT_FIELDS = ",".join((*_CONTENT, *FIELDS))
 _LONGEST = 1024  # characters of a field that is kept
 _LEFT_OUT = b"(message left out by journalctl)"
 

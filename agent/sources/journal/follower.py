@@ -14,10 +14,10 @@ import msgspec
 
 from agent.errors import SourceError
 from agent.host.rate_limited_log import RateLimitedLog
-from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.decoding.settings import PLAIN, ReadingSettings
 from agent.sources.journal.entries import CURSOR, Entry, fields_of, is_left_out, line_of
 from agent.sources.journal.entry_splitter import EntrySplitter, Unreadable
-from agent.sources.journal.journalctl import LEAVE, Journalctl, ask, cannot_merge, command_of, follow_options
+from agent.sources.journal.journalctl import END_TIMEOUT, Journalctl, ask, cannot_merge, command_of, follow_options
 from agent.sources.live import LiveSource, StreamCheckpoint, decode_checkpoint, message_reading
 from agent.text.lines import Block, LineSplitter
 
@@ -78,7 +78,7 @@ class JournalSource(LiveSource):
         name: str,
         stored: bytes | None,
         start: Literal["start", "end"],
-        reading: Reading = PLAIN,
+        reading: ReadingSettings = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = command_of(name)
@@ -88,7 +88,7 @@ class JournalSource(LiveSource):
         self._entries: list[Entry] = []
         self._splitter = EntrySplitter()
         self._fresh = True  # nothing came yet since journalctl was started
-        self._complaint = ""  # what it said last since then
+        self._last_error = ""  # what it said last since then
         self._draining = self._polls = False
         self._start_at, self._pause = 0.0, _PAUSES[0]
         self._cursor, self._seen, is_gone = _find_start(name, self._command, checkpoint, start)
@@ -155,7 +155,7 @@ class JournalSource(LiveSource):
         if self._process is None and self._clock() >= self._start_at:
             options = ["--quiet", *([f"--cursor={self._cursor}"] if self._cursor else [])]
             options += [] if self._draining or self._polls else follow_options(self._command)
-            self._fresh, self._splitter, self._complaint = True, EntrySplitter(), ""
+            self._fresh, self._splitter, self._last_error = True, EntrySplitter(), ""
             try:
                 self._process = Journalctl([*self._command, *options])
                 self._process.watch(self._epoll)
@@ -170,8 +170,8 @@ class JournalSource(LiveSource):
 
     def _after_end(self, process: Journalctl) -> None:
         """journalctl has ended: as it should, or for a reason for which it is started anew."""
-        code = process.end(LEAVE)
-        errors = process.errors() or self._complaint
+        code = process.end(END_TIMEOUT)
+        errors = process.errors() or self._last_error
         self._stop()
         if not self._draining and (cannot_merge(errors) or (self._polls and not code)):
             self._polls, self._start_at = True, self._clock() + _PAUSES[0]
@@ -186,7 +186,7 @@ class JournalSource(LiveSource):
             if left := self._splitter.partial:
                 self._leave_out(Unreadable(left, f"the last {left} bytes of what journalctl shows are no entry"))
             if self._fresh and self._cursor:
-                self._note_gone()
+                self._count_gone()
 
     def _retry(self, why: str) -> None:
         self._limited_log.warning(
@@ -214,7 +214,7 @@ class JournalSource(LiveSource):
             return True
         if cursor == self._cursor:
             return not self._seen
-        self._note_gone()
+        self._count_gone()
         return True
 
     def _leave_out(self, entry: Unreadable) -> None:
@@ -222,13 +222,13 @@ class JournalSource(LiveSource):
         self.bytes_lost += entry.size
         self._limited_log.warning("entry", "%s: %s; it is left out", self.name, entry.reason)
 
-    def _note_gone(self) -> None:
+    def _count_gone(self) -> None:
         self.losses += 1
         _warn_gone(self.name)
 
     def _warn_of_errors(self) -> None:
         if self._process is not None and (errors := self._process.errors()):
-            self._complaint = errors
+            self._last_error = errors
             self._limited_log.warning(errors, "%s: journalctl says: %s", self.name, errors)
 
     def _block(self, entries: list[Entry]) -> Block | None:

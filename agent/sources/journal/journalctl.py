@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from agent.errors import ConfigError, SourceError
-from agent.sources.journal.entries import WANTED, Entry, decode_entry
+from agent.sources.journal.entries import OUTPUT_FIELDS, Entry, decode_entry
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ OPTIONS = (
 _OTHER_FILES = ("--directory=", "--file=", "--root=", "--machine=")
 _NO_MERGE = "--merge is not supported"
 _ANSWER = 60.0  # seconds for a few entries
-LEAVE = 1.0  # seconds to end
+END_TIMEOUT = 1.0  # seconds to end
 _MOST_ERRORS = 4096  # bytes that are kept of what it says on standard error
 
 
@@ -46,7 +46,7 @@ def command_of(name: str) -> list[str]:
     program = shutil.which("journalctl")
     if program is None:
         raise SourceError(f"{name} cannot be read: journalctl is not installed; it comes with systemd")
-    return [program, "--no-pager", "--output=json", "--all", f"--output-fields={WANTED}", *options]
+    return [program, "--no-pager", "--output=json", "--all", f"--output-fields={OUTPUT_FIELDS}", *options]
 
 
 def follow_options(command: Sequence[str]) -> list[str]:
@@ -143,7 +143,7 @@ class Journalctl:
         except subprocess.TimeoutExpired:
             self._process.terminate()
         try:
-            return self._process.wait(LEAVE)
+            return self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.live import StreamCheckpoint
 from agent.sources.network.framing import SPARE, Framer
 from agent.sources.network.receiver import Receiver
@@ -43,7 +43,7 @@ class Connections(Receiver):
         self,
         name: str,
         checkpoint: StreamCheckpoint | None,
-        reading: Reading,
+        reading: ReadingSettings,
         bound: socket.socket,
         unbind: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
@@ -109,7 +109,7 @@ class Connections(Receiver):
         if self.connected >= MOST_CONNECTIONS:
             self._refuse(connection)
         else:
-            self._welcome(connection)
+            self._register(connection)
 
     def _accept_again(self) -> None:
         if self._paused_until and self._clock() >= self._paused_until:
@@ -125,7 +125,7 @@ class Connections(Receiver):
             *(self.name, connection.peer, MOST_CONNECTIONS),
         )
 
-    def _welcome(self, connection: _Connection) -> None:
+    def _register(self, connection: _Connection) -> None:
         connection.socket.setblocking(False)
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)

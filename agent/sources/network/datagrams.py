@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.live import StreamCheckpoint
 from agent.sources.network.framing import SPARE
 from agent.sources.network.receiver import Receiver
@@ -27,7 +27,7 @@ class Datagrams(Receiver):
         self,
         name: str,
         checkpoint: StreamCheckpoint | None,
-        reading: Reading,
+        reading: ReadingSettings,
         bound: socket.socket,
         unbind: Callable[[], None],
     ) -> None:

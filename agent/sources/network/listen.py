@@ -10,7 +10,7 @@ import stat
 
 from agent.errors import ConfigError, SourceError
 from agent.host.addresses import MAX_UNIX_PATH, fits_unix_path, is_port, split_host_port
-from agent.sources.decoding.line_reader import PLAIN, Reading
+from agent.sources.decoding.settings import PLAIN, ReadingSettings
 from agent.sources.live import StreamCheckpoint, decode_checkpoint, message_reading
 from agent.sources.network.connections import Connections
 from agent.sources.network.datagrams import Datagrams
@@ -24,7 +24,7 @@ _MODE = 0o660  # of the socket's file: to send is to write
 _WAITING = 128  # connections that wait to be accepted
 
 
-def open_listener(name: str, stored: bytes | None, reading: Reading = PLAIN) -> Receiver:
+def open_listener(name: str, stored: bytes | None, reading: ReadingSettings = PLAIN) -> Receiver:
     """The source of a `listen:` URL; a ConfigError where it is not understood, a SourceError where it cannot be had."""
     message_reading(name, reading)  # before anything is bound
     if name.startswith("listen:unix:"):

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 
 from agent.host.rate_limited_log import RateLimitedLog
-from agent.sources.decoding.line_reader import Reading, too_long
+from agent.sources.decoding.line_reader import too_long
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.live import LiveSource, StreamCheckpoint, message_reading
 from agent.sources.network.framing import Message, one_line
 from agent.text.lines import Block
@@ -20,7 +21,7 @@ class Receiver(LiveSource):
         self,
         name: str,
         checkpoint: StreamCheckpoint | None,
-        reading: Reading,
+        reading: ReadingSettings,
         bound: socket.socket,
         unbind: Callable[[], None],
     ) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from helpers.manual_clock import ManualClock
 from helpers.processes import run_agent, start_agent
-from helpers.waiting import until
+from helpers.waiting import text_of, until
 
 import agent.app.heartbeat
 import agent.app.service
@@ -170,7 +170,7 @@ def test_a_refused_reload_leaves_a_socket_open_and_counts_on(tmp_path):
             content["sources"] = [{"path": f"listen:unix:{path}", "encoding": "latin-1"}]
             config.write_text(yaml.safe_dump(content))
             process.send_signal(signal.SIGHUP)
-            until(lambda: "reload refused" in said.read_text())
+            until(lambda: "reload refused" in text_of(said))
             [sender.sendto(b"<13>one line", str(path)) for _ in range(2)]
             until(lambda: lines_read(state) > 3)
         process.send_signal(signal.SIGTERM)
@@ -266,7 +266,7 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
         monkeypatch.setattr(pipeline, "take_warnings", lambda: ["5 lines were not read whole"])
         service.reload()
     with closing(service):
-        service.tell_end(service.drain())
+        service.log_totals(service.drain())
     said = capfd.readouterr().err
     counted = "2 repeats folded, 4 own alerts left out, 6 alerts about sealed lines of others held back, "
     assert counted + "8 alerts held back" in said.splitlines()[-1]
@@ -322,7 +322,7 @@ def test_nothing_is_kept_of_files_of_a_pattern_that_come_and_go(tmp_path, monkey
             clock.sleep(20)
         service.poller.watch()
     assert not service.summary._announced and not service.reader._idle
-    assert not service.watcher._coverage.missed_events._noted
+    assert not service.watcher._coverage.missed_events._recorded
     service.close()
 
 

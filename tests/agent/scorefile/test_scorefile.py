@@ -54,7 +54,7 @@ def test_the_columns_of_lines(tmp_path):
     assert np.isnan([table.score[0], table.threshold[0]]).all() and table.score[1] == 3.0
     assert table.anomaly.tolist() == [False, True]
     assert table.details == {1: {"reason": {"kind": "distance"}, "message": "it burns", "context": ["before"]}}
-    assert table.remarks == []
+    assert table.warnings == []
     types = [table.source, table.stream, table.line, table.time, table.score, table.threshold, table.anomaly]
     assert " ".join(str(column.dtype) for column in types) == "int32 int32 int64 float64 float32 float32 bool"
 
@@ -73,7 +73,7 @@ def test_what_score_writes_is_read(bundle, tmp_path, call_agent):
         assert done.returncode == 0, done.stderr
         table = read_scores(output)
         records = [json.loads(line) for line in gzip.decompress(output.read_bytes()).splitlines()]
-        assert (table.scope, len(table.line), table.remarks) == (scope, rows, [])
+        assert (table.scope, len(table.line), table.warnings) == (scope, rows, [])
         assert [None if np.isnan(score) else score for score in table.score.tolist()] == pytest.approx(
             [record["score"] for record in records]
         )
@@ -83,7 +83,7 @@ def test_what_score_writes_is_read(bundle, tmp_path, call_agent):
 def test_files_of_before_times_were_told_are_read(tmp_path):
     old = {key: value for key, value in RECORD.items() if key != "time"}
     table = read(tmp_path, encode([old, old]))
-    assert np.isnan(table.time).all() and table.remarks == ["2 lines come from a version that did not tell times"]
+    assert np.isnan(table.time).all() and table.warnings == ["2 lines come from a version that did not tell times"]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -92,13 +92,13 @@ def test_a_damaged_line_is_counted_and_left_out(tmp_path, place):
     lines[place] = lines[place][: len(lines[place]) // 2] + b"\n"
     table = read(tmp_path, b"".join(lines))
     assert table.line.tolist() == [number for number in (1, 2, 3) if number != place + 1]
-    assert table.remarks == ["1 line of the file is damaged and left out"]
+    assert table.warnings == ["1 line of the file is damaged and left out"]
 
 
 def test_what_a_crash_leaves_is_skipped(tmp_path):
     table = read(tmp_path, encode([RECORD]) + b"\0" * 4096 + encode([RECORD | {"line": 2}]) + b"\xff\xfe{\n\n")
     assert table.line.tolist() == [1, 2]
-    assert table.remarks == [
+    assert table.warnings == [
         "4,096 NUL bytes, as a crash leaves them, were skipped",
         "1 line of the file is damaged and left out",
     ]
@@ -120,7 +120,7 @@ def test_damage_anywhere_costs_only_the_lines_it_touches(tmp_path_factory, noise
 def test_a_packed_file_that_ends_early_is_read_as_far_as_it_goes(tmp_path):
     packed = gzip.compress(encode([RECORD | {"line": number} for number in range(20000)]))
     table = read(tmp_path, packed[: len(packed) // 2])
-    assert 0 < len(table.line) < 20000 and any("truncated" in remark for remark in table.remarks)
+    assert 0 < len(table.line) < 20000 and any("truncated" in remark for remark in table.warnings)
 
 
 def test_the_details_of_the_highest_scores_are_kept(tmp_path, monkeypatch):
@@ -128,7 +128,7 @@ def test_the_details_of_the_highest_scores_are_kept(tmp_path, monkeypatch):
     odd = [RECORD | {"anomaly": True, "score": float(score), "message": str(score)} for score in range(20)]
     table = read(tmp_path, encode(odd))
     assert {row: detail["message"] for row, detail in table.details.items()} == {17: "17", 18: "18", 19: "19"}
-    assert table.remarks == ["reason and context are kept of the 3 highest of 20 odd lines"]
+    assert table.warnings == ["reason and context are kept of the 3 highest of 20 odd lines"]
 
 
 def test_scores_too_large_for_a_float_are_infinite(tmp_path):

@@ -91,7 +91,7 @@ def test_ids_are_scaled_to_what_training_saw_and_never_clipped():
     assert ids.tolist() == [3, 13, 999, 31, 32, 1e12]
     np.testing.assert_allclose(some.scaled(ids), (np.array([3, 13, 999, 31, 32, 1e12]) - 3) / 29)
     assert [some.unscaled(float(one)) for one in some.scaled(ids)] == pytest.approx(ids.tolist())
-    assert some.places(ids).tolist() == [FIRST, FIRST + 2, UNSEEN_EVENT, FIRST + 3, FIRST + 4, UNSEEN_EVENT]
+    assert some.indices(ids).tolist() == [FIRST, FIRST + 2, UNSEEN_EVENT, FIRST + 3, FIRST + 4, UNSEEN_EVENT]
 
 
 def test_where_few_lines_carry_a_number_it_is_text_like_any_other():

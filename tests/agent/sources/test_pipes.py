@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from helpers.short_lines import cut_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import SourceError
-from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.live import StreamCheckpoint
 from agent.sources.pipes import Fifo, StandardInput, StreamSource
 from agent.text.lines import Block
@@ -153,7 +154,7 @@ def test_a_mark_that_is_damaged_is_told(pipe: tuple[int, int], said: list[str], 
 
 
 def test_one_call_takes_no_more_than_was_asked_for(pipe: tuple[int, int], said: list[str]) -> None:
-    source = StandardInput(None, Reading(10), descriptor=pipe[0])
+    source = StandardInput(None, cut_at(10), descriptor=pipe[0])
     os.write(pipe[1], b"x" * 1000)
     assert source.read(100) is None and (source.bytes_taken, source.bytes_read) == (100, 0), (
         "an endless line is no reason to go on for ever"
@@ -168,7 +169,7 @@ def test_one_call_takes_no_more_than_was_asked_for(pipe: tuple[int, int], said: 
 def test_records_of_several_lines_and_other_encodings(said: list[str]) -> None:
     read, write = os.pipe()
     now = [0.0]
-    reading = Reading(encoding="latin-1", multiline=Multiline(indentation=True, timeout=1.0))
+    reading = ReadingSettings(encoding="latin-1", multiline=Multiline(indentation=True, timeout=1.0))
     source = StandardInput(None, reading, descriptor=read, clock=lambda: now[0])
     os.write(write, "fail\n at fü\nnext\n".encode("latin-1"))
     assert lines_of(source) == ["fail\r at fü".encode()]
@@ -197,7 +198,7 @@ def test_what_is_left_of_a_line_is_told_at_the_close(pipe: tuple[int, int], said
 @given(st.lists(st.binary(max_size=20), max_size=20), st.integers(1, 30))
 def test_lines_do_not_depend_on_how_they_came(pieces: list[bytes], most: int) -> None:
     read, write = os.pipe()
-    source, lines = StandardInput(None, Reading(encoding="utf-8"), descriptor=read), []
+    source, lines = StandardInput(None, ReadingSettings(encoding="utf-8"), descriptor=read), []
     for piece in pieces:
         os.write(write, piece)
         while source.descriptors and select.select([read], [], [], 0)[0]:

@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import start_agent
-from helpers.waiting import free_port, until
+from helpers.waiting import free_port, rows_of, until
 from hypothesis import given
 
 from agent.config import load_config
@@ -113,7 +113,7 @@ def test_what_is_told_after_rotation_truncation_and_a_long_line(bundle, tmp_path
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     series = parse((tmp_path / "oddline.prom").read_text())
-    alerts = [json.loads(line) for line in (tmp_path / "alerts").read_text().splitlines()]
+    alerts = rows_of(tmp_path / "alerts")
     told = values(series, source=str(log))
     assert told.pop("alerts") == len(alerts) > 5
     assert told.pop("alerts_folded") >= 0 and told.pop("lines_scored") == 301 - 3  # a window of 4 lines warms up
@@ -209,12 +209,12 @@ def test_what_happened_while_nobody_looked_counts_as_well(follow, tmp_path):
     source = follow()
     source.read()
     log.write_bytes(b"short\n")
-    again = follow(source.position)
+    again = follow(source.file_checkpoint)
     assert (again.truncations, again.rotations, again.losses) == (1, 0, 1)
     (tmp_path / "other").write_bytes(b"short\n")
     again.read()
     (tmp_path / "other").replace(log)
-    third = follow(again.position)
+    third = follow(again.file_checkpoint)
     assert (third.truncations, third.rotations, third.losses) == (0, 1, 1)
 
 

@@ -260,17 +260,17 @@ def test_wake_from_a_thread_and_from_a_signal_handler(tmp_path: Path, watching: 
     watcher = watching(tmp_path / "app.log")
     thread = threading.Timer(0.05, watcher.wake)
     thread.start()
-    assert watcher.wait(LONG) == Woken(told=True)
+    assert watcher.wait(LONG) == Woken(requested=True)
     thread.join()
     previous = signal.signal(signal.SIGALRM, lambda *_: watcher.wake())
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        assert watcher.wait(LONG) == Woken(told=True)
+        assert watcher.wait(LONG) == Woken(requested=True)
     finally:
         signal.signal(signal.SIGALRM, previous)
     watcher.wake()
     watcher.wake()
-    assert watcher.wait(LONG) == Woken(told=True), "not lost before the wait"
+    assert watcher.wait(LONG) == Woken(requested=True), "not lost before the wait"
     assert watcher.wait(0.0) is None
 
 

@@ -115,13 +115,13 @@ def test_records_are_read_with_their_own_times(tmp_path, monkeypatch):
     assert corpus.times.tolist() == [3600, march, march, march, 7], "a row without a time has that of the row before"
     np.testing.assert_array_equal(corpus.numbers[:, 0], [3600, 36005, np.nan, np.nan, 7])
     assert corpus.span == ("1970-01-01T00:00:07+00:00", "1970-01-01T01:00:00+00:00")
-    assert corpus.remarks == [
+    assert corpus.warnings == [
         "logons.csv: 1 row has more fields than the 3 declared columns; those were left out",
         "logons.csv: 1 row has fewer fields than the 3 declared columns; the missing ones were taken as empty",
     ]
     monkeypatch.setattr("training.data.logs.CHUNK", 7)
     pieces = read_corpus([log], LOGONS, MASKS, None, None, read_time, True)
-    assert pieces.texts == corpus.texts and pieces.remarks == corpus.remarks
+    assert pieces.texts == corpus.texts and pieces.warnings == corpus.warnings
     assert select(pieces, datetime(2026, 1, 1, tzinfo=UTC), None).ids.tolist() == [2, 1, 3]
 
 

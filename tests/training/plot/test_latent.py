@@ -46,13 +46,13 @@ def test_windows_of_a_sequence_autoencoder_are_drawn_by_label(sequences):
     windows = np.stack([of_line[end - 4 : end + 1] for end in range(4, 200)])
     latent = subject.scorer.latent(None, windows).astype(float)
     assert latent.shape == (196, 3)
-    apart = np.linalg.norm(found.places[:, None] - found.places, axis=2)
+    apart = np.linalg.norm(found.coordinates[:, None] - found.coordinates, axis=2)
     assert (apart <= np.linalg.norm(latent[:, None] - latent, axis=2) + 1e-5).all()
     (axes,) = draw_points(found, "title").axes
     labels = [one.get_label() for one in axes.collections]
     assert labels == ["left out (40)", "labelled normal (146)", "labelled anomalous (10)"]
     drawn, due = (
-        np.unique(np.round(some, 6), axis=0) for some in (axes.collections[2].get_offsets(), found.places[146:156])
+        np.unique(np.round(some, 6), axis=0) for some in (axes.collections[2].get_offsets(), found.coordinates[146:156])
     )
     np.testing.assert_allclose(drawn, due)
 
@@ -75,8 +75,8 @@ def test_lines_of_a_two_stage_bundle_are_drawn_by_their_vectors(bundle, tmp_path
     found = find_points(subject, corpus, False, 1000, "pca")
     size = subject.window.size
     ids = corpus.ids if subject.window.pad else corpus.ids[size - 1 :]
-    assert found.what == "lines" and len(found.places) == len(ids)
-    np.testing.assert_allclose(found.places, pca(subject.scorer.vectors(ids).astype(float))[0], atol=1e-6)
+    assert found.what == "lines" and len(found.coordinates) == len(ids)
+    np.testing.assert_allclose(found.coordinates, pca(subject.scorer.vectors(ids).astype(float))[0], atol=1e-6)
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 99))
@@ -146,7 +146,7 @@ def test_what_cannot_be_drawn_is_refused(sequences, char_bundle, tmp_path):
         plot_latent(sequences, [tmp_path / "short"], out, None, 100, "pca")
     with pytest.raises(ConfigError, match="200 labels for 3 lines"):
         plot_latent(sequences, [tmp_path / "short"], out, sequences.parent / "labels", 100, "pca")
-    nothing = SimpleNamespace(values=np.full(2, np.nan), places=np.zeros((2, 2)), labelled=False)
+    nothing = SimpleNamespace(values=np.full(2, np.nan), coordinates=np.zeros((2, 2)), labelled=False)
     with pytest.raises(ConfigError, match="none of these lines has a score"):
         draw_points(nothing, "t")
     assert not out.exists()

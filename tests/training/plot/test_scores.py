@@ -20,7 +20,7 @@ from training.plot.curves import _thin, curves, draw_curves, names, plot_curves
 from training.plot.histogram import draw_histogram
 from training.plot.labelled_scores import read_labelled_scores
 from training.plot.losses import draw_losses, plot_losses, read_epochs
-from training.plot.skyscraper import BUCKETS, MOST, draw_skyscraper, places, plot_skyscraper, spans, thin
+from training.plot.skyscraper import BUCKETS, MOST, draw_skyscraper, plot_skyscraper, spans, thin, x_values
 from training.plot.style import RED, YELLOW
 
 COLOURS = {"anomaly": RED, "labelled": YELLOW}
@@ -100,7 +100,7 @@ def test_times_are_the_axis_where_they_are_known(tmp_path):
 
 def test_lines_of_one_time_stand_by_their_number(tmp_path):
     rows = [record(line, 2.0, time="2026-03-09T00:00:00Z") for line in (1, 2, 3)]
-    x, timed, _ = places(read_labelled_scores(write_lines(tmp_path / "s", rows)))
+    x, timed, _ = x_values(read_labelled_scores(write_lines(tmp_path / "s", rows)))
     assert x.tolist() == [1, 2, 3] and not timed
 
 

@@ -16,8 +16,8 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, embedding: nn.Embedding, tie: bool) -> None:
         super().__init__()
-        vocabulary, wanted = embedding.weight.shape
-        self.project = nn.Linear(width, wanted, bias=False) if tie and width != wanted else nn.Identity()
+        vocabulary, embedded = embedding.weight.shape
+        self.project = nn.Linear(width, embedded, bias=False) if tie and width != embedded else nn.Identity()
         self.weight = embedding.weight if tie else nn.Linear(width, vocabulary).weight
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
@@ -29,7 +29,7 @@ class Decoder(nn.Module):
 class Prediction(NamedTuple):
     """What a lower model makes of lines.
 
-    logits   [B, P, V] of the P predicted places: the tokens and, one way, the end
+    logits   [B, P, V] of the P predicted positions: the tokens and, one way, the end
     weights  [B, P, P] of the attention, None where the model has none
     states   [B, T, H] after each token, both ways side by side; final [B, H]; None in a transformer
     """
@@ -43,7 +43,7 @@ class Prediction(NamedTuple):
 class OneWay(nn.Module):
     """EM: p_t = softmax(h_(t-1) W + b), with attention softmax([h_(t-1) a_(t-1)] W + b); the end is predicted too."""
 
-    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, places: int) -> None:
+    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, positions: int) -> None:
         super().__init__()
         width = config.embedding + (config.context if config.tiered() else 0)
         self.extra = config.keys if config.attention == "semantic2" else 0
@@ -51,7 +51,7 @@ class OneWay(nn.Module):
         outputs = config.hidden + self.extra
         self.layers = StackedRecurrent(config.cell, width, outputs, config.layers, config.residual, config.dropout)
         attends = config.attention != "none"
-        self.attention = Attention(config.attention, config.hidden, config.keys, places) if attends else None
+        self.attention = Attention(config.attention, config.hidden, config.keys, positions) if attends else None
         self.dropout = nn.Dropout(config.dropout)
         self.decoder = Decoder(config.hidden * (1 + attends), embedding, config.tie)
 
@@ -69,7 +69,7 @@ class OneWay(nn.Module):
 class BothWays(nn.Module):
     """BEM: p_t = softmax(h_(t-1) W + hb_(t+1) Wb + b); a token is never seen where it is predicted."""
 
-    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, places: int) -> None:
+    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, positions: int) -> None:
         super().__init__()
         width = config.embedding + (config.context if config.tiered() else 0)
         settings = (config.cell, width, config.hidden, config.layers, config.residual, config.dropout)
@@ -89,9 +89,9 @@ class BothWays(nn.Module):
 class Transformer(nn.Module):
     """A decoder of masked self-attention over token and learnt position embeddings; the end is predicted too."""
 
-    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, places: int) -> None:
+    def __init__(self, config: LanguageModelConfig, embedding: nn.Embedding, positions: int) -> None:
         super().__init__()
-        self.positions = nn.Parameter(torch.randn(places, config.embedding) * 0.02)
+        self.positions = nn.Parameter(torch.randn(positions, config.embedding) * 0.02)
         self.blocks = nn.ModuleList(
             TransformerBlock(config.embedding, config.heads, config.dropout) for _ in range(config.layers)
         )
@@ -130,8 +130,8 @@ class LanguageModel(nn.Module):
         Targets are PAD after a line's last one.
         """
         marked = nn.functional.pad(ids, (0, 1), value=PAD)
-        places = torch.arange(marked.shape[1], device=ids.device)
-        marked = torch.where(places == lengths[:, None], END, marked)
+        positions = torch.arange(marked.shape[1], device=ids.device)
+        marked = torch.where(positions == lengths[:, None], END, marked)
         x = self.embedding(nn.functional.pad(marked, (1, 0), value=BEGIN))
         if hidden is not None:
             x = torch.cat([x, hidden[:, None].expand(-1, x.shape[1], -1)], dim=2)
@@ -168,9 +168,9 @@ class LanguageModel(nn.Module):
         return tuple(found)
 
 
-def _at(states: Tensor, places: Tensor) -> Tensor:
+def _at(states: Tensor, positions: Tensor) -> Tensor:
     """[B, T, H], int64 [B] -> [B, H]: of each row the state at its place."""
-    return states.gather(1, places[:, None, None].expand(-1, 1, states.shape[2]))[:, 0]
+    return states.gather(1, positions[:, None, None].expand(-1, 1, states.shape[2]))[:, 0]
 
 
 class LineLoss(nn.Module):

@@ -25,8 +25,8 @@ class StackedLstm(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, W, I] -> the last layer's outputs [B, W, H] and its final state [B, H]."""
-        for place, layer in enumerate(self.layers):
-            x, state = layer(self.dropout(x) if place else x)
+        for index, layer in enumerate(self.layers):
+            x, state = layer(self.dropout(x) if index else x)
         return x, state[:, 0]
 
 
@@ -62,21 +62,21 @@ class SequenceAutoencoder(nn.Module):
     def encode(self, windows: Tensor) -> Tensor:
         """[B, W, 9] -> [B, Z]."""
         if self.embedded:
-            places = self.places(windows[..., CYCLIC])
-            windows = torch.cat([windows[..., :CYCLIC], self.embedding(places)], dim=2)
+            indices = self.event_indices(windows[..., CYCLIC])
+            windows = torch.cat([windows[..., :CYCLIC], self.embedding(indices)], dim=2)
         latent: Tensor = self.narrow(self.encoder(windows)[1])
         return latent
 
-    def places(self, feature: Tensor) -> Tensor:
-        """The places of events as the embedding knows them: one beyond its size is a strange one."""
-        places = feature.long()
-        return torch.where(places < self.events, places, torch.ones_like(places))
+    def event_indices(self, feature: Tensor) -> Tensor:
+        """The indices of events as the embedding knows them: one beyond its size is a strange one."""
+        indices = feature.long()
+        return torch.where(indices < self.events, indices, torch.ones_like(indices))
 
     def _events(self, feature: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
         """The error of each event [B, W], and the one that was expected: squared, or its surprise in nats."""
         if not self.embedded:
             return (decoded[..., 0] - feature).square(), decoded[..., 0]
-        found = one_hot(self.places(feature), self.events).to(decoded.dtype)
+        found = one_hot(self.event_indices(feature), self.events).to(decoded.dtype)
         likely = (decoded + self.impossible).log_softmax(2)
         surprise = -(likely[..., None, :] @ found[..., None])[..., 0, 0]
         return surprise.clamp(max=_MOST), likely.argmax(2).to(feature.dtype)

@@ -61,7 +61,7 @@ class TwoStageRunConfig(RunConfig, forbid_unknown_fields=True):
     def score_window(self) -> manifest.Window:
         """The window, with pad and end resolved."""
         of_streams = self.stream is not None
-        pad, end = (of_streams if wanted is None else wanted for wanted in (self.window.pad, self.window.end))
+        pad, end = (of_streams if given is None else given for given in (self.window.pad, self.window.end))
         return manifest.Window(self.window.size, pad, end)
 
     def line_reader(self) -> Read | None:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 from helpers.logs import collect_messages
+from helpers.short_lines import cut_at
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
 from agent.sources.decoding.encoding import LineFeed, check_encoding, find_codec
-from agent.sources.decoding.line_reader import LineReader, Reading
+from agent.sources.decoding.line_reader import LineReader
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.text.lines import Block
@@ -64,7 +66,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:stop] for start, stop in pairwise(bounds)]
 
 
-def read(chunks: list[bytes], reading: Reading) -> tuple[list[Entry], LineReader]:
+def read(chunks: list[bytes], reading: ReadingSettings) -> tuple[list[Entry], LineReader]:
     reader = LineReader("x", 0, 1, reading)
     found = [entry for chunk in chunks for entry in entries(reader.feed(chunk))]
     return found + entries(reader.finish()), reader
@@ -98,7 +100,7 @@ def test_text_comes_through_whole(codec: str, lines: list[str], ended: bool, cut
     raws = [(line + "\n").encode(codec) for line in known]
     if raws and not ended:
         raws[-1] = known[-1].encode(codec)
-    found, reader = read(pieces(b"".join(raws), cuts), Reading(encoding=codec))
+    found, reader = read(pieces(b"".join(raws), cuts), ReadingSettings(encoding=codec))
     starts = [sum(map(len, raws[:place])) for place in range(len(raws))]
     whole = [
         (text.encode().removesuffix(b"\r"), start) for text, start, raw in zip(known, starts, raws, strict=True) if raw
@@ -110,7 +112,7 @@ def test_text_comes_through_whole(codec: str, lines: list[str], ended: bool, cut
 @given(st.sampled_from(CODECS), st.lists(st.sampled_from(GARBAGE), max_size=30), CUTS)
 def test_garbage_neither_loses_nor_moves_a_line(codec: str, parts: list[bytes], cuts: list[int]) -> None:
     data = b"".join(parts)
-    found, reader = read(pieces(data, cuts), Reading(encoding=codec))
+    found, reader = read(pieces(data, cuts), ReadingSettings(encoding=codec))
     wanted = expected(data, codec)
     rest = len(data) % LineFeed.of(codec).width
     assert [entry[1:] for entry in found] == [entry[1:] for entry in wanted]
@@ -122,31 +124,31 @@ def test_garbage_neither_loses_nor_moves_a_line(codec: str, parts: list[bytes], 
 @given(st.sampled_from(CODECS), st.lists(st.sampled_from(GARBAGE), max_size=30), CUTS, st.integers(4, 20))
 def test_any_cut_gives_the_same_lines_and_counts(codec: str, parts: list[bytes], cuts: list[int], most: int) -> None:
     data = b"".join(parts)
-    whole, once = read([data], Reading(most, codec))
-    found, reader = read(pieces(data, cuts), Reading(most, codec))
+    whole, once = read([data], cut_at(most, codec))
+    found, reader = read(pieces(data, cuts), cut_at(most, codec))
     assert (found, reader.left_out, reader.offset, reader.line) == (whole, once.left_out, once.offset, once.line)
-    bytewise, slow = read([data[at : at + 1] for at in range(len(data))], Reading(most, codec))
+    bytewise, slow = read([data[at : at + 1] for at in range(len(data))], cut_at(most, codec))
     assert (bytewise, slow.left_out) == (whole, once.left_out)
 
 
 @given(st.sampled_from([*MARKS, "none"]), st.lists(st.sampled_from([*GARBAGE, b"line\n"]), max_size=20), CUTS)
 def test_a_byte_order_mark_tells_the_encoding_however_it_is_cut(name: str, parts: list[bytes], cuts: list[int]) -> None:
     data = MARKS.get(name, b"") + b"".join(parts)
-    found, reader = read(pieces(data, cuts), Reading())
+    found, reader = read(pieces(data, cuts), ReadingSettings())
     codec = find_codec("auto", data[:4], ended=True)
     assert reader.codec == codec
     if codec:
-        alone, _ = read([data], Reading(encoding=codec))
+        alone, _ = read([data], ReadingSettings(encoding=codec))
         assert found == alone
     else:
-        assert found == read([data], Reading(encoding="utf-8"))[0]
+        assert found == read([data], ReadingSettings(encoding="utf-8"))[0]
 
 
 @given(
     st.sampled_from([*CODECS, "auto", "utf-16"]), st.lists(st.sampled_from(GARBAGE), max_size=30), st.integers(0, 99)
 )
 def test_reading_goes_on_from_any_position(encoding: str, parts: list[bytes], cut: int) -> None:
-    data, reading = b"".join(parts), Reading(encoding=encoding)
+    data, reading = b"".join(parts), ReadingSettings(encoding=encoding)
     before = LineReader("x", 0, 1, reading)
     first = entries(before.feed(data[:cut]))
     after = LineReader("x", before.offset, before.line, reading, data[: before.offset])
@@ -158,13 +160,13 @@ def test_reading_goes_on_from_any_position(encoding: str, parts: list[bytes], cu
 def test_each_mark_is_known_and_left_out(name: str, mark: bytes) -> None:
     data = mark + "größe\r\nzwei\n".encode(name)
     second = len(mark + "größe\r\n".encode(name))
-    found, _ = read([data[at : at + 1] for at in range(len(data))], Reading())
+    found, _ = read([data[at : at + 1] for at in range(len(data))], ReadingSettings())
     assert found == [("größe".encode(), 0, 1), (b"zwei", second, 2)]
 
 
 @pytest.mark.parametrize("head", [b"\xff", b"\xff\xfe", b"\xfe", b"\0", b"\0\0\xfe", b"\xef\xbb"])
 def test_a_file_that_ends_within_a_mark_is_read(head: bytes) -> None:
-    reader = LineReader("x", 0, 1, Reading())
+    reader = LineReader("x", 0, 1, ReadingSettings())
     assert reader.feed(head) is None
     assert reader.offset == 0
     block = reader.finish()
@@ -173,18 +175,18 @@ def test_a_file_that_ends_within_a_mark_is_read(head: bytes) -> None:
 
 
 def test_utf_16_without_a_mark_is_little_endian() -> None:
-    assert read(["zwölf\n".encode("utf-16-le")], Reading(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
-    assert read(["zwölf\n".encode("utf-16")], Reading(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
+    assert read(["zwölf\n".encode("utf-16-le")], ReadingSettings(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
+    assert read(["zwölf\n".encode("utf-16")], ReadingSettings(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
     marked = codecs.BOM_UTF16_BE + "zwölf\n".encode("utf-16-be")
-    assert read([marked], Reading(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
+    assert read([marked], ReadingSettings(encoding="utf-16"))[0] == [("zwölf".encode(), 0, 1)]
 
 
 def test_a_long_line_is_cut_between_characters() -> None:
     fire = "\U0001f525"
-    found, reader = read([f"{fire * 9}\nshort\n".encode("utf-16-le")], Reading(10, "utf-16-le"))
+    found, reader = read([f"{fire * 9}\nshort\n".encode("utf-16-le")], cut_at(10, "utf-16-le"))
     assert found == [((fire * 2).encode(), 0, 1), (b"short", 38, 2)]
     assert reader.left_out == (1, 26, 0, 0)
-    found, reader = read(["日本日本\n".encode("shift_jis")], Reading(5, "shift_jis"))
+    found, reader = read(["日本日本\n".encode("shift_jis")], cut_at(5, "shift_jis"))
     assert found == [("日本".encode(), 0, 1)]
     assert reader.left_out == (1, 3, 0, 0)
 
@@ -202,20 +204,20 @@ def test_a_long_line_is_cut_between_characters() -> None:
 def test_bytes_that_are_no_utf_8_stay_as_they_are_and_those_of_other_encodings_are_counted(
     encoding: str, kept: bytes, undecodable: int
 ) -> None:
-    reader = LineReader("x", 0, 1, Reading(encoding=encoding))
+    reader = LineReader("x", 0, 1, ReadingSettings(encoding=encoding))
     assert list(reader.feed(b"br\xff\xe9 \x81\nnext\n").lines()) == [kept, b"next"]
     assert reader.left_out.undecodable == undecodable and len(reader.warnings()) == bool(undecodable)
 
 
 def test_wide_text_without_a_mark_or_a_setting_is_taken_for_what_a_crash_left() -> None:
-    reader = LineReader("x", 0, 1, Reading())
+    reader = LineReader("x", 0, 1, ReadingSettings())
     assert list(reader.feed("ab\ncd\n".encode("utf-16-le")).lines()) == [b"a\0b\0", b"c\0d\0"]
     (sentence,) = reader.warnings()
     assert sentence == "1 NUL bytes before a line were left out; a crash of the system leaves such"
 
 
 def test_what_cannot_be_decoded_is_counted_and_told_once() -> None:
-    reader = LineReader("x", 0, 1, Reading(encoding="shift_jis"))
+    reader = LineReader("x", 0, 1, ReadingSettings(encoding="shift_jis"))
     block = reader.feed(b"good\nbad \x81\nworse \xff\xff\n")
     assert list(block.lines()) == [b"good", "bad \ufffd".encode(), "worse \ufffd\ufffd".encode()]
     assert reader.left_out.undecodable == 3
@@ -226,7 +228,7 @@ def test_what_cannot_be_decoded_is_counted_and_told_once() -> None:
 
 
 def test_a_line_feed_that_is_spelt_out_ends_no_line() -> None:
-    found, _ = read([b"one+AAo-two\nthree\n"], Reading(encoding="utf-7"))
+    found, _ = read([b"one+AAo-two\nthree\n"], ReadingSettings(encoding="utf-7"))
     assert found == [(b"one\rtwo", 0, 1), (b"three", 12, 2)]
 
 
@@ -246,7 +248,7 @@ def test_a_codec_that_makes_more_line_feeds_makes_no_more_lines() -> None:
 
     codecs.register(search)
     try:
-        found, _ = read([b"one;two\nthree\n"], Reading(encoding="semicolons"))
+        found, _ = read([b"one;two\nthree\n"], ReadingSettings(encoding="semicolons"))
     finally:
         codecs.unregister(search)
     assert found == [(b"one\rtwo", 0, 1), (b"three", 8, 2)]
@@ -254,22 +256,22 @@ def test_a_codec_that_makes_more_line_feeds_makes_no_more_lines() -> None:
 
 @pytest.mark.parametrize(("codec", "broken"), [("iso2022_jp", b"\x1b$B"), ("hz", b"~{"), ("utf-7", b"+2D0")])
 def test_a_line_that_does_not_switch_back_leaves_the_next_one_alone(codec: str, broken: bytes) -> None:
-    found, _ = read([broken + b"\nF|K\\\n"], Reading(encoding=codec))
+    found, _ = read([broken + b"\nF|K\\\n"], ReadingSettings(encoding=codec))
     assert found[1][0] == b"F|K\\"
 
 
 def test_a_replacement_character_in_the_log_is_not_counted() -> None:
-    reader = LineReader("x", 0, 1, Reading(encoding="utf-16-le"))
+    reader = LineReader("x", 0, 1, ReadingSettings(encoding="utf-16-le"))
     block = reader.feed("told \ufffd\n".encode("utf-16-le") + b"\x00\xdc\n\0")
     assert list(block.lines()) == ["told \ufffd".encode(), "\ufffd".encode()]
     assert reader.left_out.undecodable == 1
 
 
 def test_zeros_before_a_line_are_left_out_in_one_byte_encodings_alone() -> None:
-    found, reader = read([b"\0\0gr\xfc\xdfe\n\0\0\0\xe4\n"], Reading(encoding="latin-1"))
+    found, reader = read([b"\0\0gr\xfc\xdfe\n\0\0\0\xe4\n"], ReadingSettings(encoding="latin-1"))
     assert found == [("grüße".encode(), 0, 1), ("ä".encode(), 8, 2)]
     assert reader.left_out.zero_bytes == 5
-    found, reader = read(["\0\0ä\n".encode("utf-16-be")], Reading(encoding="utf-16-be"))
+    found, reader = read(["\0\0ä\n".encode("utf-16-be")], ReadingSettings(encoding="utf-16-be"))
     assert found == [("\0\0ä".encode(), 0, 1)]
     assert reader.left_out.zero_bytes == 0
 
@@ -287,7 +289,7 @@ def test_an_unknown_encoding_is_refused_by_its_key(name: str) -> None:
 def test_an_encoding_is_taken_from_the_configuration(tmp_path: Path, name: str) -> None:
     (tmp_path / "agent.yaml").write_text(f"sources:\n- path: /log\n  encoding: {name}\nfrom: start\n")
     (source,) = load_config(tmp_path / "agent.yaml").inputs()
-    assert (source.encoding, source.start) == (name, "start")
+    assert (source.reading.encoding, source.start) == (name, "start")
     assert check_encoding(name) == name
 
 
@@ -295,10 +297,10 @@ class Follower:
     """A source in UTF-16 that does not wait, and what it said."""
 
     def __init__(
-        self, path: Path, position: FileCheckpoint | None = None, start: str = "start", encoding: str = "auto"
+        self, path: Path, checkpoint: FileCheckpoint | None = None, start: str = "start", encoding: str = "auto"
     ) -> None:
         self.said = collect_messages()
-        self.source = FileSource(path, position, start, Reading(encoding=encoding), grace=0)
+        self.source = FileSource(path, checkpoint, start, ReadingSettings(encoding=encoding), grace=0)
 
     def lines(self, most: int = 1 << 20) -> list[str]:
         blocks = iter(lambda: self.source.read(most), None)
@@ -306,7 +308,7 @@ class Follower:
 
     def leave(self) -> FileCheckpoint:
         self.source.close()
-        return self.source.position
+        return self.source.file_checkpoint
 
 
 @pytest.fixture
@@ -345,7 +347,7 @@ def test_a_wide_log_is_followed_through_halves_of_its_units(log: Path, follow: C
         found += follower.lines()
     assert found == ["erste", "\U0001f525 ઊ zweite", "dritte"]
     source = follower.source
-    assert (source.lines_read, source.bytes_read, source.position.offset) == (3, len(data), len(data))
+    assert (source.lines_read, source.bytes_read, source.file_checkpoint.offset) == (3, len(data), len(data))
     assert follower.said == []
 
 
@@ -384,8 +386,8 @@ def test_the_rest_of_a_wide_log_is_read_in_its_rotation(
     log.write_bytes(wide("eins\n" * 2000 + "zw", mark=True))
     first = follow(encoding=encoding)
     assert len(first.lines(most=1000)) == 2000
-    position = first.leave()
-    assert (position.offset, position.line) == (2 + 2000 * 10, 2001)
+    checkpoint = first.leave()
+    assert (checkpoint.offset, checkpoint.line) == (2 + 2000 * 10, 2001)
     append(log, wide("ei\ndrei\n"))
     old = log.rename(log.with_name("app.log.1"))
     if packed:
@@ -393,7 +395,7 @@ def test_the_rest_of_a_wide_log_is_read_in_its_rotation(
         os.utime(log.with_name("app.log.1.gz"), ns=(old.stat().st_atime_ns, old.stat().st_mtime_ns))
         old.unlink()
     log.write_bytes(wide("vier\n", mark=True))
-    second = follow(position=position, encoding=encoding)
+    second = follow(checkpoint=checkpoint, encoding=encoding)
     assert second.lines(most=7) == ["zwei", "drei", "vier"]
     assert "app.log.1" in second.said[0]
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from helpers.logs import collect_messages
+from helpers.short_lines import cut_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.config import AgentConfig, FileInput, check_config, load_config
 from agent.errors import ConfigError
-from agent.sources.decoding.line_reader import LineReader, Reading
-from agent.sources.decoding.multiline import Multiline, check_multiline
+from agent.sources.decoding.line_reader import LineReader
+from agent.sources.decoding.multiline import Multiline
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.text.lines import Block
@@ -49,7 +51,7 @@ def entries(block: Block | None) -> list[Entry]:
     return [(line, int(block.offsets[index]), block.number(index)) for index, line in enumerate(block.lines())]
 
 
-def read(chunks: list[bytes], reading: Reading) -> tuple[list[Entry], LineReader]:
+def read(chunks: list[bytes], reading: ReadingSettings) -> tuple[list[Entry], LineReader]:
     reader = LineReader("x", 0, 1, reading)
     found = [entry for chunk in chunks for entry in entries(reader.feed(chunk))]
     return found + entries(reader.finish()), reader
@@ -89,7 +91,7 @@ def test_records_are_joined_however_the_chunks_are_cut(
     raws = [(line + end).encode(codec) for line, end in lines]
     data = b"".join(raws)
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    found, reader = read([data[a:b] for a, b in pairwise(bounds)], Reading(65536, codec, rules))
+    found, reader = read([data[a:b] for a, b in pairwise(bounds)], ReadingSettings(65536, codec, rules))
     assert found == expected(raws, codec, rules)
     assert (reader.offset, reader.line) == (len(data), len(raws) + 1)
     assert reader.left_out == (0, 0, 0, 0)
@@ -100,19 +102,19 @@ def test_any_cut_gives_the_same_records_and_counts_where_they_are_cut(
     rules: Multiline, lines: list[str], max_line: int, max_lines: int
 ) -> None:
     fields = {"indentation": rules.indentation, "continuation": rules.continuation, "start": rules.start}
-    reading = Reading(max_line, "auto", Multiline(**fields, max_lines=max_lines))
+    reading = cut_at(max_line, multiline=Multiline(**fields, max_lines=max_lines))
     data = "\n".join(lines).encode()
     found, reader = read([data], reading)
     bytewise, slow = read([data[at : at + 1] for at in range(len(data))], reading)
     assert (bytewise, slow.left_out) == (found, reader.left_out)
-    whole, _ = read([data], Reading(65536, "auto", Multiline(**fields)))
+    whole, _ = read([data], ReadingSettings(65536, "auto", Multiline(**fields)))
     assert [entry[1:] for entry in found] == [entry[1:] for entry in whole]
     assert all(len(text) <= max_line and text.count(b"\r") <= max_lines for text, _, _ in found)
 
 
 @given(st.sampled_from(RULES), st.lists(st.sampled_from(LINES), max_size=25), st.integers(0, 300))
 def test_reading_goes_on_from_any_position(rules: Multiline, lines: list[str], cut: int) -> None:
-    data, reading = "\n".join(lines).encode(), Reading(multiline=rules)
+    data, reading = "\n".join(lines).encode(), ReadingSettings(multiline=rules)
     before = LineReader("x", 0, 1, reading)
     first = entries(before.feed(data[:cut]))
     after = LineReader("x", before.offset, before.line, reading, data[: before.offset])
@@ -123,16 +125,16 @@ def test_reading_goes_on_from_any_position(rules: Multiline, lines: list[str], c
 def test_a_record_too_long_keeps_its_head_and_is_counted() -> None:
     data = b"first\n one\n two\n three\nnext\n"
     rules = Multiline(indentation=True, max_lines=2)
-    found, reader = read([data], Reading(multiline=rules))
+    found, reader = read([data], ReadingSettings(multiline=rules))
     assert found == [(b"first\r one", 0, 1), (b"next", 23, 5)]
     assert reader.left_out == (1, len("\r two\r three"), 0, 0)
-    found, reader = read([data], Reading(12, "auto", INDENTED))
+    found, reader = read([data], cut_at(12, multiline=INDENTED))
     assert found == [(b"first\r one\r ", 0, 1), (b"next", 23, 5)]
     assert reader.left_out == (1, len("two\r three"), 0, 0)
 
 
 def test_a_record_too_long_is_told_also_where_it_came_at_one_go() -> None:
-    reader = LineReader("x", 0, 1, Reading(multiline=Multiline(indentation=True, max_lines=2)))
+    reader = LineReader("x", 0, 1, ReadingSettings(multiline=Multiline(indentation=True, max_lines=2)))
     reader.feed(b"short\nfirst\n one\n two\nnext\n")
     (sentence,) = reader.warnings()
     assert sentence.startswith("the record at line 2 is longer than what is kept of one")
@@ -141,7 +143,7 @@ def test_a_record_too_long_is_told_also_where_it_came_at_one_go() -> None:
 
 
 def test_a_record_that_outgrows_its_bounds_is_told_while_it_grows() -> None:
-    reader = LineReader("x", 0, 1, Reading(multiline=Multiline(start="never", max_lines=3)))
+    reader = LineReader("x", 0, 1, ReadingSettings(multiline=Multiline(start="never", max_lines=3)))
     assert reader.feed(b"1\n2\n3\n") is None
     assert reader.warnings() == []
     assert reader.feed(b"4\n5\n") is None
@@ -174,7 +176,7 @@ def test_rules_are_taken_from_the_configuration(tmp_path: Path) -> None:
     text = "sources:\n- path: /log\n  multiline: {start: '\\d', timeout: 2, max_lines: 9}\n"
     (tmp_path / "agent.yaml").write_text(text)
     (source,) = load_config(tmp_path / "agent.yaml").inputs()
-    assert check_multiline(source.multiline) == Multiline(start=r"\d", timeout=2.0, max_lines=9)
+    assert source.reading.multiline == Multiline(start=r"\d", timeout=2.0, max_lines=9)
     (tmp_path / "agent.yaml").write_text(text.replace("start", "begin"))
     with pytest.raises(ConfigError, match=r"multiline.begin: unknown key; allowed here: continuation, start"):
         load_config(tmp_path / "agent.yaml")
@@ -186,15 +188,15 @@ class Follower:
     def __init__(
         self,
         path: Path,
-        position: FileCheckpoint | None = None,
+        checkpoint: FileCheckpoint | None = None,
         start: str = "start",
         rules: Multiline = INDENTED,
         grace: float = 1.0,
     ) -> None:
         self.said = collect_messages()
         self.now = 0.0
-        reading = Reading(multiline=rules)
-        self.source = FileSource(path, position, start, reading, grace, lambda: self.now)
+        reading = ReadingSettings(multiline=rules)
+        self.source = FileSource(path, checkpoint, start, reading, grace, lambda: self.now)
 
     def records(self, wait: float = 0.0, most: int = 1 << 20) -> list[bytes]:
         """The records until nothing is new, then those of after `wait` seconds."""
@@ -206,7 +208,7 @@ class Follower:
 
     def leave(self) -> FileCheckpoint:
         self.source.close()
-        return self.source.position
+        return self.source.file_checkpoint
 
 
 @pytest.fixture
@@ -238,7 +240,7 @@ def test_the_last_record_is_held_back_until_the_file_is_quiet(log: Path, follow:
     assert follower.records() == [b"one\r a"]
     append(log, b" b\n")
     assert follower.records(wait=0.9) == []
-    assert follower.source.position.offset == 7
+    assert follower.source.file_checkpoint.offset == 7
     append(log, b" c\n")
     assert follower.records(wait=0.9) == []
     assert follower.records(wait=0.2) == [b"two\r b\r c"]
@@ -246,7 +248,7 @@ def test_the_last_record_is_held_back_until_the_file_is_quiet(log: Path, follow:
     append(log, b" late\n more\n")
     assert follower.records(wait=1) == [b" late\r more"]
     source = follower.source
-    assert (source.lines_read, source.bytes_read, source.position.line) == (3, log.stat().st_size, 8)
+    assert (source.lines_read, source.bytes_read, source.file_checkpoint.line) == (3, log.stat().st_size, 8)
 
 
 def test_a_record_of_a_file_written_long_ago_is_handed_out(log: Path, follow: Callable[..., Follower]) -> None:
@@ -278,17 +280,17 @@ def test_the_end_of_a_run_hands_out_record_and_unterminated_line(log: Path, foll
     assert source.read() is None
     assert entries(source.finish()) == [(b"one\r a", 0, 1), (b"part", 7, 3)]
     assert source.finish() is None
-    assert source.position.offset == 11
+    assert source.file_checkpoint.offset == 11
 
 
 def test_a_restart_reads_the_held_record_again_whole(log: Path, follow: Callable[..., Follower]) -> None:
     log.write_bytes(b"one\n a\ntwo\n b\n par")
     first = follow()
     assert first.records(most=3) == [b"one\r a"]
-    position = first.leave()
-    assert (position.offset, position.line) == (7, 3)
+    checkpoint = first.leave()
+    assert (checkpoint.offset, checkpoint.line) == (7, 3)
     append(log, b"t\nthree\n")
-    second = follow(position=position)
+    second = follow(checkpoint=checkpoint)
     block = second.source.read()
     assert entries(block) == [(b"two\r b\r part", 7, 3)]
     assert second.records(wait=1) == [b"three"]
@@ -314,7 +316,7 @@ def test_a_held_record_is_completed_out_of_a_rotation(log: Path, follow: Callabl
     log.write_bytes(b"start\n" * 300 + b"one\n" + b" at a\n" * 300 + b" par")
     first = follow(grace=1.0)
     assert first.records(most=100) == [b"start"] * 300
-    position = first.leave()
+    checkpoint = first.leave()
     append(log, b"t\nend\n")
     if kind == "copy":
         shutil.copy(log, log.with_name("app.log.1"))
@@ -327,7 +329,7 @@ def test_a_held_record_is_completed_out_of_a_rotation(log: Path, follow: Callabl
             log.with_name("app.log.1.gz").write_bytes(gzip.compress(old.read_bytes()))
             os.utime(log.with_name("app.log.1.gz"), ns=(old.stat().st_atime_ns, old.stat().st_mtime_ns))
             old.unlink()
-    second = follow(position=position, grace=0)
+    second = follow(checkpoint=checkpoint, grace=0)
     assert second.records(most=50) == [b"one" + b"\r at a" * 300 + b"\r part", b"end", b"new"]
     assert "app.log.1" in second.said[0]
 
@@ -373,14 +375,14 @@ def test_a_source_that_restarts_at_every_block_reads_the_same(
     log.write_bytes(content)
     most = data.draw(st.integers(1, 50))
     found: list[Entry] = []
-    position: FileCheckpoint | None = None
+    checkpoint: FileCheckpoint | None = None
     while True:
-        follower = Follower(log, position, grace=0)
+        follower = Follower(log, checkpoint, grace=0)
         block = follower.source.read(most)
         found += entries(block)
-        position = follower.leave()
+        checkpoint = follower.leave()
         assert follower.said == []
         if block is None:
             break
-    assert found == read([content], Reading(multiline=INDENTED))[0]
-    assert position.offset == len(content)
+    assert found == read([content], ReadingSettings(multiline=INDENTED))[0]
+    assert checkpoint.offset == len(content)

@@ -9,11 +9,11 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from helpers.logs import collect_messages
+from helpers.short_lines import cut_at
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from agent.errors import SourceError
-from agent.sources.decoding.line_reader import Reading
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import RELEASE, FileSource
 from agent.text.lines import Block
@@ -33,11 +33,11 @@ class Follower:
     """A source with a clock of its own, and what it said."""
 
     def __init__(
-        self, path: Path, position: FileCheckpoint | None = None, start: str = "start", max_line: int = 65536
+        self, path: Path, checkpoint: FileCheckpoint | None = None, start: str = "start", max_line: int = 65536
     ) -> None:
         self.said = collect_messages()
         self.clock = Clock()
-        self.source = FileSource(path, position, start, Reading(max_line), clock=self.clock)
+        self.source = FileSource(path, checkpoint, start, cut_at(max_line), clock=self.clock)
 
     def blocks(self, wait: float = 0.0) -> list[Block]:
         """The blocks until nothing is new, then those of after `wait` seconds."""
@@ -89,7 +89,7 @@ def test_a_growing_file_is_read_line_by_line(log: Path, follow: Callable[..., Fo
     assert (block.source, block.first, block.offsets.tolist(), block.end) == (str(log), 3, [8, 15], 20)
     source = follower.source
     assert (source.bytes_read, source.lines_read, source.cut_lines) == (20, 4, 0)
-    assert (source.position.offset, source.position.line) == (20, 5)
+    assert (source.file_checkpoint.offset, source.file_checkpoint.line) == (20, 5)
     assert follower.said == []
 
 
@@ -143,7 +143,7 @@ def test_reading_goes_on_from_a_position(log: Path, follow: Callable[..., Follow
     first = follow()
     first.lines()
     append(log, b"ee\nfour\n")
-    second = follow(position=first.source.position, start="end")
+    second = follow(checkpoint=first.source.file_checkpoint, start="end")
     (block,) = second.blocks()
     assert (list(block.lines()), block.first, block.offsets.tolist()) == ([b"three", b"four"], 3, [8, 14])
     assert second.source.identity == first.source.identity
@@ -162,7 +162,7 @@ def test_a_position_in_other_content_is_not_used(
     first.lines()
     identity = first.source.identity
     log.write_bytes(content)
-    second = follow(position=first.source.position, start="end")
+    second = follow(checkpoint=first.source.file_checkpoint, start="end")
     assert b"\n".join(second.lines()) + b"\n" == content
     assert second.source.identity != identity
     (sentence,) = second.said
@@ -176,7 +176,7 @@ def test_a_position_in_another_file_is_not_used(log: Path, follow: Callable[...,
     first.lines()
     (log.parent / "next").write_bytes(b"one\ntwo\n")
     os.replace(log.parent / "next", log)
-    second = follow(position=first.source.position, start="end")
+    second = follow(checkpoint=first.source.file_checkpoint, start="end")
     assert second.lines() == [b"one", b"two"]
     assert "another file" in second.said[0]
 
@@ -245,7 +245,10 @@ def test_the_position_is_that_of_the_block_just_read(log: Path, follow: Callable
     old = log.rename(log.with_name("app.log.1"))
     append(old, b"tail")
     log.write_bytes(b"new\n")
-    seen = [(block.line(0), source.position.inode, source.position.offset) for block in iter(source.read, None)]
+    seen = [
+        (block.line(0), source.file_checkpoint.inode, source.file_checkpoint.offset)
+        for block in iter(source.read, None)
+    ]
     assert seen == [(b"one", old.stat().st_ino, 4), (b"tail", old.stat().st_ino, 8), (b"new", log.stat().st_ino, 4)]
 
 
@@ -260,7 +263,7 @@ def test_rotation_while_the_agent_was_away(log: Path, follow: Callable[..., Foll
     for name in ("app.log.0.gz", "app.log.bak"):
         log.with_name(name).write_bytes(b"not to be read\n")
     set_times(log, "app.log.2", "app.log.0.gz", "app.log.bak", "app.log.1", "app.log")
-    second = follow(position=first.source.position)
+    second = follow(checkpoint=first.source.file_checkpoint)
     assert [second.lines(wait=1.0) for _ in range(3)] == [[b"2", b"3"], [b"4"], []]
     assert "app.log.2 first" in second.said[0]
 
@@ -311,7 +314,7 @@ def test_a_writer_that_does_not_append_leaves_a_hole(log: Path, follow: Callable
         assert (block.line(0), block.first, block.offsets.tolist()) == (b"after", 1, [10_000])
         assert follower.source.zero_bytes == 0
         writer.write(b"more\n")
-        assert follow(position=follower.source.position).lines() == [b"more"]
+        assert follow(checkpoint=follower.source.file_checkpoint).lines() == [b"more"]
 
 
 def test_zeros_in_the_middle_that_a_crash_left_cost_no_line(log: Path, follow: Callable[..., Follower]) -> None:
@@ -327,7 +330,7 @@ def test_zeros_in_the_middle_that_a_crash_left_cost_no_line(log: Path, follow: C
     source = follower.source
     assert (source.zero_bytes, source.cut_lines, source.bytes_read) == (200_003, 0, log.stat().st_size)
     assert follower.said == [f"{log}: 200002 NUL bytes before a line were left out; a crash of the system leaves such"]
-    assert follow(position=source.position).lines() == []
+    assert follow(checkpoint=source.file_checkpoint).lines() == []
 
 
 def test_zeros_alone_at_the_end_of_a_rotated_file_are_counted(log: Path, follow: Callable[..., Follower]) -> None:
@@ -387,7 +390,7 @@ def is_open(path: Path) -> bool:
 
 def test_a_missing_path_is_waited_for_and_then_read_from_its_start(log: Path, follow: Callable[..., Follower]) -> None:
     follower = follow(start="end")
-    assert follower.source.position is None
+    assert follower.source.file_checkpoint is None
     assert follower.lines() == []
     log.write_bytes(b"first\n")
     assert follower.lines() == [b"first"]
@@ -499,9 +502,9 @@ def test_the_last_line_without_a_line_feed(log: Path, follow: Callable[..., Foll
     block = follower.source.finish()
     assert (block.line(0), block.first, block.end) == (b"last", 2, 8)
     assert follower.source.finish() is None
-    assert follower.source.position.offset == 8
+    assert follower.source.file_checkpoint.offset == 8
     append(log, b" and more\n")
-    again = follow(position=follower.source.position)
+    again = follow(checkpoint=follower.source.file_checkpoint)
     assert again.lines() == [b" and more"]
     assert again.said == []
 
@@ -636,14 +639,14 @@ class Log(RuleBasedStateMachine):
     def restart(self) -> None:
         self.look()
         self.follower.source.close()
-        self.follower = Follower(self.path, self.follower.source.position)
+        self.follower = Follower(self.path, self.follower.source.file_checkpoint)
 
     @rule()
     def look(self) -> None:
         """Time passes until nothing is new; what was rotated away without a successor may keep its incomplete line."""
         got: list[bytes] = []
         before = None
-        while before != (before := (len(got), self.follower.source.position)):
+        while before != (before := (len(got), self.follower.source.file_checkpoint)):
             got += self.follower.lines(wait=1)
         assert got == self.due[: len(got)]
         del self.due[: len(got)]
@@ -682,18 +685,18 @@ def test_a_log_that_was_quiet_is_looked_at_again_once_it_is_rotated(log: Path, f
 def test_that_a_deleted_file_was_read_whole_is_to_be_stored(log: Path, follow: Callable[..., Follower]) -> None:
     append(log, b"one\n")
     follower = follow()
-    assert follower.lines() == [b"one"] and not follower.source.position.ended
+    assert follower.lines() == [b"one"] and not follower.source.file_checkpoint.ended
     with log.open("ab") as writer:
         log.unlink()
-        assert follower.lines() == [] and follower.source.position.ended and follower.source.unstored
+        assert follower.lines() == [] and follower.source.file_checkpoint.ended and follower.source.unstored
         follower.source.unstored = False
         assert follower.lines() == [] and not follower.source.unstored, "once"
         writer.write(b"two\npart")
         writer.flush()
-        assert follower.lines() == [b"two"] and not follower.source.position.ended, "a line is not complete"
+        assert follower.lines() == [b"two"] and not follower.source.file_checkpoint.ended, "a line is not complete"
         writer.write(b" of a line\n")
         writer.flush()
-        assert follower.lines() == [b"part of a line"] and follower.source.position.ended
+        assert follower.lines() == [b"part of a line"] and follower.source.file_checkpoint.ended
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -703,12 +706,12 @@ def test_a_file_that_comes_anew_after_it_was_deleted_and_read_whole_is_no_loss(
     append(log, b"one\n")
     first = follow()
     assert first.lines() == [b"one"]
-    before = first.source.position
+    before = first.source.file_checkpoint
     log.unlink()
     assert first.lines() == []
     append(log.with_name("other"), b"takes the inode, perhaps\n")
     append(log, b"another\n")
-    again = follow(position=first.source.position if ended else before)
+    again = follow(checkpoint=first.source.file_checkpoint if ended else before)
     assert again.lines() == [b"another"]
     assert (again.source.losses, again.source.rotations + again.source.truncations) == (int(not ended), 1)
     assert again.said == [again.said[0]] and ("came anew" if ended else "cannot be read on") in again.said[0]

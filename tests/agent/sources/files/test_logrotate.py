@@ -138,8 +138,8 @@ class Reader:
         self.path = path
         self.start(None, "start")
 
-    def start(self, position: FileCheckpoint | None, where: str) -> None:
-        self.source = FileSource(self.path, position, where, grace=0.2)
+    def start(self, checkpoint: FileCheckpoint | None, where: str) -> None:
+        self.source = FileSource(self.path, checkpoint, where, grace=0.2)
 
     def take(self) -> None:
         while block := self.source.read():
@@ -152,7 +152,7 @@ class Reader:
 
     def restart(self) -> None:
         self.source.close()
-        self.start(self.source.position, "end")
+        self.start(self.source.file_checkpoint, "end")
 
 
 @pytest.fixture

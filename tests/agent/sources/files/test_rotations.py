@@ -23,18 +23,18 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz
 
 
 class Reader:
-    """A source that reads a log from a position, or its start, and does not wait."""
+    """A source that reads a log from a checkpoint, or its start, and does not wait."""
 
-    def __init__(self, log: Path, position: FileCheckpoint | None = None) -> None:
+    def __init__(self, log: Path, checkpoint: FileCheckpoint | None = None) -> None:
         self.said = collect_messages()
-        self.source = FileSource(log, position, "start", grace=0)
+        self.source = FileSource(log, checkpoint, "start", grace=0)
 
     def lines(self, most: int = 1 << 20) -> list[bytes]:
         return [line for block in iter(lambda: self.source.read(most), None) for line in block.lines()]
 
     def leave(self) -> FileCheckpoint:
         self.source.close()
-        return self.source.position
+        return self.source.file_checkpoint
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def read_first(log: Path, content: bytes) -> FileCheckpoint:
 @pytest.mark.parametrize("kind", PACKERS)
 @pytest.mark.parametrize("first", [b"one\n", HEADER + b"x" * 3_000_000 + b"\n"], ids=["short", "long"])
 def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: bytes) -> None:
-    position = read_first(log, first)
-    identity = Reader(log, position).source.identity
+    checkpoint = read_first(log, first)
+    identity = Reader(log, checkpoint).source.identity
     append(log, b"two\nthr")
     pack(log.rename(log.with_name("app.log.1")), kind)
     log.write_bytes(b"four\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     block = reader.source.read()
     assert (list(block.lines()), block.first, block.offsets.tolist()) == (
         [b"two"],
@@ -95,16 +95,16 @@ def test_the_rest_is_read_out_of_a_compressed_file(log: Path, kind: str, first: 
 
 def test_a_file_of_which_nothing_was_read_is_read_out_of_its_compressed_form(log: Path) -> None:
     log.write_bytes(b"one\n")
-    position = Reader(log).leave()
+    checkpoint = Reader(log).leave()
     os.link(log, log.with_name("kept"))  # its inode is not used again
     pack(log.rename(log.with_name("app.log.1")), ".gz")
     log.write_bytes(b"two\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [b"one", b"two"] and reader.source.losses == 1, "it is not known to be that file"
 
 
 def test_several_generations_come_in_order(log: Path) -> None:
-    position = read_first(log, HEADER + b"1\n")
+    checkpoint = read_first(log, HEADER + b"1\n")
     append(log, b"2\n")
     log.rename(log.with_name("app.log.3"))
     log.with_name("app.log.2").write_bytes(HEADER + b"3\n")
@@ -114,7 +114,7 @@ def test_several_generations_come_in_order(log: Path) -> None:
     pack(log.with_name("app.log.3"), ".gz")
     pack(log.with_name("app.log.2"), ".gz")
     header = HEADER.splitlines()
-    assert Reader(log, position).lines() == [b"2", *header, b"3", *header, b"4", *header, b"5"]
+    assert Reader(log, checkpoint).lines() == [b"2", *header, b"3", *header, b"4", *header, b"5"]
 
 
 @pytest.mark.parametrize("away", [True, False])
@@ -130,7 +130,7 @@ def test_what_copytruncate_leaves_in_the_copy_alone_is_read_there(log: Path, awa
     os.truncate(log, 0)
     append(log, b"four, and more than was there before\n")
     if away:
-        reader = Reader(log, reader.source.position)
+        reader = Reader(log, reader.source.file_checkpoint)
     assert reader.lines() == [b"two", b"three", b"four, and more than was there before"]
     assert (reader.source.truncations, reader.source.bytes_lost) == (0 if away else 1, 0)
     assert "app.log.1 first" in reader.said[0]
@@ -143,16 +143,16 @@ def test_new_content_that_begins_like_the_old_is_told_from_it(log: Path) -> None
     log.write_bytes(HEADER + b"other, and longer\n")
     assert reader.lines()[-1] == b"other, and longer"
     assert reader.source.truncations == 1
-    position = reader.leave()
+    checkpoint = reader.leave()
     log.write_bytes(HEADER + b"yet another, and longer again\n")
-    again = Reader(log, position)
+    again = Reader(log, checkpoint)
     assert again.lines() == [*HEADER.splitlines(), b"yet another, and longer again"]
     assert "it differs just before that byte" in again.said[0]
 
 
 def test_the_position_of_an_older_agent_is_still_good(log: Path) -> None:
-    position = msgspec.to_builtins(read_first(log, b"one\n"))
-    old = {name: position[name] for name in ("device", "inode", "head", "offset", "line")}
+    checkpoint = msgspec.to_builtins(read_first(log, b"one\n"))
+    old = {name: checkpoint[name] for name in ("device", "inode", "head", "offset", "line")}
     append(log, b"two\n")
     log.rename(log.with_name("app.log.1"))
     log.write_bytes(b"three\n")
@@ -161,16 +161,16 @@ def test_the_position_of_an_older_agent_is_still_good(log: Path) -> None:
 
 
 def test_a_backup_copy_of_the_log_is_no_rotation(log: Path) -> None:
-    position = read_first(log, b"one\n")
+    checkpoint = read_first(log, b"one\n")
     append(log, b"two\n")
     shutil.copy(log, log.with_name("app.log.1"))
     append(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.said) == ([b"two", b"three"], [])
 
 
 def test_damaged_and_refused_archives_are_told_and_left_out(log: Path) -> None:
-    position = read_first(log, b"one\n")
+    checkpoint = read_first(log, b"one\n")
     append(log, b"two\n")
     log.rename(log.with_name("app.log.3"))
     log.with_name("app.log.2.gz").write_bytes(
@@ -179,7 +179,7 @@ def test_damaged_and_refused_archives_are_told_and_left_out(log: Path) -> None:
     log.with_name("app.log.1.gz").write_bytes(b"no gzip data\n")
     log.write_bytes(b"three\n")
     set_times(log, "app.log.3", "app.log.2.gz", "app.log.1.gz", "app.log")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     lines = reader.lines()
     assert (lines[0], lines[-1]) == (b"two", b"three")
     words = "\n".join(reader.said)
@@ -189,14 +189,14 @@ def test_damaged_and_refused_archives_are_told_and_left_out(log: Path) -> None:
 
 
 def test_a_lost_file_is_told_and_the_later_ones_are_read(log: Path) -> None:
-    position = read_first(log, b"one\n")
+    checkpoint = read_first(log, b"one\n")
     append(log, b"two\n")
     log.write_bytes(b"")
     log.with_name("app.log.1").write_bytes(b"three\n")
     log.write_bytes(b"four\n")
     set_times(log, "app.log", "app.log.1")
     os.utime(log)
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [b"three", b"four"]
     assert "what was written to it after byte 4 is lost" in reader.said[0]
     assert reader.source.losses == 1
@@ -213,10 +213,10 @@ def test_a_file_that_is_compressed_while_it_is_open_is_not_read_again(log: Path)
 
 
 def test_a_log_that_comes_back_after_the_start_is_read_on(log: Path) -> None:
-    position = read_first(log, b"one\n")
+    checkpoint = read_first(log, b"one\n")
     append(log, b"two\n")
     away = log.rename(log.with_name("away"))
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == []
     away.rename(log)
     assert reader.lines() == [b"two"]
@@ -243,13 +243,13 @@ BODY = HEADER + b"one\n"
 @pytest.mark.parametrize("kind", ["", ".gz"])
 def test_the_rest_is_read_elsewhere_where_the_content_is_that_of_the_log(log: Path, name: str, kind: str) -> None:
     (log.parent / "archive").mkdir()
-    position = read_first(log, BODY)
+    checkpoint = read_first(log, BODY)
     append(log, b"two\n")
     moved = log.rename(log.parent / name)
     if kind:
         pack(moved, kind)
     log.write_bytes(b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [b"two", b"three"]
     assert f"{name}{kind} first" in reader.said[0] and reader.source.losses == 0
 
@@ -259,7 +259,7 @@ def test_the_rest_is_read_elsewhere_where_the_content_is_that_of_the_log(log: Pa
 def test_a_name_alone_makes_no_rotation_elsewhere(log: Path, name: str, same: bool) -> None:
     other = log.parent / name
     other.parent.mkdir(exist_ok=True)
-    position = read_first(log, BODY)
+    checkpoint = read_first(log, BODY)
     log.write_bytes(b"of another log, and as long as it may be\n" * 100)
     if same:
         log.rename(other)
@@ -267,25 +267,25 @@ def test_a_name_alone_makes_no_rotation_elsewhere(log: Path, name: str, same: bo
         other.write_bytes(gzip.compress(log.read_bytes())[:-9] if name.endswith(".gz") else HEADER + b"own\n" * 99)
     log.write_bytes(b"two\n")
     os.utime(other, (log.stat().st_mtime + 100,) * 2)
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [b"two"]
     assert len(reader.said) == 1 and "cannot be read on" in reader.said[0] and reader.source.losses == 1
 
 
 def test_a_short_content_proves_nothing_elsewhere(log: Path) -> None:
     (log.parent / "other").mkdir()
-    position = read_first(log, b"started\n")
+    checkpoint = read_first(log, b"started\n")
     log.write_bytes(b"two\n")
     (log.parent / "other/app.log.1").write_bytes(b"started\nof another log\n")
-    assert Reader(log, position).lines() == [b"two"]
+    assert Reader(log, checkpoint).lines() == [b"two"]
 
 
 def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
-    position = read_first(log, BODY)
+    checkpoint = read_first(log, BODY)
     own = log.rename(log.with_name("app.1.log"))
     append(own, b"of its own\n")
     log.write_bytes(b"two\n")
-    source = FileSource(log, position, "start", grace=0, is_own_log=lambda path: path == own)
+    source = FileSource(log, checkpoint, "start", grace=0, is_own_log=lambda path: path == own)
     block = source.read()
     source.close()
     assert block is not None and list(block.lines()) == [b"two"]
@@ -293,23 +293,23 @@ def test_a_log_of_its_own_is_never_taken_for_a_rotation(log: Path) -> None:
 
 def test_a_rotation_beside_the_log_goes_before_one_elsewhere(log: Path) -> None:
     (log.parent / "backup").mkdir()
-    position = read_first(log, BODY)
+    checkpoint = read_first(log, BODY)
     append(log, b"two\n")
     shutil.copy2(log, log.parent / "backup/app.log.1")
     append(log, b"three\n")
     log.rename(log.with_name("app.log.1"))
     log.write_bytes(b"four\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [b"two", b"three", b"four"] and "backup" not in reader.said[0]
 
 
 def test_a_backup_elsewhere_is_not_looked_for_while_the_log_goes_on(log: Path) -> None:
     (log.parent / "backup").mkdir()
-    position = read_first(log, BODY)
+    checkpoint = read_first(log, BODY)
     append(log, b"two\n")
     shutil.copy2(log, log.parent / "backup/app.log.1")
     append(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.said) == ([b"two", b"three"], [])
 
 
@@ -379,7 +379,7 @@ def test_a_rotation_that_cannot_be_opened_for_the_moment_is_not_left_out(log, mo
     reader = Reader(log)
     reader.lines()
     append(log, b"two\n")
-    position = reader.leave() if away else None
+    checkpoint = reader.leave() if away else None
     log.rename(log.with_name("app.log.2"))
     append(log, b"three\n")
     log.rename(log.with_name("app.log.1"))
@@ -392,11 +392,11 @@ def test_a_rotation_that_cannot_be_opened_for_the_moment_is_not_left_out(log, mo
         few.setattr(Path, "open", no_descriptor)
         if away:
             with pytest.raises(SourceError, match="Too many"):
-                Reader(log, position)
+                Reader(log, checkpoint)
         else:
             assert reader.lines() == [b"two"] and reader.lines() == []
     if away:
-        reader = Reader(log, position)
+        reader = Reader(log, checkpoint)
     expected = [b"two"] if away else []
     assert reader.lines() == [*expected, b"three", b"four"]
     assert not reader.source.losses
@@ -447,11 +447,11 @@ def take_away(log: Path) -> None:
 
 @pytest.mark.parametrize("rest", [b"", b"two\n"], ids=["read to its end", "read in part"])
 def test_what_a_file_got_that_was_copied_and_is_gone_counts_as_lost(log: Path, rest: bytes) -> None:
-    position = read_first(log, b"server starting\n")
+    checkpoint = read_first(log, b"server starting\n")
     append(log, rest)
     copy_and_truncate(log, b"server starting\nlost")  # begins like the generation before
     take_away(log)
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == rest.splitlines()
     assert not reader.source.losses  # it may come back
     append(log, b"server starting\n")
@@ -497,11 +497,11 @@ def copy_and_rename(log: Path) -> None:
 
 @pytest.mark.parametrize("rotate", [rename, rename_and_compress, copy_and_rename])
 def test_a_file_that_is_still_there_does_not_count_as_lost(log: Path, rotate: Callable[[Path], None]) -> None:
-    position = read_first(log, b"server starting\n")
+    checkpoint = read_first(log, b"server starting\n")
     append(log, b"two\n")
     rotate(log)
     append(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines()[0], reader.lines()) == (b"two", [])
     assert not reader.source.losses
 
@@ -515,16 +515,16 @@ def at_the_start_of_the_next(log: Path) -> FileCheckpoint:
     rename(log)
     log.touch()
     assert reader.lines() == [b"late"] and reader.source.rotations == 1
-    position = reader.leave()
-    assert position.offset == 0
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=FileCheckpoint)
+    checkpoint = reader.leave()
+    assert checkpoint.offset == 0
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(checkpoint), type=FileCheckpoint)
 
 
 @pytest.mark.parametrize("kind", ["", ".gz"])
 @pytest.mark.parametrize("content", [b"", b"two\n", HEADER + b"one\nlate\n"], ids=["empty", "other", "alike"])
 def test_a_new_file_of_which_nothing_was_read_is_told_by_the_one_before_it(log: Path, content: bytes, kind: str):
     """Its writer went on in the one before, which looks newer by that."""
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").rename(log.with_name("app.log.2"))
     append(log, content)
     os.link(log, log.with_name("gone"))  # no other file gets its inode
@@ -534,54 +534,54 @@ def test_a_new_file_of_which_nothing_was_read_is_told_by_the_one_before_it(log: 
     pack(log.with_name("app.log.1"), ".gz")
     if kind:
         pack(log.with_name("app.log.2"), kind)
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert reader.lines() == [*content.splitlines(), b"three"]
     assert not reader.source.losses
 
 
 def test_a_copy_of_a_file_of_which_nothing_was_read_is_read_after_a_restart(log: Path) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").rename(log.with_name("app.log.2"))
     append(log, b"two\n")
     copy_and_truncate(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
 
 
 def test_a_backup_copy_of_a_file_of_which_nothing_was_read_is_no_rotation(log: Path) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").rename(log.with_name("app.log.2"))
     append(log, b"two\n")
     shutil.copy(log, log.with_name("app.log.1"))
     append(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.said) == ([b"two", b"three"], [])
 
 
 def test_a_file_that_got_the_inode_of_one_of_which_nothing_was_read_is_not_taken_for_it(log: Path) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").rename(log.with_name("app.log.2"))
     log.with_name("app.log.1.gz").write_bytes(gzip.compress(b"two\n"))
     log.write_bytes(b"three\n")
     set_times(log, "app.log.2", "app.log.1.gz", "app.log")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
 
 
 @pytest.mark.parametrize("content", [b"two\n", HEADER + b"one\nlate\n"], ids=["other", "alike"])
 def test_where_the_file_before_is_gone_too_the_new_one_is_found_by_its_inode(log: Path, content: bytes) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").rename(log.with_name("gone"))
     append(log, content)
     log.rename(log.with_name("app.log.2"))
     log.with_name("app.log.1").write_bytes(b"three\n")
     append(log, b"four\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.source.losses) == ([*content.splitlines(), b"three", b"four"], 0)
 
 
 def test_where_both_are_gone_a_loss_is_counted(log: Path) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     log.with_name("app.log.1").unlink()
     append(log, b"lost\n")
     take_away(log)
@@ -589,12 +589,12 @@ def test_where_both_are_gone_a_loss_is_counted(log: Path) -> None:
     rename(log)
     append(log, b"three\n")
     set_times(log, "app.log.1", "app.log")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 1)
 
 
 def test_a_file_of_which_nothing_was_read_is_found_elsewhere_by_the_one_before_it(log: Path) -> None:
-    position = at_the_start_of_the_next(log)
+    checkpoint = at_the_start_of_the_next(log)
     archive = log.parent / "archive"
     archive.mkdir()
     log.with_name("app.log.1").rename(archive / "app.log.2")
@@ -602,7 +602,7 @@ def test_a_file_of_which_nothing_was_read_is_found_elsewhere_by_the_one_before_i
     os.link(log, log.with_name("gone"))  # no other file gets its inode
     pack(log.rename(archive / "app.log.1"), ".gz")
     append(log, b"three\n")
-    reader = Reader(log, position)
+    reader = Reader(log, checkpoint)
     assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
 
 
@@ -612,7 +612,7 @@ def test_the_rest_is_found_behind_any_number_of_compressed_generations(log: Path
     append(log, HEADER + b"one\n")
     reader = Reader(log)
     reader.lines()
-    position = reader.leave() if away else None
+    checkpoint = reader.leave() if away else None
     append(log, b"two\n")
     first = [] if away else reader.lines()
     os.link(log, log.with_name("gone"))  # no other file gets its inode
@@ -624,7 +624,7 @@ def test_the_rest_is_found_behind_any_number_of_compressed_generations(log: Path
         append(log, b"generation %d\n" % number)
     log.with_name("gone").unlink()
     os.utime(log, (rotated.with_name("app.log.1.gz").stat().st_mtime + 10,) * 2)
-    reader = Reader(log, position) if away else reader
+    reader = Reader(log, checkpoint) if away else reader
     assert first + reader.lines() == [b"two", *[b"generation %d" % number for number in range(20, 0, -1)]]
     assert not reader.source.losses
 

@@ -11,7 +11,7 @@ def test_whatever_was_opened_or_failed_before_counts_no_more(state: State) -> No
     assert state.after(Event.OPENED) is State.FOLLOWING
     assert state.after(Event.COPY_OPENED) is State.READING_COPY
     assert state.after(Event.FAILED) is State.INTERRUPTED
-    assert state.after(Event.READ_ELSEWHERE) is State.WAITING
+    assert state.after(Event.READ_BY_OTHER) is State.WAITING
 
 
 def test_a_file_that_is_rotated_deleted_and_written_once_more() -> None:

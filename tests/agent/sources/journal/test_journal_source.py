@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
-from agent.sources.decoding.line_reader import Reading
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.journal.entries import fields_of, line_of
 from agent.sources.journal.entry_splitter import EntrySplitter, Unreadable
 from agent.sources.journal.follower import JournalCheckpoint, JournalSource
@@ -40,7 +40,7 @@ def open_journal() -> Iterator[Callable[..., JournalSource]]:
     def make(
         name: str, mark: bytes | None = None, start: str = "start", max_line: int = 65536, **more: object
     ) -> JournalSource:
-        sources.append(JournalSource(name, mark, start, Reading(max_line), **more))
+        sources.append(JournalSource(name, mark, start, ReadingSettings(max_line), **more))
         return sources[-1]
 
     yield make
@@ -485,7 +485,7 @@ def test_a_name_that_is_not_understood_is_refused(name: str, said: list[str]) ->
 def test_another_encoding_is_refused(said: list[str]) -> None:
     require_program("journalctl")
     with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
-        JournalSource("journal:", None, "end", Reading(encoding="latin-1"))
+        JournalSource("journal:", None, "end", ReadingSettings(encoding="latin-1"))
 
 
 def test_a_name_is_options_of_journalctl() -> None:

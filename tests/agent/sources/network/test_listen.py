@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from helpers.processes import require_program
-from helpers.waiting import free_port, until
+from helpers.waiting import free_port, until, whole_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, SourceError
-from agent.sources.decoding.line_reader import Reading
 from agent.sources.decoding.multiline import Multiline
+from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.network.connections import Connections
 from agent.sources.network.framing import MOST_COUNTED, Framer, one_line
 from agent.sources.network.listen import open_listener, parse_listen
@@ -35,7 +35,7 @@ def listen() -> Iterator[Callable[..., Receiver]]:
     sources = []
 
     def make(name: str, mark: bytes | None = None, max_line: int = 65536) -> Receiver:
-        sources.append(open_listener(name, mark, Reading(max_line)))
+        sources.append(open_listener(name, mark, ReadingSettings(max_line)))
         return sources[-1]
 
     yield make
@@ -288,7 +288,7 @@ def test_an_address_that_is_not_understood_is_refused(name: str, said: list[str]
 
 
 def test_a_message_is_a_line_of_its_own(udp_name: str, said: list[str]) -> None:
-    for reading in (Reading(encoding="utf-16"), Reading(multiline=Multiline(indentation=True))):
+    for reading in (ReadingSettings(encoding="utf-16"), ReadingSettings(multiline=Multiline(indentation=True))):
         with pytest.raises(ConfigError, match="encoding and multiline are for files and pipes"):
             open_listener(udp_name, None, reading)
 
@@ -601,8 +601,8 @@ def test_a_real_rsyslog_forwards_what_it_would_write(
         for text in MESSAGES:
             sender.send(b"<13>%b su[7]: %b" % (time.strftime("%b %e %H:%M:%S").encode(), text.encode()))
     lines = lines_of(source, len(MESSAGES))
-    until(lambda: (folder / "file").read_bytes().count(b"\n") == len(MESSAGES))
-    written = (folder / "file").read_bytes().splitlines()
+    until(lambda: len(whole_lines(folder / "file")) == len(MESSAGES))
+    written = whole_lines(folder / "file")
     if form == "tcp-rfc5424":
         assert all(line.startswith(b"<13>1 20") for line in lines)
         assert [line.partition(b" - - ")[2] for line in lines] == [line.partition(b"su[7]:")[2] for line in written]
