@@ -1,26 +1,5 @@
-"""Bundles that were trained by these tests, with their log and their run beside them."""
+"""Bundles that were trained by these tests, in place of the small ones that are kept."""
 
-from collections.abc import Callable
-from pathlib import Path
+from helpers.trained import bundle, codebook_bundle, padded_bundle, sequence_bundle, timed_bundle
 
-import pytest
-
-
-@pytest.fixture(scope="session")
-def bundle(trained: Callable[[str], Path]) -> Path:
-    return trained("two-stage")
-
-
-@pytest.fixture(scope="session")
-def padded_bundle(trained: Callable[[str], Path]) -> Path:
-    return trained("padded")
-
-
-@pytest.fixture(scope="session")
-def timed_bundle(trained: Callable[[str], Path]) -> Path:
-    return trained("timed")
-
-
-@pytest.fixture(scope="session")
-def codebook_bundle(trained: Callable[[str], Path]) -> Path:
-    return trained("codebook")
+__all__ = ["bundle", "codebook_bundle", "padded_bundle", "sequence_bundle", "timed_bundle"]
