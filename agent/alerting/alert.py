@@ -8,12 +8,14 @@ from agent.scoring.reasons import Reason, decode_reason
 
 
 class Alert(msgspec.Struct, forbid_unknown_fields=True):
-    """One anomalous line, as it is kept in the outbox and sent as JSON.
+    """One anomalous line, or a notice of the agent on itself, as it is kept in the outbox and sent as JSON.
 
     time, first_seen, last_seen: ISO 8601 with a zone: the line's own time, or when it was read where it has none.
     source, offset, line: the file, the byte and the line number (from 1). message, context: escaped and cut.
     p_value: the share of normal lines with such a score or a higher one. count: how often its text was anomalous in
-    a row of repeats. fields: what else the source knows of the line, such as the unit that a journal names.
+    a row of repeats. fields: what else the source knows of the line, such as the unit that a journal names. kind:
+    `alert` or `notice`; a notice has no score, threshold and p_value. read: when the line was read, ISO 8601 with a
+    zone. peer: the address that it came from, where it came over a network, which its text cannot claim.
     """
 
     id: str
@@ -25,9 +27,9 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     stream: str
     program: str
     message: str
-    score: float
-    threshold: float
-    p_value: float
+    score: float | None
+    threshold: float | None
+    p_value: float | None
     severity: str
     bundle: str
     reason: Reason
@@ -36,6 +38,14 @@ class Alert(msgspec.Struct, forbid_unknown_fields=True):
     first_seen: str
     last_seen: str
     fields: dict[str, str] = {}
+    kind: str = "alert"
+    read: str = ""
+    peer: str = ""
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether it is the agent's word on itself and not of a line."""
+        return self.kind == "notice"
 
 
 def decode_alert(blob: bytes) -> Alert:

@@ -6,6 +6,7 @@ from agent.alerting.alert import Alert
 from agent.scoring.reasons import (
     DistanceReason,
     ModelReason,
+    NoticeReason,
     Reason,
     ReconstructionReason,
     SlowWalkReason,
@@ -16,6 +17,7 @@ from agent.text.escape import escape
 
 # Bytes of each part, so that the whole has at most MAX_TEXT.
 MAX_TEXT = 1000
+_MAX_NOTICE = 900
 _MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 300, 100, 28, 120
 _MAX_WORDS = 4
 _MAX_SURPRISING, _MAX_EXPECTED, _MAX_FIELD, _MAX_SURPRISE = 3, 2, 20, 330  # words, words, bytes, bytes
@@ -25,7 +27,12 @@ _NEW, _MISPLACED = "never seen", "a known line, but not in this place"
 
 
 def alert_text(alert: Alert) -> str:
-    """What program said what, why that is odd, how odd, and where; at most MAX_TEXT bytes on one line."""
+    """What program said what, why that is odd, how odd, and where; at most MAX_TEXT bytes on one line.
+
+    Of a notice: what it is about and what there is to say.
+    """
+    if alert.is_notice:
+        return f"notice: {escape(alert.message, _MAX_NOTICE)}{_times(alert)}"
     reasons = "; ".join([why(alert), *quotes(alert)])
     message = program_message(alert, _MAX_MESSAGE)
     return f"{alert.severity} anomaly: {message} | why: {reasons} | {figures(alert)}, {location(alert)}"
@@ -42,6 +49,8 @@ def why(alert: Alert) -> str:
     match alert.reason:
         case SurpriseReason() as reason:
             return "; ".join([_novelty(reason), *_surprising(reason)])
+        case NoticeReason() as reason:
+            return f"a notice of the agent: {reason.name}"
         case SlowWalkReason() as reason:
             return f"{reason.odd} of the last {reason.lines} lines are odd; this is one of them"
         case ReconstructionReason() as reason:
@@ -144,12 +153,17 @@ def named_texts(reason: Reason) -> dict[str, str]:
 
 
 def figures(alert: Alert) -> str:
-    """The score beside its threshold, and how rare such a score is among normal lines."""
+    """The score beside its threshold, and how rare such a score is among normal lines; empty where there is none."""
+    if alert.score is None or alert.threshold is None or alert.p_value is None:
+        return ""
     rarity = "p<0.0001" if alert.p_value < 0.0001 else f"p={alert.p_value:.2g}"
     return f"score {alert.score:.4g} over {alert.threshold:.4g} ({rarity})"
 
 
 def location(alert: Alert) -> str:
     """The file and the line, and how often it was so."""
-    times = f", seen {alert.count} times" if alert.count > 1 else ""
-    return f"{escape(alert.source, _MAX_PATH)} line {alert.line}{times}"
+    return f"{escape(alert.source, _MAX_PATH)} line {alert.line}{_times(alert)}"
+
+
+def _times(alert: Alert) -> str:
+    return f", seen {alert.count} times" if alert.count > 1 else ""

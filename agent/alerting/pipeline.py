@@ -6,6 +6,7 @@ from datetime import datetime
 
 from agent.alerting.alert import Alert
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.notices import Notices
 from agent.alerting.policy import AlertPolicy, Fields, PerSource, no_fields
 from agent.alerting.settings import AlertSettings
 from agent.bundle.bundle import Bundle
@@ -60,9 +61,10 @@ class Pipeline:
         scoring: ScoringSettings | None = None,
         alerting: AlertSettings | None = None,
         guard: EchoGuard | None = None,
+        notices: Notices | None = None,
     ) -> None:
         self.engine = ScoringEngine(bundle, scoring, None if guard is None else guard.own)
-        self.policy = AlertPolicy(self.engine, alerting, guard)
+        self.policy = AlertPolicy(self.engine, alerting, guard, notices)
 
     def process(self, block: Block, identity: str, read: datetime, fields: Fields = no_fields) -> Processed:
         """The scores and alerts of the next block of a source, and what it changed.

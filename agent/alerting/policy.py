@@ -11,6 +11,7 @@ from agent.alerting.anomaly_rate import LINES, AnomalyRate
 from agent.alerting.breaker import Breaker
 from agent.alerting.context import Contexts
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.notices import Notices
 from agent.alerting.repeats import RepeatFolder
 from agent.alerting.settings import AlertSettings
 from agent.scoring.engine import ScoredBlock, ScoringEngine
@@ -42,13 +43,14 @@ class PerSource(Protocol):
 
 @dataclass(frozen=True)
 class _Line:
-    """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read."""
+    """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read. read: when it was."""
 
     scored: ScoredBlock
     index: int
     identity: str
     header: Header
     time: str
+    read: datetime
 
 
 class AlertPolicy:
@@ -56,11 +58,15 @@ class AlertPolicy:
     go by the clock, so that two agents cannot answer each other without end.
 
     contexts: the raw lines before the next one of each stream. suppressed: how many anomalies looked sealed and were
-    left out.
+    left out. notices: what there is to tell of the agent itself.
     """
 
     def __init__(
-        self, engine: ScoringEngine, settings: AlertSettings | None = None, guard: EchoGuard | None = None
+        self,
+        engine: ScoringEngine,
+        settings: AlertSettings | None = None,
+        guard: EchoGuard | None = None,
+        notices: Notices | None = None,
     ) -> None:
         settings, manifest = settings or AlertSettings(), engine.bundle.manifest
         share = settings.slow_walk_share
@@ -69,6 +75,7 @@ class AlertPolicy:
         self.anomaly_rate = AnomalyRate(manifest.settings.get("slow_walk_share", 0.0) if share is None else share)
         self.contexts = Contexts(manifest.window)
         self.suppressed = 0
+        self.notices = notices or Notices(socket.gethostname())
         self._engine, self._guard = engine, guard
         self._stored_breakers: dict[str, bytes] = {}
         self._host = socket.gethostname()
@@ -87,6 +94,8 @@ class AlertPolicy:
                 alerts.append(alert)
         self._advance(source, len(scored.block) - done)
         self.contexts.remember(scored)
+        for text in self.breaker.take_warnings():
+            self.notices.post("breaker", source, text, read)
         return alerts
 
     def _advance(self, source: str, lines: int) -> None:
@@ -103,7 +112,7 @@ class AlertPolicy:
             self.suppressed += 1
             return
         header = parse_header(raw, self._engine.header, read)
-        line = _Line(scored, index, identity, header, (header.time or read).isoformat())
+        line = _Line(scored, index, identity, header, (header.time or read).isoformat(), read)
         text = self._engine.text(scored.anomalies[index])
         row = self.repeats.count(block.source, text, block.number(index), line.time)
         if row is not None and self.breaker.may_alert(block.source):
@@ -137,6 +146,7 @@ class AlertPolicy:
             count=count,
             first_seen=first_seen,
             last_seen=line.time,
+            read=line.read.isoformat(),
         )
 
     def changed(self, scored: ScoredBlock) -> list[tuple[str, bytes]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.alerting.echo_guard import EchoGuard, new_key
+from agent.alerting.notices import Notices
 from agent.alerting.pipeline import Pipeline
 from agent.app.loop_check import refuse_loops
 from agent.bundle.bundle import Bundle
@@ -30,12 +31,12 @@ class Setup:
     sinks: list[Sink]
 
 
-def prepare(config: AgentConfig, guard: EchoGuard) -> Setup:
+def prepare(config: AgentConfig, guard: EchoGuard, notices: Notices | None = None) -> Setup:
     """Builds what a configuration asks for; an OddlineError says what of it cannot be had."""
     sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
     check_names(sinks)
     bundle = load_bundle(config.bundle, config.provider)
-    pipeline = Pipeline(bundle, config.scoring_settings(), config.alert_settings(), guard)
+    pipeline = Pipeline(bundle, config.scoring_settings(), config.alert_settings(), guard, notices)
     return Setup(config, pipeline, sinks)
 
 

@@ -48,6 +48,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """What is due about every second."""
+        self._reader.store_notices()
         self.publish()
         self._summary.log_warnings()
         self._notify("WATCHDOG=1")

@@ -107,6 +107,12 @@ class Reader:
             if not (source.durable and is_resumed_later()) and (block := source.finish()):
                 self._process(source, block)
 
+    def store_notices(self) -> None:
+        """Queues the notices that are due though no line was read."""
+        notices, blobs = self.pipeline.policy.notices.take(self._clock.now())
+        if blobs:
+            self._state.commit(blobs=blobs, alerts=notices)
+
     def close(self) -> None:
         """Closes every source."""
         self.inputs.close()
@@ -137,8 +143,10 @@ class Reader:
         done = self.pipeline.process(block, source.identity, read, source.fields)
         self._batch_size.adapt(len(block.data), self._clock.monotonic() - began)
         changes = done.changes
-        blobs = [*changes.blobs, self.ledger.add(source, done)]
-        self._state.commit(self.inputs.checkpoints(source), changes.streams, changes.ended, blobs, done.alerts)
+        notices, noticed = self.pipeline.policy.notices.take(read)
+        blobs = [*changes.blobs, self.ledger.add(source, done), *noticed]
+        alerts = [*done.alerts, *notices]
+        self._state.commit(self.inputs.checkpoints(source), changes.streams, changes.ended, blobs, alerts)
         if self._scores is not None:
             self._scores.write(line_records(done.scored, self.pipeline.engine.header, read))
         self._summary.add(block, len(done.alerts))

@@ -6,11 +6,14 @@ Summary's; the Heartbeat tells that the loop lives. Alerts are delivered by thre
 
 import gc
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from agent.alerting.echo_guard import EchoGuard
+from agent.alerting.notices import BLOB as NOTICES
+from agent.alerting.notices import Notices
 from agent.app.build import Setup, check_inputs, guard_key, prepare, refuse_change
 from agent.app.heartbeat import Heartbeat
 from agent.app.ingest import Reader
@@ -62,6 +65,7 @@ class Service:
             self.state = State(None if config.state is None else Path(config.state), config.max_outbox)
             stack.callback(self.state.close)
             self._guard = EchoGuard(guard_key(self.state))
+            self._notices = Notices(socket.gethostname(), self.state.blob(NOTICES))
             setup_logging(config.log_level, self._guard.seal)
             self.watcher = Watcher(clock.monotonic)
             stack.callback(self.watcher.stop)
@@ -71,7 +75,7 @@ class Service:
             stack.callback(self.monitor.close)
             self._store = StateRetry(self.monitor, lambda: self._signals.stopped or self._once, clock)
             state = RetryingState(self.state, self._store)
-            setup = prepare(config, self._guard)
+            setup = prepare(config, self._guard, self._notices)
             self.summary = Summary(setup.pipeline, began, clock)
             self.reader = Reader(state, setup.pipeline, self.summary, self.watcher.missed, scores, once, clock)
             stack.callback(self.reader.close)
@@ -147,7 +151,7 @@ class Service:
             config = self._load()
             refuse_change(self._config, config)
             check_inputs(config, self._scores)
-            self._use(prepare(config, self._guard))
+            self._use(prepare(config, self._guard, self._notices))
         except StateUnavailable:  # that is waited for no more, since the run ends
             raise
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say

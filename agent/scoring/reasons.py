@@ -96,6 +96,13 @@ class SlowWalkReason(Reason, msgspec.Struct, frozen=True, tag_field="kind", tag=
     lines: int = 0
 
 
+class NoticeReason(Reason, msgspec.Struct, frozen=True, tag_field="kind", tag="notice"):
+    """The agent tells something about itself. name: what it is. times: how often it came since it was told last."""
+
+    name: str = ""
+    times: int = 1
+
+
 class OtherReason(dict[str, Any], Reason):
     """A reason of a kind that this version does not know, as it was read and as it is passed on."""
 
@@ -103,7 +110,7 @@ class OtherReason(dict[str, Any], Reason):
 
 
 ModelReason = DistanceReason | SurpriseReason | ReconstructionReason
-KnownReason = ModelReason | SlowWalkReason
+KnownReason = ModelReason | SlowWalkReason | NoticeReason
 
 
 def decode_reason(kind: type, content: object) -> Reason:

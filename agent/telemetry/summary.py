@@ -38,8 +38,6 @@ class Summary:
             self._announced.add(block.source)
             form = detect(block, self._pipeline.engine.header)
             _LOG.info("reading %s from line %s, format %s", block.source, block.first, form)
-        for warning in self._pipeline.policy.breaker.take_warnings():
-            _LOG.warning("%s", warning)
         self.lines += len(block)
         self._bytes += len(block.data)
         self._alerts += alerts

@@ -108,8 +108,8 @@ def _chart(table: ScoreTable, x: NDArray[np.float64], rows: NDArray[np.int64]) -
     }
 
 
-def _number(value: float) -> float | None:
-    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(f"{value:.{_DIGITS}g}")
 
 
 def _alerts(

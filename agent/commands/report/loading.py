@@ -38,7 +38,8 @@ def load_report(path: Path, advance: Advance = nowhere) -> Report:
     blocks: Iterator[list[Any]] = read_records(path, _choose, warnings, advance)
     first = next(blocks)
     if isinstance(first[0], Alert):
-        return _of_alerts(list(chain.from_iterable(chain([first], blocks))), warnings)
+        every = chain.from_iterable(chain([first], blocks))
+        return _of_alerts([alert for alert in every if not alert.is_notice], warnings)
     table = score_table(chain([first], blocks), warnings)
     return Report(table, partial(_alert, table))
 
@@ -59,8 +60,8 @@ def _of_alerts(alerts: list[Alert], warnings: list[str]) -> Report:
             np.array([streams.setdefault(alert.stream, len(streams)) for alert in alerts], np.int32),
             np.array([min(max(alert.line, 0), 2**63 - 1) for alert in alerts], np.int64),
             np.array([seconds(alert.time) for alert in alerts]),
-            np.array([alert.score for alert in alerts]).astype(np.float32),
-            np.array([alert.threshold for alert in alerts]).astype(np.float32),
+            np.array([alert.score for alert in alerts], np.float64).astype(np.float32),
+            np.array([alert.threshold for alert in alerts], np.float64).astype(np.float32),
             np.ones(len(alerts), bool),
             {},
             warnings,

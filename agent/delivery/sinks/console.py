@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import figures, program_message, quotes, surprised_words, why
+from agent.alerting.message import alert_text, figures, program_message, quotes, surprised_words, why
 from agent.delivery.sinks.stdout import ending_with_reader
 from agent.text.escape import MAX_MESSAGE, escape
 
@@ -36,7 +36,11 @@ class ConsoleSink:
 
 
 def render(alert: Alert) -> Text:
-    """An alert as several lines: head, message, why, what is near it, what came before it."""
+    """An alert as several lines: head, message, why, what is near it, what came before it; a notice as one."""
+    if alert.is_notice:
+        return Text.assemble(
+            ("NOTICE", "bold magenta"), (f" {alert.time}", "bold"), f" {alert_text(alert).removeprefix('notice: ')}\n"
+        )
     times = f"  seen {alert.count} times" if alert.count > 1 else ""
     head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{times}\n"
     text = Text.assemble((alert.severity.upper(), _STYLES[alert.severity]), (head, "bold"))

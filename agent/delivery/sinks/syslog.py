@@ -21,6 +21,7 @@ from agent.text.escape import escape
 SYSLOG_SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5}  # RFC 5424 table 2
 FACILITY = 3  # daemon
 MAX_DATAGRAM = 8192  # bytes
+_DIGITS = {"score": 6, "threshold": 6, "p": 3}
 _MAX_VALUE = 512  # bytes of a parameter of structured data
 _TIMEOUT = 5.0  # seconds, to connect or to hand data to the kernel
 _ACKNOWLEDGE = 10.0  # seconds that a peer has to acknowledge
@@ -36,8 +37,8 @@ def local_datagram(alert: Alert, text: str, when: datetime, pid: int) -> bytes:
 
 def rfc5424(alert: Alert, text: str, when: datetime, pid: int, host: str) -> bytes:
     """A message of RFC 5424, section 6, without a byte order mark. `when` has a zone: the time of sending."""
-    stamp = when.isoformat(timespec="microseconds")
-    header = f"<{_priority(alert)}>1 {stamp} {header_field(host, 255)} {TAG} {pid} anomaly"
+    stamp, kind = when.isoformat(timespec="microseconds"), "notice" if alert.is_notice else "anomaly"
+    header = f"<{_priority(alert)}>1 {stamp} {header_field(host, 255)} {TAG} {pid} {kind}"
     return f"{header} {structured_data(alert)} {text}".encode()
 
 
@@ -52,13 +53,12 @@ def header_field(text: str, most: int) -> str:
 
 def structured_data(alert: Alert) -> str:
     """The fields of an alert that fit, as one element; 32473 is the enterprise number for documentation (RFC 5612)."""
+    figures = {"score": alert.score, "threshold": alert.threshold, "p": alert.p_value}
     values = {
         "id": alert.id,
         "time": alert.time,
         "severity": alert.severity,
-        "score": f"{alert.score:.6g}",
-        "threshold": f"{alert.threshold:.6g}",
-        "p": f"{alert.p_value:.3g}",
+        **{name: f"{value:.{_DIGITS[name]}g}" for name, value in figures.items() if value is not None},
         "host": alert.host,
         "source": alert.source,
         "offset": alert.offset,
