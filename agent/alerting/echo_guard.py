@@ -2,7 +2,8 @@
 
 Every alert text that leaves for syslog carries a seal: `#` and a keyed hash (HMAC-SHA256, RFC 2104) of the text. A line
 read with a seal that fits is our own and is dropped. The hash covers the text, so a line of anybody else cannot hide
-behind a seal that it has seen; and the tag alone hides nothing.
+behind a seal that it has seen; and the tag alone hides nothing. Lines that only look sealed, such as the alerts of
+another agent, are scored like all others; the circuit breaker ends what two agents may answer each other.
 """
 
 import hashlib
@@ -15,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.host.log import TAG
-from agent.host.token_bucket import TokenBucket
-from agent.text.headers import parse_header
+from agent.text.headers import Header, parse_header
 from agent.text.lines import Block
 
 KEY_BYTES = 32
 _EPOCH = datetime.fromtimestamp(0, UTC)  # the time of such a line is not looked at
-_SEALED = re.compile(rb"\b%s\b[^\n]*?(?: |<[0-7]>)#([0-9a-f]{16}) ([^\r\n]*)" % TAG.encode())
-_PRIORITY = re.compile(r"<[0-7]>")  # before what went to the journal, where the journal was told to leave it
-_FORGED_BURST = 10  # alerts a burst, and one a minute, about lines that look sealed but are not ours
+_SEAL = re.compile(rb"#[0-9a-f]{16} ")
+_SEALED = re.compile(r"(?:<[0-7]>)?#([0-9a-f]{16}) ")  # the priority where the journal was told to leave it
 
 
 def new_key() -> bytes:
@@ -34,13 +33,12 @@ def new_key() -> bytes:
 class EchoGuard:
     """Seals texts and recognises them; the key is kept with the state, so alerts of before a restart are recognised.
 
-    A line that looks sealed but is not ours may come from another agent on the host, and the two could answer each
-    other without end: a token bucket limits the alerts about such lines.
+    fold_key: another secret, made of it, for the hashes of texts.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._bucket = TokenBucket(rate=1 / 60, burst=_FORGED_BURST)
+        self.fold_key = hmac.new(key, b"repeats", hashlib.sha256).digest()
 
     def seal(self, text: str) -> str:
         """`text` after its seal. Its runs of white space become one blank, since daemons change them."""
@@ -51,21 +49,21 @@ class EchoGuard:
         """int64: the indices of the lines that are alerts of ours: nothing but a header, our tag and a sealed text."""
         if TAG.encode() not in block.data:
             return np.zeros(0, np.int64)
-        rows = (
-            np.searchsorted(block.starts, [match.start() for match in _SEALED.finditer(block.data)], side="right") - 1
-        )
-        return np.array([row for row in np.unique(rows).tolist() if self._is_own(block.line(row))], np.int64)
+        found = [match.start() for match in _SEAL.finditer(block.data)]
+        rows = np.unique(np.searchsorted(block.starts, found, side="right") - 1)
+        return np.array([row for row in rows.tolist() if self._is_own(block.line(row))], np.int64)
 
     def _is_own(self, line: bytes) -> bool:
         header = parse_header(line, "auto", _EPOCH)
-        message = header.message.strip()
-        priority = _PRIORITY.match(message)
-        digest, _, text = message[priority.end() if priority else 0 :].removeprefix("#").partition(" ")
-        return header.program == TAG and hmac.compare_digest(self._digest(text.encode()).encode(), digest.encode())
+        if not looks_sealed(header):
+            return False
+        digest, _, text = header.message.strip().partition("#")[2].partition(" ")
+        return hmac.compare_digest(self._digest(text.encode()).encode(), digest.encode())
 
     def _digest(self, text: bytes) -> str:
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:16]
 
-    def may_alert(self, line: bytes) -> bool:
-        """Whether an alert about this line is allowed: always, unless it looks sealed and the bucket is empty."""
-        return not _SEALED.search(line) or self._bucket.take()
+
+def looks_sealed(header: Header) -> bool:
+    """Whether a line has the form of an alert of an agent, of this one or another or one that somebody made up."""
+    return header.program == TAG and _SEALED.match(header.message.strip()) is not None

@@ -38,13 +38,13 @@ class Totals:
     """What a pipeline did with lines so far.
 
     own_lines: alerts of ours that came back. shortened_lines: those of which the model read the head alone. folded,
-    suppressed, held_back: anomalies that were repeats, that looked like alerts of ours, that the breaker kept back.
+    forged, held_back: anomalies that were repeats, that look like alerts of ours, that the breaker kept back.
     """
 
     own_lines: int
     shortened_lines: int
     folded: int
-    suppressed: int
+    forged: int
     held_back: int
 
 
@@ -127,7 +127,7 @@ class Pipeline:
             own_lines=engine.own_line_count,
             shortened_lines=engine.shortened_lines,
             folded=policy.repeats.folded,
-            suppressed=policy.suppressed,
+            forged=policy.forged,
             held_back=policy.breaker.held_back,
         )
 

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from agent.alerting.alert import Alert, alert_id
 from agent.alerting.anomaly_rate import LINES, AnomalyRate
-from agent.alerting.breaker import Breaker
+from agent.alerting.breaker import Breaker, Candidate, sender_of
 from agent.alerting.context import Contexts
-from agent.alerting.echo_guard import EchoGuard
-from agent.alerting.notices import Notices
+from agent.alerting.echo_guard import EchoGuard, looks_sealed
+from agent.alerting.notices import DAY, Notices
 from agent.alerting.repeats import RepeatFolder
 from agent.alerting.settings import AlertSettings
 from agent.scoring.engine import ScoredBlock, ScoringEngine
@@ -20,6 +20,12 @@ from agent.scoring.threshold import p_value, severity
 from agent.text.escape import escape
 from agent.text.headers import Header, parse_header
 
+_SAMPLE = 32  # lines, of which one tells what is usual
+PEER = "peer"  # the field of a line's sender on the network
+_FORGED = (
+    "{where} looks like an alert of this agent and is none: of another agent that is read here (leave its lines out "
+    "of what this one reads), or made up by somebody; such lines are scored like all others"
+)
 Fields = Callable[[int], dict[str, str]]
 """What else than the line itself is known of the line at an index."""
 
@@ -43,7 +49,10 @@ class PerSource(Protocol):
 
 @dataclass(frozen=True)
 class _Line:
-    """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read. read: when it was."""
+    """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read. read: when it was.
+
+    peer: the address that it came from over a network, or empty.
+    """
 
     scored: ScoredBlock
     index: int
@@ -51,11 +60,12 @@ class _Line:
     header: Header
     time: str
     read: datetime
+    peer: str
 
 
 class AlertPolicy:
-    """Decides by the lines alone, not by the clock: a restart changes nothing. Only lines that look like alerts of ours
-    go by the clock, so that two agents cannot answer each other without end.
+    """Decides by the lines alone, not by the clock: a restart changes nothing. Only a breaker that is open goes by the
+    clock too.
 
     contexts: the raw lines before the next one of each stream. suppressed: how many anomalies looked sealed and were
     left out. notices: what there is to tell of the agent itself.
@@ -70,11 +80,11 @@ class AlertPolicy:
     ) -> None:
         settings, manifest = settings or AlertSettings(), engine.bundle.manifest
         share = settings.slow_walk_share
-        self.repeats = RepeatFolder(settings.fold_lines)
+        self.repeats = RepeatFolder(settings.fold_lines, guard.fold_key if guard else b"")
         self.breaker = Breaker(settings.max_alert_share, settings.max_alert_burst)
         self.anomaly_rate = AnomalyRate(manifest.settings.get("slow_walk_share", 0.0) if share is None else share)
         self.contexts = Contexts(manifest.window)
-        self.suppressed = 0
+        self.forged = 0
         self.notices = notices or Notices(socket.gethostname())
         self._engine, self._guard = engine, guard
         self._stored_breakers: dict[str, bytes] = {}
@@ -86,41 +96,67 @@ class AlertPolicy:
         identity: what names the file whatever its path. read: when, aware. fields: what else is known of a line.
         """
         source, alerts, done = scored.block.source, [], 0
-        for index in scored.anomalies:
-            self._advance(source, index + 1 - done)
+        now = read.timestamp()
+        for index in sorted({*scored.anomalies, *self._sample(scored)}):
+            self._advance(source, index + 1 - done, now)
             done = index + 1
-            for alert in self._line_alerts(scored, index, identity, read):
-                alert.fields = {escape(name): escape(value) for name, value in fields(index).items()}
+            known = fields(index)
+            if index not in scored.anomalies:
+                program = parse_header(scored.block.line(index), self._engine.header, read).program
+                self.breaker.observe(source, sender_of(known.get(PEER, ""), program))
+                continue
+            for alert in self._line_alerts(scored, index, identity, read, known.get(PEER, "")):
+                alert.fields = {escape(name): escape(value) for name, value in known.items() if name != PEER}
                 alerts.append(alert)
-        self._advance(source, len(scored.block) - done)
+        self._advance(source, len(scored.block) - done, now)
         self.contexts.remember(scored)
-        for text in self.breaker.take_warnings():
-            self.notices.post("breaker", source, text, read)
+        self._post_breaker(source, read)
         return alerts
 
-    def _advance(self, source: str, lines: int) -> None:
-        self.breaker.advance(source, lines)
+    def _sample(self, scored: ScoredBlock) -> list[int]:
+        """One in so many of the normal lines, by their numbers, which no cutting into blocks changes."""
+        first = -scored.block.first % _SAMPLE if scored.block.numbers is None else 0
+        rows = range(first, len(scored.block), _SAMPLE if scored.block.numbers is None else 1)
+        block, scores = scored.block, scored.scores
+        return [row for row in rows if block.number(row) % _SAMPLE == 0 and scores[row] == scores[row]]
+
+    def _advance(self, source: str, lines: int, now: float) -> None:
+        self.breaker.advance(source, lines, now)
         self.anomaly_rate.advance(source, lines)
 
-    def _line_alerts(self, scored: ScoredBlock, index: int, identity: str, read: datetime) -> Iterator[Alert]:
-        """The alert of an anomalous line, unless it is a repeat, is held back or may be a forged one of ours; and the
-        alarm that with it too many are anomalous.
+    def _post_breaker(self, source: str, read: datetime) -> None:
+        events = self.breaker.take_events()
+        for text in events.opened:
+            self.notices.post("breaker opened", source, text, read)
+        for text in events.closed:
+            self.notices.post("breaker closed", source, text, read)
+
+    def _line_alerts(
+        self, scored: ScoredBlock, index: int, identity: str, read: datetime, peer: str
+    ) -> Iterator[Alert]:
+        """The alert of an anomalous line, unless it is a repeat or is held back; and the alarm that with it too many
+        are anomalous.
         """
         block = scored.block
         raw = block.line(index)
-        if self._guard is not None and not self._guard.may_alert(raw):
-            self.suppressed += 1
-            return
         header = parse_header(raw, self._engine.header, read)
-        line = _Line(scored, index, identity, header, (header.time or read).isoformat(), read)
+        line = _Line(scored, index, identity, header, (header.time or read).isoformat(), read, peer)
+        self._note_forged(line)
         text = self._engine.text(scored.anomalies[index])
         row = self.repeats.count(block.source, text, block.number(index), line.time)
-        if row is not None and self.breaker.may_alert(block.source):
+        if row is not None and self.breaker.may_alert(block.source, _candidate(line)):
             yield self._alert(line, self._engine.reason(scored, index), *row)
         if count := self.anomaly_rate.alarm(block.source):
             alarm = self._alert(line, SlowWalkReason(count, LINES), count, line.time)
             alarm.id = alert_id(self._engine.bundle.id, identity, alarm.offset, raw + b"\0slow walk")
             yield alarm
+
+    def _note_forged(self, line: _Line) -> None:
+        """Counts and tells of a line that has the form of our alerts and is none of them."""
+        if self._guard is not None and looks_sealed(line.header):
+            self.forged += 1
+            where = f"{line.scored.block.source} line {line.scored.block.number(line.index)}"
+            self.notices.post("forged seal", "", _FORGED.format(where=where), line.read, every=DAY)
 
     def _alert(self, line: _Line, reason: Reason, count: int, first_seen: str) -> Alert:
         scored, index, block = line.scored, line.index, line.scored.block
@@ -147,6 +183,7 @@ class AlertPolicy:
             first_seen=first_seen,
             last_seen=line.time,
             read=line.read.isoformat(),
+            peer=line.peer,
         )
 
     def changed(self, scored: ScoredBlock) -> list[tuple[str, bytes]]:
@@ -174,3 +211,8 @@ class AlertPolicy:
         for part in self.parts(source).values():
             part.forget(source)
         self._stored_breakers.pop(source, None)
+
+
+def _candidate(line: _Line) -> Candidate:
+    score = float(line.scored.scores[line.index])
+    return Candidate(sender_of(line.peer, line.header.program), score, line.header.message, line.read.timestamp())

@@ -20,18 +20,18 @@ class RepeatFolder:
 
     A row of repeats ends when the text was not anomalous for `gap` lines of its source. That depends on the lines
     alone, not on the clock, so a restart changes nothing. At most 1,024 texts a source are followed, by their hashes,
-    and those whose row has ended are forgotten.
+    and those whose row has ended are forgotten. key: makes the hashes ones that nobody else can find a collision of.
     """
 
-    def __init__(self, gap: int) -> None:
-        self._gap = gap
+    def __init__(self, gap: int, key: bytes = b"") -> None:
+        self._gap, self._key = gap, key
         self._sources: dict[str, _Rows] = {}
         self.folded = 0
 
     def count(self, source: str, text: str, line: int, seen: str) -> tuple[int, str] | None:
         """How often the text was anomalous in this row, and when first; None where this time is folded."""
         at, rows = self._position(source, line), self._sources[source].rows
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
         count, first, last = rows.pop(key, (0, seen, at))
         if at - last > self._gap or not self._gap:
             count, first = 0, seen

@@ -31,8 +31,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Totals of a source since the state was made; without a state folder since the start.
 
     The first eleven are those of Source. shortened_lines: those whose text is longer than what the model reads of one,
-    which has its head alone. own_lines: alerts of ours that came back. alerts, folded, suppressed:
-    anomalies that became alerts, that were repeats, and that look sealed and did not. held_back: alerts that the
+    which has its head alone. own_lines: alerts of ours that came back. alerts, folded, forged:
+    anomalies that became alerts, that were repeats, and that look like alerts of ours. held_back: alerts that the
     breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
 
@@ -52,7 +52,7 @@ class Counts(msgspec.Struct, frozen=True):
     own_lines: int = 0
     alerts: int = 0
     folded: int = 0
-    suppressed: int = 0
+    forged: int = 0
     held_back: int = 0
     last_read: float = 0.0
 
@@ -101,7 +101,7 @@ class Ledger:
             "own_lines": len(scored.block) - len(scored.rows),
             "alerts": len(processed.alerts),
             "folded": now.folded - before.folded,
-            "suppressed": now.suppressed - before.suppressed,
+            "forged": now.forged - before.forged,
             "held_back": now.held_back - before.held_back,
             "shortened_lines": now.shortened_lines - before.shortened_lines,
         }

@@ -27,7 +27,7 @@ _PER_SOURCE = {  # field of Counts: name, help
     "bytes_lost": ("bytes_lost", "Bytes known to be lost before they were read; more may have been"),
     "alerts": ("alerts", "Alerts made"),
     "folded": ("alerts_folded", "Odd lines not told because they repeat one that was"),
-    "suppressed": ("alerts_suppressed", "Odd lines held back because they look like alerts of an agent"),
+    "forged": ("forged_lines", "Odd lines that look like alerts of this agent and are none"),
     "held_back": ("alerts_held_back", "Alerts held back because too many lines of the source were odd"),
 }
 

@@ -78,6 +78,6 @@ class Summary:
         return {
             "repeats folded": totals.folded,
             "own alerts left out": totals.own_lines,
-            "alerts about sealed lines of others held back": totals.suppressed,
+            "odd lines that look like own alerts": totals.forged,
             "alerts held back": totals.held_back,
         }

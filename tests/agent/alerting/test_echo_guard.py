@@ -1,8 +1,12 @@
 """The seal on our own alerts."""
 
+import time
+from datetime import UTC, datetime
+
 import pytest
 
-from agent.alerting.echo_guard import EchoGuard, new_key
+from agent.alerting.echo_guard import EchoGuard, looks_sealed, new_key
+from agent.text.headers import parse_header
 from agent.text.lines import LineSplitter
 
 
@@ -62,9 +66,20 @@ def test_alerts_of_before_a_restart_are_recognised():
     assert own(EchoGuard(new_key()), f"Jan  1 10:00:00 web1 oddline[1]: {sealed}") == []
 
 
-def test_alerts_about_lines_that_look_sealed_are_limited():
+@pytest.mark.parametrize("text", ["oddline ", "oddline #0123456789abcdef ", "#0123456789abcdef ", "<4>#", "oddline: #"])
+def test_a_long_line_of_marks_takes_no_longer_than_its_length(guard, text):
+    def seconds(size: int) -> float:
+        block = LineSplitter("log").feed(b"Jan  1 10:00:00 web1 oddline: " + (text.encode() * size)[:size] + b"\n")
+        began = time.perf_counter()
+        guard.own(block)
+        return time.perf_counter() - began
+
+    short = max(min(seconds(8_000) for _ in range(5)), 1e-4)
+    assert min(seconds(64_000) for _ in range(3)) < 30 * short
+
+
+def test_what_only_looks_sealed_is_told_from_the_rest(guard):
     other = EchoGuard(new_key()).seal("low anomaly: x")
-    guard = EchoGuard(new_key())
-    allowed = [guard.may_alert(f"Jan  1 10:00:00 web1 oddline[1]: {other}".encode()) for _ in range(50)]
-    assert sum(allowed) == 10
-    assert all(guard.may_alert(b"Jan  1 10:00:00 web1 oddline[1]: no seal") for _ in range(50))
+    lines = [f"oddline[1]: {other}", f"oddline[1]: <4>{other}", "oddline[1]: no seal", f"sshd[1]: {other}"]
+    headers = [parse_header(f"Jan  1 10:00:00 web1 {line}".encode(), "auto", datetime.now(UTC)) for line in lines]
+    assert [looks_sealed(header) for header in headers] == [True, True, False, False]

@@ -262,13 +262,13 @@ def test_the_summary_and_the_remarks_outlive_a_reload(tmp_path, monkeypatch, cap
     for _ in range(2):
         pipeline = service.reader.pipeline
         policy, pipeline.engine.own_line_count = pipeline.policy, 2
-        policy.repeats.folded, policy.suppressed, policy.breaker.held_back = 1, 3, 4
+        policy.repeats.folded, policy.forged, policy.breaker.held_back = 1, 3, 4
         monkeypatch.setattr(pipeline, "take_warnings", lambda: ["5 lines were not read whole"])
         service.reload()
     with closing(service):
         service.log_totals(service.drain())
     said = capfd.readouterr().err
-    counted = "2 repeats folded, 4 own alerts left out, 6 alerts about sealed lines of others held back, "
+    counted = "2 repeats folded, 4 own alerts left out, 6 odd lines that look like own alerts, "
     assert counted + "8 alerts held back" in said.splitlines()[-1]
     assert said.count("5 lines were not read whole") == 2
 

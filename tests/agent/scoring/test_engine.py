@@ -325,7 +325,7 @@ def test_lines_that_only_look_like_ours_are_scored_and_told_in_measure(bundles):
     pipeline = make_pipeline(bundles["bundle"], guard=EchoGuard(bytes(32)), threshold=Threshold("fixed", value=0.0))
     outcome = run(pipeline, blocks(b"".join(lines)))
     assert np.isfinite(outcome.scores[3:]).all() and pipeline.totals.own_lines == 0
-    assert (len(outcome.alerts), pipeline.totals.suppressed) == (10, 7)
+    assert (len(outcome.alerts), pipeline.totals.forged, pipeline.totals.held_back) == (11, 17, 6)
 
 
 def test_primed_lines_are_context_and_window(bundles):

@@ -131,7 +131,7 @@ def test_what_is_told_after_rotation_truncation_and_a_long_line(bundle, tmp_path
         "reopens": 0,
         "losses": 1,
         "bytes_lost": 0,
-        "alerts_suppressed": 0,
+        "forged_lines": 0,
         "alerts_held_back": 0,
         "backlog_bytes": 0,
         "backlog_seconds": 0,
