@@ -13,8 +13,8 @@ from agent.text.escape import escape
 
 BLOB = "notices"  # the name under which the state holds them
 HOUR, DAY = 3600.0, 86_400.0
-_MAX_SOURCE = 512  # bytes
-_MOST = 1000  # kinds and sources that are told apart
+_MAX_SOURCE, _MAX_TEXT = 256, 1024  # bytes
+_MOST = 200  # kinds and sources that are told apart
 _LOG = logging.getLogger(__name__)
 
 
@@ -50,7 +50,12 @@ class Notices:
             self._forget_old(now.timestamp())
             key = key if len(self._entries) < _MOST else (kind, "")
         entry = self._entries.setdefault(key, _Entry(float("-inf"), every))
-        entry.waiting, entry.text, entry.severity, entry.every = entry.waiting + 1, text, severity, every
+        entry.waiting, entry.text, entry.severity, entry.every = (
+            entry.waiting + 1,
+            escape(text, _MAX_TEXT),
+            severity,
+            every,
+        )
         self._changed = True
         self._waiting.add(key)
         self._tell_due(key, entry, now)
@@ -66,7 +71,7 @@ class Notices:
     def _tell_due(self, key: tuple[str, str], entry: _Entry, now: datetime) -> None:
         if not 0 <= now.timestamp() - entry.told < entry.every:  # a clock that was set back holds nothing up
             self._ready.append(self._notice(*key, entry, now))
-            entry.told, entry.waiting, self._changed = now.timestamp(), 0, True
+            entry.told, entry.waiting, entry.text, self._changed = now.timestamp(), 0, "", True
             self._waiting.discard(key)
 
     def _notice(self, kind: str, source: str, entry: _Entry, now: datetime) -> Alert:
@@ -83,7 +88,7 @@ class Notices:
             line=0,
             stream="",
             program=TAG,
-            message=escape(entry.text),
+            message=entry.text,
             score=None,
             threshold=None,
             p_value=None,
