@@ -1,6 +1,5 @@
 """Streams: which stream a line belongs to, its last lines and what a model carries along it, in a bounded number."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,8 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import ConfigError
 from agent.text.lines import Block
+from agent.text.patterns import compile_pattern
 from agent.text.record_reader import RecordReader
 from agent.text.text_table import PADDING
 
@@ -26,11 +25,7 @@ class StreamKey:
     def __init__(self, pattern: str | None, records: RecordReader | None = None) -> None:
         self._records = records if records is not None and pattern in records.records.columns else None
         self._column = pattern or ""
-        try:
-            self._pattern = None if pattern is None else re.compile(pattern.encode())
-        except re.error as error:
-            raise ConfigError(f"the stream pattern {pattern!r} is no regular expression: {error}") from None
-        self._group = 1 if self._pattern is not None and self._pattern.groups else 0
+        self._pattern = None if pattern is None else compile_pattern(pattern, "the stream pattern")
 
     def keys(self, block: Block) -> list[bytes]:
         """One key a line."""
@@ -38,8 +33,7 @@ class StreamKey:
             return self._records.column(block, self._column)
         if self._pattern is None:
             return [b""] * len(block)
-        found = map(self._pattern.search, block.lines())
-        return [b"" if match is None else match[self._group] or b"" for match in found]
+        return self._pattern.find(block)
 
 
 @dataclass(frozen=True)

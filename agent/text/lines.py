@@ -77,7 +77,11 @@ class Block:
 
     def lines(self) -> Iterator[bytes]:
         """Every line's bytes, without line ends."""
-        return map(self.data.__getitem__, map(slice, self.starts.tolist(), self.ends.tolist()))
+        return self.cut(self.data)
+
+    def cut(self, data: bytes) -> Iterator[bytes]:
+        """What stands in `data`, as long as the block's own, where the lines are."""
+        return map(data.__getitem__, map(slice, self.starts.tolist(), self.ends.tolist()))
 
 
 class LineSplitter:

@@ -1,6 +1,5 @@
 """Records of several lines, such as stack traces, as one line each."""
 
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -8,6 +7,7 @@ import numpy as np
 
 from agent.errors import ConfigError
 from agent.text.lines import MAX_LINE, Block
+from agent.text.patterns import Pattern, compile_pattern
 
 _INNER_END = b"\r"  # what stands between the lines of a record
 
@@ -40,22 +40,24 @@ def check_multiline(rules: Multiline) -> Multiline:
     return rules
 
 
-def _compile(key: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(f"multiline.{key}: {pattern!r} is no regular expression: {error}") from None
+def _compile(key: str, pattern: str) -> Pattern:
+    return compile_pattern(pattern, f"multiline.{key}:", characters=True)
 
 
-def _continues(rules: Multiline) -> Callable[[str], bool]:
+def _continues(rules: Multiline) -> Callable[[bytes], bool]:
     """Whether a line continues the one before."""
     if rules.indentation:
-        return lambda line: line[:1] in ("", " ", "\t")
+        return lambda line: line[:1] in (b"", b" ", b"\t")
     if rules.continuation is not None:
-        match = _compile("continuation", rules.continuation).match
-        return lambda line: match(line) is not None
-    first = _compile("start", rules.start or "").match
-    return lambda line: first(line) is None
+        continuation = _compile("continuation", rules.continuation)
+        return lambda line: continuation.begins(_as_text(line))
+    start = _compile("start", rules.start or "")
+    return lambda line: not start.begins(_as_text(line))
+
+
+def _as_text(line: bytes) -> bytes:
+    """A line in UTF-8, U+FFFD for what is no text."""
+    return line if line.isascii() else line.decode("utf-8", "replace").encode()
 
 
 class RecordJoiner:
@@ -95,7 +97,7 @@ class RecordJoiner:
         stops = [*block.offsets[1:].tolist(), block.end]
         rows = zip(block.lines(), block.offsets.tolist(), stops, strict=True)
         for number, (line, offset, stop) in enumerate(rows, block.first):
-            if self._parts and self._continues(line.decode("utf-8", "replace")):
+            if self._parts and self._continues(line):
                 self._add(line)
             else:
                 self._close()
