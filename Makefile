@@ -64,7 +64,7 @@ test-agent: $(VENV)/.agent
 # Which branches the tests take, of what runs in their own processes.
 coverage: $(VENV)/.test
 	@$(WHEEL)
-	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) --cov=agent --cov-branch --cov-report=term-missing:skip-covered tests
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) --cov --cov-report=term-missing:skip-covered $(TESTS)
 
 # The bundles of tests/bundles, made anew.
 bundles: $(VENV)/.test
