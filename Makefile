@@ -1,11 +1,14 @@
 # make run    the agent live on a log that a generator lets grow; make run LOG=/var/log/syslog follows that file instead
 # make test   every test, on the installed wheel; make test-agent those of the agent, without torch, on any PYTHON
-# make soak   the agent on 200 logs that are rotated while it is killed at random, then random histories; 10 minutes and more
+# make soak   the agent on 200 logs that are rotated while it is killed at random, then random histories; 10 minutes and more;
+#             SOAK_SECONDS, HISTORIES and AGENT_HISTORIES say how long and how many
 # make lint   ruff (rules and format) and mypy
 # make clean  removes .venv, caches and build output
 PYTHON ?= python3
 LOG ?=
 SOAK_SECONDS ?= 600
+HISTORIES ?= 10000
+AGENT_HISTORIES ?= 500
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -24,7 +27,7 @@ unexport ODDLINE_WITHOUT_TORCH # only test-agent is meant to lack torch
 .PHONY: help python run test test-agent coverage bundles soak lint clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -64,7 +67,7 @@ test-agent: $(VENV)/.agent
 # Which branches the tests take, of what runs in their own processes.
 coverage: $(VENV)/.test
 	@$(WHEEL)
-	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) --cov=agent --cov-branch --cov-report=term-missing:skip-covered tests
+	PYTHONSAFEPATH=1 $(BIN)/pytest $(AT_ONCE) --cov --cov-report=term-missing:skip-covered $(TESTS)
 
 # The bundles of tests/bundles, made anew.
 bundles: $(VENV)/.test
@@ -76,10 +79,10 @@ soak: $(VENV)/.test
 	@code=0; trap : INT; export OMP_NUM_THREADS=1; \
 	echo "== the agent on many logs, for $(SOAK_SECONDS) s"; \
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python benchmarks/soak.py || code=1; export PYTHONSAFEPATH=1; \
-	echo "== 10000 random histories of a log"; \
-	ODDLINE_HISTORIES=10000 $(BIN)/pytest --timeout=0 tests/histories/test_tail_histories.py || code=1; \
-	echo "== 500 random histories of the agent"; \
-	ODDLINE_AGENT_HISTORIES=500 $(BIN)/pytest --timeout=0 tests/histories/test_agent_histories.py || code=1; \
+	echo "== $(HISTORIES) random histories of a log"; \
+	ODDLINE_HISTORIES=$(HISTORIES) $(BIN)/pytest --timeout=0 tests/histories/test_tail_histories.py || code=1; \
+	echo "== $(AGENT_HISTORIES) random histories of the agent"; \
+	ODDLINE_AGENT_HISTORIES=$(AGENT_HISTORIES) $(BIN)/pytest --timeout=0 tests/histories/test_agent_histories.py || code=1; \
 	exit $$code
 
 lint: $(VENV)/.test
