@@ -2,6 +2,7 @@
 
 import msgspec
 
+from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.alerting.repeats import RepeatFolder
 
 
@@ -62,3 +63,15 @@ def test_what_an_older_agent_kept_is_forgotten():
     folder = RepeatFolder(gap=100)
     folder.restore("log", msgspec.msgpack.encode({"text": (3, "t0", 7)}))
     assert folder.count("log", "text", 8, "t1") == (1, "t1")
+
+
+def test_nobody_without_the_key_knows_which_texts_are_taken_for_one():
+    def hashes(key: bytes) -> set[bytes]:
+        folder = RepeatFolder(100, key)
+        folder.count("log", "text", 1, "t1")
+        return set(msgspec.msgpack.decode(folder.blob("log"))["rows"])
+
+    assert hashes(b"one") == hashes(b"one") and hashes(b"one") != hashes(b"another")
+    assert all(len(key) == 16 for key in hashes(b"one"))
+    first, second = EchoGuard(new_key()), EchoGuard(new_key())
+    assert first.fold_key != second.fold_key
