@@ -9,6 +9,7 @@ LOG ?=
 SOAK_SECONDS ?= 600
 HISTORIES ?= 10000
 AGENT_HISTORIES ?= 500
+FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -24,7 +25,7 @@ unexport ODDLINE_WITHOUT_TORCH # only test-agent is meant to lack torch
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help python run test test-agent coverage bundles soak lint clean
+.PHONY: help python run test test-agent coverage bundles soak fuzz lint clean
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
@@ -84,6 +85,12 @@ soak: $(VENV)/.test
 	echo "== $(AGENT_HISTORIES) random histories of the agent"; \
 	ODDLINE_AGENT_HISTORIES=$(AGENT_HISTORIES) $(BIN)/pytest --timeout=0 tests/histories/test_agent_histories.py || code=1; \
 	exit $$code
+
+# With safe paths no import finds the checkout's agent; the targets are in tests/.
+fuzz: $(VENV)/.test
+	@$(WHEEL)
+	$(PIP) install -c constraints.txt '.[fuzz]'
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

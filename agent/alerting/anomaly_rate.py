@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from agent.text.stored import decode_stored
+
 LINES = 1000
 _REARM = 0.5  # of the share, to which it must fall before a further alarm
 
@@ -61,8 +63,8 @@ class AnomalyRate:
         return msgspec.msgpack.encode((recent.line, list(recent.anomalies), recent.armed))
 
     def restore(self, source: str, blob: bytes) -> None:
-        """Sets what `blob` gave."""
-        line, anomalies, armed = msgspec.msgpack.decode(blob, type=tuple[int, list[int], bool])
+        """Sets what `blob` gave; a DamagedBlob where that is something else."""
+        line, anomalies, armed = decode_stored(blob, tuple[int, list[int], bool])
         self._sources[source] = _Recent(line, deque(anomalies), armed, True)
 
     def forget(self, source: str) -> None:

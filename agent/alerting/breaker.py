@@ -7,6 +7,7 @@ import msgspec
 
 from agent.host.log import TAG
 from agent.text.escape import escape
+from agent.text.stored import DamagedBlob, decode_stored
 
 _FINEST = 10**9  # the largest denominator of a share
 _MOST = 2**63 - 1  # tokens, as many as MessagePack takes
@@ -138,18 +139,18 @@ class Breaker:
     def blob(self, source: str) -> bytes:
         """What has to be kept of a source to go on after a restart."""
         known = self._source(source)
-        full = [name for name, bucket in known.buckets.items() if self._is_full(known, name, bucket)]
-        for name in full:
-            del known.buckets[name]
+        for name, bucket in known.buckets.items():
+            self._settle(known, name, bucket)
+        known.buckets = {name: one for name, one in known.buckets.items() if not self._is_full(name, one)}
         line = known.line if known.buckets else 0  # so that nothing changes where nothing happens
         return msgspec.msgpack.encode(msgspec.structs.replace(known, line=line))
 
     def restore(self, source: str, blob: bytes) -> None:
-        """Sets what `blob` gave, or that of an earlier version."""
+        """Sets what `blob` gave, or that of an earlier version; a DamagedBlob where it is neither."""
         try:
-            known = msgspec.msgpack.decode(blob, type=_Source)
-        except msgspec.ValidationError:
-            known = self._convert(msgspec.msgpack.decode(blob, type=_OldBucket))
+            known = decode_stored(blob, _Source)
+        except DamagedBlob:
+            known = self._convert(decode_stored(blob, _OldBucket))
         if known.cost != self._cost:
             for bucket in known.buckets.values():
                 bucket.tokens = bucket.tokens * self._cost // known.cost
@@ -182,8 +183,7 @@ class Breaker:
     def _refill(self, source: str, known: _Source, name: str, now: float) -> None:
         """Brings the tokens of a bucket up to date, and closes its breaker where there are enough or time is over."""
         bucket, capacity = known.buckets[name], self._capacity(name)
-        bucket.tokens = min(capacity, bucket.tokens + (known.line - bucket.line) * self._gain)
-        bucket.line = known.line
+        self._settle(known, name, bucket)
         if bucket.opened is None:
             return
         if not 0 <= now - bucket.opened < _LONGEST:
@@ -208,8 +208,13 @@ class Breaker:
         bucket.held += 1
         self.held_back += 1
 
-    def _is_full(self, known: _Source, name: str, bucket: _Bucket) -> bool:
-        return bucket.opened is None and bucket.tokens + (known.line - bucket.line) * self._gain >= self._capacity(name)
+    def _settle(self, known: _Source, name: str, bucket: _Bucket) -> None:
+        """Gives a bucket what the lines since it was looked at brought."""
+        gained = (known.line - bucket.line) * self._gain
+        bucket.tokens, bucket.line = min(self._capacity(name), bucket.tokens + gained), known.line
+
+    def _is_full(self, name: str, bucket: _Bucket) -> bool:
+        return bucket.opened is None and bucket.tokens >= self._capacity(name)
 
     def _share_of(self, source: str) -> str:
         if self._gain == 1:

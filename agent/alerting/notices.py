@@ -10,6 +10,7 @@ from agent.alerting.alert import Alert
 from agent.host.log import TAG
 from agent.scoring.reasons import NoticeReason
 from agent.text.escape import escape
+from agent.text.stored import DamagedBlob, decode_stored
 
 BLOB = "notices"  # the name under which the state holds them
 HOUR, DAY = 3600.0, 86_400.0
@@ -116,7 +117,7 @@ class Notices:
 def _read(blob: bytes) -> dict[tuple[str, str], _Entry]:
     """What was stored; nothing where it cannot be understood, so that all is told once more."""
     try:
-        known = msgspec.msgpack.decode(blob, type=dict[str, dict[str, _Entry]])
-    except (msgspec.DecodeError, RecursionError):
+        known = decode_stored(blob, dict[str, dict[str, _Entry]])
+    except DamagedBlob:
         return {}
     return {(kind, source): entry for kind, of in known.items() for source, entry in of.items()}

@@ -1,6 +1,8 @@
 """The pipeline of a block: scored, its anomalies made into alerts, and what is to be stored with them."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +15,8 @@ from agent.bundle.bundle import Bundle
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.settings import ScoringSettings
 from agent.text.lines import Block
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,23 @@ class Pipeline:
         """
         count = 0
         for key, blob in streams:
-            context = self.engine.stream_states.restore(source, key, blob)
-            self.policy.contexts.restore((source, key), context)
-            count += 1
+            with self._beginning_anew_if_damaged(f"a stream of {source}"):
+                context = self.engine.stream_states.restore(source, key, blob)
+                self.policy.contexts.restore((source, key), context)
+                count += 1
         for name, part in self._parts(source).items():
             if (stored := get(name)) is not None:
-                part.restore(source, stored)
+                with self._beginning_anew_if_damaged(name):
+                    part.restore(source, stored)
         return count
+
+    @staticmethod
+    @contextmanager
+    def _beginning_anew_if_damaged(what: str) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            _LOG.warning("what the state holds of %s cannot be understood (%s); it begins anew", what, error)
 
     def forget(self, source: str) -> list[str]:
         """Forgets the streams and the named blobs of a source that is gone; the names of the latter."""

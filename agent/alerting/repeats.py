@@ -4,6 +4,8 @@ import hashlib
 
 import msgspec
 
+from agent.text.stored import DamagedBlob, decode_stored
+
 _MAX_ROWS = 1024
 
 
@@ -62,8 +64,8 @@ class RepeatFolder:
     def restore(self, source: str, blob: bytes) -> None:
         """Sets what `blob` gave; what agents before state version 2 kept is forgotten."""
         try:
-            self._sources[source] = msgspec.msgpack.decode(blob, type=_Rows)
-        except msgspec.ValidationError:
+            self._sources[source] = decode_stored(blob, _Rows)
+        except DamagedBlob:
             self._sources[source] = _Rows()
 
     def forget(self, source: str) -> None:

@@ -5,6 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.scoring.streams import Streams
+from agent.text.stored import decode_stored
 from agent.text.text_table import PADDING, TextTable
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class StreamStates:
 
         Where another bundle's features mean nothing to this one, its lines are left out, and the window warms up anew.
         """
-        stored = msgspec.msgpack.decode(blob, type=StoredStream)
+        stored = decode_stored(blob, StoredStream)
         if self._fitted and stored.bundle != self._bundle:
             stored = StoredStream([], [], 0, stored.context)
         size, width = self._streams.size - 1, self._streams.width

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from agent.errors import cannot_read
 from agent.sources.base import Source
 from agent.sources.decoding.settings import ReadingSettings
@@ -16,6 +14,7 @@ from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_url
 from agent.sources.files.open_file import OpenFile
+from agent.text.stored import DamagedBlob, decode_stored
 
 Start = Literal["start", "end"]  # where to begin in what the state does not know
 _LOG = logging.getLogger(__name__)
@@ -81,8 +80,8 @@ def read_checkpoint(checkpoint: bytes | None, name: str = "") -> FileCheckpoint 
     if checkpoint is None:
         return None
     try:
-        return msgspec.msgpack.decode(checkpoint, type=FileCheckpoint)
-    except msgspec.DecodeError as error:
+        return decode_stored(checkpoint, FileCheckpoint)
+    except DamagedBlob as error:
         if name:
             _LOG.warning("where %s was read to cannot be understood (%s): reading it as if it were new", name, error)
         return None

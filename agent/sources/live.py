@@ -12,6 +12,7 @@ from agent.sources.decoding.encoding import UTF_8, find_codec
 from agent.sources.decoding.line_reader import LineReader
 from agent.sources.decoding.settings import ReadingSettings
 from agent.text.lines import Block
+from agent.text.stored import DamagedBlob, decode_stored
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,10 +33,10 @@ def decode_checkpoint(stored: bytes | None, kind: type[_Checkpoint], name: str) 
     if stored is None:
         return None
     try:
-        checkpoint = msgspec.msgpack.decode(stored, type=kind)
+        checkpoint = decode_stored(stored, kind)
         if checkpoint.offset < 0 or checkpoint.line < 1:
-            raise msgspec.ValidationError(f"no place: byte {checkpoint.offset}, line {checkpoint.line}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DamagedBlob(f"no place: byte {checkpoint.offset}, line {checkpoint.line}")
+    except DamagedBlob as error:
         _LOG.warning(
             "%s: the mark in the state cannot be understood (%s); reading starts as if there were none", name, error
         )

@@ -1,5 +1,6 @@
 """What the agent counts of each source, kept in the state in the transaction of the lines that are counted."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -10,7 +11,9 @@ from agent.alerting.pipeline import Pipeline, Processed
 from agent.sources.base import Source
 from agent.state.retrying import RetryingState
 from agent.state.store import State
+from agent.text.stored import DamagedBlob, decode_stored
 
+_LOG = logging.getLogger(__name__)
 _OF_SOURCE = (
     "bytes_read",
     "lines_read",
@@ -90,7 +93,11 @@ class Ledger:
     def open(self, name: str) -> None:
         """Goes on with what the state holds of a source."""
         blob = self._state.blob(blob_name(name))
-        self.counts[name] = Counts() if blob is None else msgspec.msgpack.decode(blob, type=Counts)
+        try:
+            self.counts[name] = Counts() if blob is None else decode_stored(blob, Counts)
+        except DamagedBlob as error:
+            _LOG.warning("the counts of %s in the state cannot be understood (%s); they begin anew", name, error)
+            self.counts[name] = Counts()
         self._seen[name] = [0] * len(_OF_SOURCE)
 
     def add(self, source: Source, processed: Processed) -> tuple[str, bytes]:
