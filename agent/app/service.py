@@ -8,7 +8,7 @@ import gc
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from agent.alerting.echo_guard import EchoGuard
@@ -194,7 +194,15 @@ class Service:
             _LOG.warning("alerts not delivered yet: %s", kept)
 
 
-def run_service(load: Callable[[], AgentConfig], once: bool = False, scores: JsonLines | None = None) -> None:
-    """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver."""
-    with Signals() as signals:
-        Service(load, once, scores, signals).run()
+def run_service(
+    load: Callable[[], AgentConfig],
+    once: bool = False,
+    scores: JsonLines | None = None,
+    signals: Signals | None = None,
+) -> None:
+    """Runs the agent as configured; an OddlineError says why it could not start or what it could not deliver.
+
+    signals: those that are noted already; by default from now on.
+    """
+    with nullcontext(signals) if signals else Signals() as noted:
+        Service(load, once, scores, noted).run()

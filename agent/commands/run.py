@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and one line on standard error where it refuses."""
 
 import errno
+import importlib
 import os
 import sys
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import NoReturn
 
 import typer
 
+from agent.app.signals import Signals
 from agent.delivery.sinks.stdout import drop_output
 from agent.errors import OddlineError, SinkError
 from agent.host.log import setup_logging
@@ -25,11 +27,32 @@ _OF_TRAINING = (
 )
 
 
-def run_app(app: typer.Typer, name: str) -> NoReturn:
-    """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone."""
+def mounted() -> typer.Typer:
+    """The command line of `oddline`, with those of agent, training and export in it."""
+    whole = typer.Typer(
+        name="oddline",
+        help="Finds the odd line in a host's logs.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, module in (
+        ("agent", "agent.commands.command_line"),
+        ("training", "training.cli"),
+        ("export", "export.cli"),
+    ):
+        whole.add_typer(importlib.import_module(module).app, name=name)
+    return whole
+
+
+def run_app(app: typer.Typer, name: str, signals: Signals | None = None) -> NoReturn:
+    """Runs a command line. A refusal is one line; a traceback of a fault of ours shows with ODDLINE_DEBUG=1 alone.
+
+    signals: what notes them already, for the commands that act on them.
+    """
     setup_logging()
     try:
-        code = app(prog_name=name, standalone_mode=False) or 0
+        code = app(prog_name=name, standalone_mode=False, obj=signals) or 0
         _flush()
     except OddlineError as error:
         code = _refuse(str(error), error.exit_code)

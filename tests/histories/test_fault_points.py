@@ -28,7 +28,7 @@ LOGS = ("one.log", "two.log")
 Alerts = dict[str, list[tuple[int, str]]]
 FORKING = """
 import ctypes, json, os, signal, sys
-import agent.cli, agent.app.service, agent.delivery.sinks.jsonl, numpy, onnxruntime
+import agent.cli, agent.commands.command_line, agent.app.service, agent.delivery.sinks.jsonl, numpy, onnxruntime
 for line in sys.stdin:
     arguments, errors, traced = json.loads(line)
     child = os.fork()

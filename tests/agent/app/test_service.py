@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ from helpers.waiting import text_of, until
 
 import agent.app.heartbeat
 import agent.app.service
-import agent.cli
+import agent.commands.command_line
 import agent.inputs.manager
 import agent.sources.files.follower
 import agent.sources.files.rotation_search
@@ -202,9 +203,9 @@ def test_a_long_round_shows_life(tmp_path, monkeypatch):
 
 def test_the_sinks_that_nobody_named_stay_through_a_reload(tmp_path, monkeypatch):
     loaded, chosen = [], iter([["console:", "unix:/dev/log"], ["console:"]])
-    monkeypatch.setattr(agent.cli, "_default_sinks", lambda: next(chosen))
-    monkeypatch.setattr(agent.cli, "_run", lambda load, once, scores: loaded.extend(load() for _ in range(2)))
-    agent.cli.tail([str(tmp_path / "app.log")])
+    monkeypatch.setattr(agent.commands.command_line, "_default_sinks", lambda: next(chosen))
+    monkeypatch.setattr(agent.commands.command_line, "_run", lambda load, *_: loaded.extend(load() for _ in range(2)))
+    agent.commands.command_line.tail(SimpleNamespace(obj=None), [str(tmp_path / "app.log")])
     assert [config.sinks for config in loaded] == [["console:", "unix:/dev/log"]] * 2
 
 
