@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -278,7 +279,7 @@ class Agent(Service):
         rows = self.state.pending(SINK, most)
         if rows:
             self.state.delivered(SINK, rows[-1][0])
-        return [alert for _, alert in rows]
+        return [alert for _, alert in rows if alert.line]  # a notice has none
 
 
 class World:
@@ -368,7 +369,7 @@ class World:
         patch.setitem(scorers.SCORERS, "vectors", Checksum)
         patch.setitem(scorers.EXPLAINERS, "vectors", Explainer)
 
-    def _prepare(self, config: AgentConfig, guard: EchoGuard) -> Setup:
+    def _prepare(self, config: AgentConfig, guard: EchoGuard, notices: object = None) -> Setup:
         return Setup(config, make_pipeline(config), [SimpleNamespace(name=SINK, close=lambda: None)])
 
     def places(self, names: list[str]) -> list[FileCheckpoint]:
@@ -468,7 +469,7 @@ def _log_kind(path: Path) -> str:
         return "packed"
     if path.suffix == ".log" or path.name == "today":
         return "log"
-    return "rotated" if path.suffix[1:].isdigit() else ""
+    return "rotated" if re.search(r"\.log[.-]\d+$", path.name) else ""
 
 
 def _fits(at: FileCheckpoint, content: bytes) -> bool:

@@ -17,6 +17,12 @@ GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
 WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 UNPACKERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+NAMES: dict[str, Callable[[int], str]] = {  # what follows the name of a log in that of a rotation, by its number from 1
+    "falling": lambda number: ".1",  # after those before it were renamed
+    "rising": lambda number: f".{number - 1}",
+    "dates": lambda number: f"-2026{1 + number // 28:02}{1 + number % 28:02}",
+    "no order": lambda number: f".{7919 * number % 9973}",
+}
 ALIKE = [b"server starting", *(b"setting %d of the server is %s" % (n, b"x" * 60) for n in range(20))]
 
 
@@ -110,16 +116,26 @@ def nothing() -> None:
 
 
 class Log:
-    """A log and its rotations, app.log.1 the newest.
+    """A log and its rotations.
 
-    name: under which it is read, a link to `path` where it differs. alike: with how many lines all its files begin.
-    can_be_late: whether its writer may write to a renamed file; where files begin alike or are removed, the time of
-    writing may be all that tells two of them apart. late: whether the newest rotated file may still be written to, for
-    the grace of an agent. names: under which it may be read, since it was renamed within a pattern.
+    kind: how these are named. name: under which it is read, a link to `path` where it differs. alike: with how many
+    lines all its files begin. can_be_late: whether its writer may write to a renamed file; where files begin alike or
+    are removed, the time of writing may be all that tells two of them apart. late: whether the newest rotated file may
+    still be written to, for the grace of an agent. names: under which it may be read, since it was renamed within a
+    pattern.
     """
 
-    def __init__(self, path: Path, writer: Writer, world: World, alike: int = 0, can_be_late: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        writer: Writer,
+        world: World,
+        alike: int = 0,
+        can_be_late: bool = False,
+        kind: str = "falling",
+    ) -> None:
+        self.path, self.kind = path, kind
+        self._count = 0  # rotations so far
         self.names = [path]
         self._world = world
         self._writer, self.alike, self.can_be_late = writer, alike, can_be_late
@@ -191,21 +207,22 @@ class Log:
             self._append(*self.rotated[0], 1)
             self.rotated[0][1].hidden = self.generation, self.generation.length
 
-    def _shift(self) -> None:
-        """app.log.2 becomes app.log.3 and so on."""
-        for place in range(len(self.rotated), 0, -1):
+    def _shift(self) -> Path:
+        """Where the next rotation goes to; where numbers fall, app.log.2 becomes app.log.3 and so on."""
+        self._count += 1
+        for place in range(len(self.rotated), 0, -1) if self.kind == "falling" else ():
             old, generation = self.rotated[place - 1]
             packed = old.suffix if old.suffix in PACKERS else ""
             self.rotated[place - 1] = (
                 old.rename(self.path.with_name(f"{self.path.name}.{place + 1}{packed}")),
                 generation,
             )
+        return self.path.with_name(self.path.name + NAMES[self.kind](self._count))
 
     def rename(self, between: Callable[[], None] = nothing) -> None:
         """A rotation that makes a new file."""
         if self.here:
-            self._shift()
-            self.rotated.insert(0, (self.path.rename(self.path.with_name(f"{self.path.name}.1")), self.generation))
+            self.rotated.insert(0, (self.path.rename(self._shift()), self.generation))
             self.late, self._since = True, self._world.clock.seconds
             between()
             self.create()
@@ -220,8 +237,7 @@ class Log:
     ) -> None:
         """A rotation by copying; lines that are written between that and the truncation nobody need have."""
         known = len(self.generation.lines)
-        self._shift()
-        copy = Path(shutil.copy(self.path, self.path.with_name(f"{self.path.name}.1")))
+        copy = Path(shutil.copy(self.path, self._shift()))
         self._writer.touch(copy)
         self.rotated.insert(0, (copy, self.generation))
         if window and not self.generation.part:

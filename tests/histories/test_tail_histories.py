@@ -15,7 +15,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 from helpers.history_agent import NOW, POINTS, World, make_pipeline
-from helpers.history_logs import ALIKE, PACKERS, Line, Log, Writer, nothing
+from helpers.history_logs import ALIKE, NAMES, PACKERS, Line, Log, Writer, nothing
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -66,14 +66,16 @@ class Histories(RuleBasedStateMachine):
         stream=st.sampled_from([None, r"[02468]$"]),
         share=st.sampled_from([1.0, 0.25]),
         pattern=st.sampled_from(["*.log", "*"]),
+        kinds=st.tuples(*[st.sampled_from(sorted(NAMES))] * 2),
     )
-    def begin(self, alike: int, late: bool, fold: int, stream: str | None, share: float, pattern: str) -> None:
+    def begin(self, alike: int, late: bool, fold: int, stream: str | None, share: float, pattern: str, kinds) -> None:
+        self.kinds = kinds  # of the names of rotations: of the log that is named, and of those of the pattern
         (self.folder / "web").mkdir()
-        self.app = Log(self.folder / "app.log", self.writer, self.world, alike, late and not alike)
+        self.app = Log(self.folder / "app.log", self.writer, self.world, alike, late and not alike, kinds[0])
         self.link = Log(self.folder / "day-a.txt", self.writer, self.world)
         self.link.names = [self.folder / "today"]
         self.link.name.symlink_to("day-a.txt")
-        self.web = [Log(self.folder / "web" / "shop-1.log", self.writer, self.world)]
+        self.web = [Log(self.folder / "web" / "shop-1.log", self.writer, self.world, kind=kinds[1])]
         self.gone: list[Log] = []
         self.names, self.pattern = 1, pattern
         sources = [str(self.app.name), str(self.link.name), str(self.folder / "web" / pattern)]
@@ -191,8 +193,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(log=LOGS, anew=st.booleans())
     def delete(self, log: int, anew: bool) -> None:
+        """Less than 256 bytes do not tell the copy of a log that was renamed since the last look and is gone."""
         log = self.log(log)
-        if log.here and not log.can_be_late and log is not self.link:
+        is_told = len(log.names) == 1 or not log.rotated or str(log.name) in self.world.journal.checkpoints
+        if log.here and not log.can_be_late and log is not self.link and is_told:
             known = len(log.generation.lines)
             log.delete()
             self.notice()
@@ -203,7 +207,8 @@ class Histories(RuleBasedStateMachine):
     def new_file(self) -> None:
         if len(self.web) < 4:
             self.names += 1
-            log = Log(self.folder / "web" / f"shop-{self.names}.log", self.writer, self.world)
+            path = self.folder / "web" / f"shop-{self.names}.log"
+            log = Log(path, self.writer, self.world, kind=self.kinds[1])
             self.web.append(log)
             log.write()
 

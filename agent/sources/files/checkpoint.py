@@ -36,7 +36,7 @@ class FileCheckpoint(
     offset         the byte from which reading goes on
     line           the number of the line that starts there, from 1
     tail_hash      the same as head_hash of the bytes before the offset, at most 256
-    modified       when it was last written, in nanoseconds, as of the last look
+    modified       when it was last written, in nanoseconds, as of the last look that found it at its path
     truncated      whether it is in the copy of a file that was truncated, which is counted
     before         at the start of a file, which has no content yet that tells it, the end of the file read before it
     ended          whether the file was deleted at the last look, and all of it read

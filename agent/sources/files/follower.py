@@ -165,10 +165,17 @@ class FileSource(FollowedFile):
             self._enter(FollowEvent.PATH_LEFT)
             return self._move_on(file, limit) if self._quiet_for(self.grace) else None
         self._enter(FollowEvent.PATH_BACK)
+        self._meet(file, status)
         self._opener.fault.clear()
         settled = not file.holds and time.time_ns() - status.st_mtime_ns > _SETTLED
         self._idle = _stamp(status) if settled and status.st_size == file.read_to else ()
         return self._flush(file)
+
+    def _meet(self, file: OpenFile, status: os.stat_result) -> None:
+        """Notes that the path names the open file, and how far that is."""
+        file.seen_as_log(status.st_mtime_ns)
+        self._rotations.meet(file.key)
+        self._rotations.note(file.key, file.checkpoint)
 
     def _check_missing_path(self, file: OpenFile, limit: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""

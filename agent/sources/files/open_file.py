@@ -80,6 +80,7 @@ class OpenFile(FileOnDisk):
         if reason := self.fingerprint_mismatch(checkpoint):
             return reason
         self.begin(checkpoint.offset, checkpoint.line)
+        self._modified = checkpoint.modified or self._modified
         self.device, self.inode = checkpoint.key
         return ""
 
@@ -196,8 +197,12 @@ class OpenFile(FileOnDisk):
             return True
         if self._read_head(len(trace.head)) != trace.head:
             return True
-        self._size, self._modified = status.st_size, status.st_mtime_ns
+        self._size = status.st_size
         return False
+
+    def seen_as_log(self, modified: int) -> None:
+        """Notes when the file was last written while a path named it: its writer may go on in it after a rotation."""
+        self._modified = modified
 
     def rewound(self) -> "OpenFile":
         """The same file from its start."""

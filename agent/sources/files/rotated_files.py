@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,11 @@ from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.rotation_discovery import RotationDiscovery, open_rotated, written_since
-from agent.sources.files.rotation_names import Rotated, own_form, rotated_files
+from agent.sources.files.rotation_names import Key, Rotated, own_form, rotated_files
+from agent.sources.files.rotation_order import in_order
 
 _LOG = logging.getLogger(__name__)
+_KEPT = 4
 
 
 class RotatedFiles:
@@ -26,7 +29,24 @@ class RotatedFiles:
     def __init__(self, path: Path, reading: ReadingSettings, is_own_log: Callable[[Path], bool], quiet: bool) -> None:
         self._path, self._reading, self._is_own_log, self._quiet = path, reading, is_own_log, quiet
         self._discovery = RotationDiscovery(path, reading, is_own_log)
-        self._refused: set[tuple[int, int]] = set()
+        self._refused: set[Key] = set()
+        self._read: OrderedDict[Key, FileCheckpoint] = OrderedDict()  # in files that were followed, the last few
+        self._same: dict[tuple[Key, int], bool] = {}  # whether a file of such a key, unchanged since, still is that one
+        self._met: Key | None = None
+        self._older: frozenset[Key] = frozenset()  # the rotated files that were there when that was met
+
+    def meet(self, key: Key) -> None:
+        """Notes which file is the log now, and that those are older which were rotated before."""
+        if key != self._met:
+            self._older, self._met = frozenset(other.key for other in self._listed()), key
+
+    def note(self, key: Key, checkpoint: FileCheckpoint) -> None:
+        """Notes how far a file was read and when it was last written then."""
+        self._read[key] = checkpoint
+        self._read.move_to_end(key)
+        while len(self._read) > _KEPT:
+            self._read.popitem(last=False)
+        self._same = {at: same for at, same in self._same.items() if at[0] in self._read and at[0] != key}
 
     def newer(self, modified: int) -> list[Rotated]:
         """The rotated files that were last written after a time, in nanoseconds, in order."""
@@ -55,8 +75,27 @@ class RotatedFiles:
 
     def _files(self) -> list[Rotated]:
         """The rotated files in all forms that are known, the oldest at the front."""
+        files = self._listed()
+        times = {other.key: self._read[other.key].modified for other in files if self._is_read(other)}
+        pairs = [(old, self._met) for old in self._older if self._met]
+        pairs += [(self._met, one.key) for one in files if self._met and one.key not in {*self._older, self._met}]
+        return in_order(files, times, pairs)
+
+    def _listed(self) -> list[Rotated]:
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._discovery.forms])
         return [other for other in files if other.form == own or not self._is_own_log(other.path)]
+
+    def _is_read(self, rotated: Rotated) -> bool:
+        """Whether a file is one that was followed: an inode may have been used again."""
+        checkpoint, at = self._read.get(rotated.key), (rotated.key, rotated.changed)
+        if checkpoint is None or not checkpoint.modified:
+            return False
+        if at not in self._same:
+            file = self.open(rotated)
+            self._same[at] = file is not None and not file.fingerprint_mismatch(checkpoint)
+            if file is not None:
+                file.close()
+        return self._same[at]
 
     def _find_content(self, files: list[Rotated], checkpoint: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
@@ -68,6 +107,7 @@ class RotatedFiles:
         same = [other for other in files if other.key == checkpoint.key and not other.compressed]
         for rotated in written_since(files, checkpoint.modified) + same:
             if file := self._fitting(rotated, checkpoint):
+                self.note(rotated.key, checkpoint)
                 return file, rotated.path
         return None
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 COMPRESSED = (".gz", ".bz2", ".xz")
+NUMBER = "number"
+Key = tuple[int, int]  # device and inode
 FOLDERS, ENTRIES = 32, 10_000  # subfolders and names in each that are looked through where a rotation is missing
 _PARTS = re.compile(  # as logrotate numbers, dates and compresses, and what its options put behind the number
     r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz)$)\.[A-Za-z][\w-]*)?(?P<compressed>\.gz|\.bz2|\.xz)?"
 )
-_NUMBER = re.compile(r"[.-](\d{1,4})")
+_NUMBER = re.compile(r"[.-](\d{1,7})")
 
 
 class Form(NamedTuple):
@@ -29,16 +31,23 @@ class Form(NamedTuple):
 
 
 class Rotated(NamedTuple):
-    """A rotated file: when it was last written, in nanoseconds, and what it is."""
+    """A rotated file.
+
+    modified, changed  when its content was last written, and it or its name was, in nanoseconds
+    kind, rank         how its name goes on after that of the log, and what sorts those of one kind
+    """
 
     modified: int
+    changed: int
     device: int
     inode: int
     path: Path
     form: Form
+    kind: str
+    rank: tuple[int, str]
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> Key:
         """Device and inode."""
         return self.device, self.inode
 
@@ -90,11 +99,9 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
-    """The rotations of a log in the given forms, by default its own one, the oldest at the front.
+    """The rotations of a log in the given forms, by default its own one, in any order.
 
-    Their names tell the order: the highest number is the oldest, as logrotate counts, and dates of one format sort as
-    text; where both occur, or several formats or forms, the times of writing tell it. A compressed file is left out
-    while the one that it was made from is still there.
+    A compressed file is left out while the one that it was made from is still there.
     """
     log = path.resolve()
     stem = os.path.splitext(log.name)[0]
@@ -106,17 +113,16 @@ def rotated_files(path: Path, forms: Collection[Form] = ()) -> list[Rotated]:
                 parts = _parts(log.name, entry.name) if entry.name.startswith(stem) else None
                 form = parts and Form(folder, parts[0], parts[1]["end"] or "")
                 if parts and form in forms:
+                    number, compressed = parts[1]["number"], parts[1]["compressed"] or ""
                     with suppress(FileNotFoundError):
-                        rotated = _rotated(entry, form)
-                        found.setdefault((form, parts[1]["number"]), {})[parts[1]["compressed"] or ""] = rotated
-    files = [(number, compressed.get("") or max(compressed.values())) for (_, number), compressed in found.items()]
-    by_name = len({(form, _rank(number)[0]) for form, number in found}) == 1
-    return [file for _, file in sorted(files, key=lambda one: _rank(one[0]) if by_name else (one[1].modified, one))]
+                        found.setdefault((form, number), {})[compressed] = _rotated(entry, form, number)
+    return [same.get("") or max(same.values()) for same in found.values()]
 
 
-def _rotated(entry: "os.DirEntry[str]", form: Form) -> Rotated:
-    status = entry.stat()
-    return Rotated(status.st_mtime_ns, status.st_dev, status.st_ino, form.folder / entry.name, form)
+def _rotated(entry: "os.DirEntry[str]", form: Form, number: str) -> Rotated:
+    status, path = entry.stat(), form.folder / entry.name
+    kind, rank = _rank(number)
+    return Rotated(status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino, path, form, kind, rank)
 
 
 def _parts(log: str, name: str) -> tuple[str, re.Match[str]] | None:
@@ -129,10 +135,10 @@ def _parts(log: str, name: str) -> tuple[str, re.Match[str]] | None:
     return (stem, parts) if parts and parts["end"] == end else None
 
 
-def _rank(suffix: str) -> tuple[str, int, str]:
-    """The format of a suffix, and what sorts those of one format, the oldest first."""
-    number = _NUMBER.fullmatch(suffix)
-    return ("number", -int(number[1]), "") if number else (re.sub(r"\d", "0", suffix), 0, suffix)
+def _rank(number: str) -> tuple[str, tuple[int, str]]:
+    """The kind of a number or date, and what sorts those of one kind."""
+    plain = _NUMBER.fullmatch(number)
+    return (NUMBER, (int(plain[1]), "")) if plain else (re.sub(r"\d", "0", number), (0, number))
 
 
 def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None:

@@ -84,7 +84,7 @@ class Rotations(RotatedFiles):
         if found is None:
             return None
         found[0].close()
-        return next(index for index, other in enumerate(files) if other.path == found[1])
+        return next(index for index, other in enumerate(self._files()) if other.path == found[1])
 
     def _is_part(self, rotated: Rotated, checkpoint: FileCheckpoint, named: OpenFile) -> bool:
         """Whether a rotated file is a copy of the first part of the file that the path names."""
@@ -112,7 +112,7 @@ class Rotations(RotatedFiles):
         files, index = self._locate(file)
         if index is None and self._discovery.learn(file):
             files, index = self._locate(file)
-        later = self.newer(file.modified) if index is None else files[index + 1 :]
+        later = self.newer(file.checkpoint.modified) if index is None else files[index + 1 :]
         return [other for other in later if other.key not in self._refused]
 
     def _locate(self, file: OpenFile) -> tuple[list[Rotated], int | None]:
