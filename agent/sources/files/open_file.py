@@ -6,7 +6,7 @@ from agent.errors import cannot_read
 from agent.sources.decoding.encoding import MAX_BOM, UTF_8, LineFeed, find_codec
 from agent.sources.decoding.line_reader import LeftOut, LineReader
 from agent.sources.decoding.settings import ReadingSettings
-from agent.sources.files.checkpoint import FileCheckpoint, digest, read_before
+from agent.sources.files.checkpoint import TAIL, FileCheckpoint, digest, read_before
 from agent.sources.files.compressed import CompressedContent
 from agent.sources.files.content import Content, PlainContent
 from agent.sources.files.file_on_disk import FileOnDisk
@@ -81,8 +81,20 @@ class OpenFile(FileOnDisk):
             return reason
         self.begin(checkpoint.offset, checkpoint.line)
         self._modified = checkpoint.modified or self._modified
-        self.device, self.inode = checkpoint.key
+        is_renumbered = self.key[1] == checkpoint.inode and not self.compressed
+        self.device, self.inode = self.key if is_renumbered else checkpoint.key
         return ""
+
+    def resume_renumbered(self, checkpoint: FileCheckpoint) -> bool:
+        """The same where the file has another device or inode than it had: a reboot, a restored copy, an editor's save.
+
+        Where the inode is another one too, less than 256 bytes prove nothing.
+        """
+        is_proven = bool(checkpoint.tail_hash) and checkpoint.offset >= TAIL
+        if not (is_proven or self.inode == checkpoint.inode) or self.resume(checkpoint, anywhere=True):
+            return False
+        self.device, self.inode = self.key
+        return True
 
     @property
     def checkpoint(self) -> FileCheckpoint:

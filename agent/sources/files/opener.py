@@ -123,7 +123,13 @@ class LogOpener:
             self._take_over(opened)
             return Opened(FollowEvent.OPENED, opened)
         named = None if wait else self.try_path(seen=True)
+        if named and self._is_gone(file) and named.resume_renumbered(file.checkpoint):
+            _LOG.info("%s was replaced by a copy of itself: reading on from byte %d", self._path, named.read_to)
         return self.begin(named) if named else None
+
+    def _is_gone(self, file: OpenFile) -> bool:
+        """Whether an open file has no path any more, or that of an editor's backup."""
+        return not file.copied and file.link in (None, self._path.resolve().with_name(f"{self._path.resolve().name}~"))
 
     def try_path(self, seen: bool) -> OpenFile | None:
         """What the path names, from its start; None where it cannot be had at present. seen: whether it ever could."""

@@ -26,13 +26,15 @@ def resume(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, rotati
     file: what the path names; it is closed where another one is to be read first.
     """
     reason = file.resume(checkpoint) if file else ""
+    if file and reason and file.inode == checkpoint.inode and file.resume_renumbered(checkpoint):
+        reason = ""  # devices are numbered anew at a mount
     fits = file is not None and not reason
     named = file if fits else None
     found = rotations.following(checkpoint, named) or rotations.find(checkpoint, named)
     if found is not None:
         _LOG.info("%s was rotated meanwhile: reading the rest of %s first", path, found[1])
         resumed = Resumed(found[0])
-    elif fits:
+    elif fits or (file and file.resume_renumbered(checkpoint)):
         return Resumed(file)
     else:
         resumed = _find_newer(path, checkpoint, rotations)

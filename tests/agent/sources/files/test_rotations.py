@@ -713,3 +713,54 @@ def test_a_later_file_that_is_the_same_as_a_removed_one_is_no_reason_to_skip_tho
     header = HEADER.splitlines()
     assert reader.lines() == [*header, b"two", *header, *header, b"three"]
     assert not reader.source.losses
+
+
+def replace(log: Path, rest: bytes) -> None:
+    """As many editors save: the file gets another inode."""
+    log.with_name("app.log.new").write_bytes(log.read_bytes() + rest)
+    log.with_name("app.log.new").rename(log)
+
+
+def keep_backup(log: Path, rest: bytes) -> None:
+    """As others do: the old file stays beside it."""
+    content = log.read_bytes()
+    log.rename(log.with_name("app.log~"))
+    log.write_bytes(content + rest)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["running", "away"])
+@pytest.mark.parametrize("save", [replace, keep_backup])
+def test_a_log_that_is_replaced_by_its_copy_is_read_on(log: Path, save, away: bool) -> None:
+    append(log, BODY)
+    reader = Reader(log)
+    reader.lines()
+    if away:
+        checkpoint = reader.leave()
+    save(log, b"two\n")
+    if away:
+        reader = Reader(log, checkpoint)
+    assert (reader.lines(), reader.source.losses) == ([b"two"], 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"one\n", BODY], ids=["empty", "short", "long"])
+def test_a_log_whose_device_has_another_number_since_a_mount_is_read_on(log: Path, content: bytes) -> None:
+    checkpoint = read_first(log, content)
+    append(log, b"two\n")
+    moved = msgspec.structs.replace(checkpoint, device=checkpoint.device + 1)
+    reader = Reader(log, moved)
+    assert (reader.lines(), reader.source.losses, reader.said) == ([b"two"], 0, [])
+
+
+def test_a_log_that_was_rotated_before_its_device_got_another_number_is_read_on(log: Path) -> None:
+    checkpoint = read_first(log, BODY)
+    append(log, b"two\n")
+    rename(log)
+    append(log, b"three\n")
+    reader = Reader(log, msgspec.structs.replace(checkpoint, device=checkpoint.device + 1))
+    assert (reader.lines(), reader.source.losses) == ([b"two", b"three"], 0)
+
+
+def test_a_short_log_with_another_inode_is_another_one(log: Path) -> None:
+    checkpoint = read_first(log, b"started\n")
+    replace(log, b"two\n")
+    assert Reader(log, checkpoint).lines() == [b"started", b"two"]
