@@ -1,0 +1,99 @@
+"""Messages of a connection, however their framing is broken and however the bytes come."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.sources.network.framing import Framer
+
+MOST = 1000
+TEXTS = st.text("abc 0123456789<>äö", max_size=30)
+
+
+def message(number: int, text: str = "from 192.0.2.7 port 22") -> bytes:
+    return f"<34>1 2026-11-30T10:00:00Z h1 sshd 12 - - Accepted number {number}; {text}".encode()
+
+
+def framed(content: bytes, more: int = 0, count: bytes | None = None) -> bytes:
+    return (b"%d" % max(0, len(content) + more) if count is None else count) + b" " + content
+
+
+def read(data: bytes, size: int = 0) -> tuple[list[bytes], list[str]]:
+    complaints: list[str] = []
+    framer, size = Framer(MOST, complaints.append), size or len(data) or 1
+    found = [text for at in range(0, len(data), size) for text, _ in framer.feed(data[at : at + size])]
+    return found, complaints
+
+
+@pytest.mark.parametrize("more", [*range(-60, 0), *range(1, 61)])
+def test_a_wrong_count_damages_its_message_and_the_next_at_most(more):
+    sent = [message(number, "from 192.0.2.7 with a key") for number in range(20)]
+    found, complaints = read(b"".join(framed(one, more if number == 5 else 0) for number, one in enumerate(sent)))
+    assert set(sent) - set(found) <= {sent[5], sent[6]} and complaints
+    assert [one for one in found if one in sent] == [one for one in sent if one in found]
+
+
+@pytest.mark.parametrize("more", [-3, -2, -1, 1, 2, 3])
+def test_digits_at_the_end_of_a_message_that_is_counted_too_short_cost_no_more_than_they_announce(more):
+    sent = [message(number) for number in range(200)]
+    found, _ = read(b"".join(framed(one, more if number == 5 else 0) for number, one in enumerate(sent)))
+    assert set(sent[40:]) <= set(found)
+
+
+@pytest.mark.parametrize("count", [b"0", b"007", b"4000000000", b"99999999999999", b"17000000", b"1", b"2", b"900"])
+def test_a_count_that_cannot_be_meant_damages_its_message_and_the_next_at_most(count):
+    sent = [message(number) for number in range(40)]
+    data = b"".join(framed(one, 0, count if number == 5 else None) for number, one in enumerate(sent))
+    found, _ = read(data)
+    lost = set(sent) - set(found)
+    assert lost <= {sent[5], sent[6]} or count == b"900"
+    assert found[-1] == sent[-1]
+
+
+@pytest.mark.parametrize("text", ["für Käthe", "für Käthe, port 22", "ü 1", "üü 12", "äöü 2222", "日本 7"])
+def test_a_sender_that_counts_characters_is_read_whole_but_for_its_damaged_messages(text):
+    sent = [message(number, text if number % 4 == 0 else "for Bob, port 22") for number in range(40)]
+    found, complaints = read(b"".join(framed(one, len(one.decode()) - len(one)) for one in sent))
+    assert {one for one in sent if b"Bob" in one} <= set(found) and complaints
+
+
+@given(st.lists(st.tuples(TEXTS, st.integers(-12, 12)), min_size=1, max_size=12), st.integers(1, 40))
+@settings(max_examples=300)
+def test_it_does_not_matter_how_the_bytes_come(parts, size):
+    data = b"".join(framed(message(number, text), more) for number, (text, more) in enumerate(parts))
+    assert read(data, size) == read(data)
+
+
+@given(st.binary(max_size=300), st.integers(1, 20))
+@settings(max_examples=300)
+def test_it_does_not_matter_how_any_bytes_come(data, size):
+    assert read(data, size) == read(data)
+
+
+@given(st.lists(TEXTS, max_size=12))
+def test_right_counts_hide_whatever_looks_like_a_frame(texts):
+    sent = [message(number, f"{text} 34 <34>1 fake\n\0 7 <1>") for number, text in enumerate(texts)]
+    found, complaints = read(b"".join(map(framed, sent)))
+    assert found == sent and not complaints
+
+
+@given(st.lists(TEXTS, max_size=12), st.sampled_from([b"\n", b"\0", b"\r\n"]), st.integers(1, 30))
+def test_messages_that_end_with_a_line_feed_or_nul_come_whole(texts, end, size):
+    sent = [message(number, text) for number, text in enumerate(texts)]
+    found, complaints = read(b"".join(one + end for one in sent), size)
+    assert [one.rstrip(b"\r") for one in found] == sent and not complaints
+
+
+def test_counted_messages_and_others_may_follow_each_other():
+    draw, sent = random.Random(5), [message(number) for number in range(50)]
+    data = b"".join(framed(one) + draw.choice([b"", b"\n"]) if draw.random() < 0.5 else one + b"\n" for one in sent)
+    assert read(data) == (sent, [])
+
+
+def test_what_is_held_is_bounded():
+    framer = Framer(MOST, lambda complaint: None)
+    for piece in (framed(message(1), 5), b"x" * 10_000, b"9" * 10_000, b" <34>" * 5000, b"500 <34>" * 2000):
+        framer.feed(piece)
+        assert len(framer._data) - framer._at < 3 * MOST + 9000
