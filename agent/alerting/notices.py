@@ -20,13 +20,17 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Entry(msgspec.Struct, array_like=True):
-    """told: when it was, in seconds since 1970. every: how long it rests. waiting: how many times it came since."""
+    """told: when it was, in seconds since 1970. every: how long it rests. waiting: how many times it came since.
+
+    is_logged: whether each time was logged when it came.
+    """
 
     told: float
     every: float
     waiting: int = 0
     text: str = ""
     severity: str = ""
+    is_logged: bool = False
 
 
 class Notices:
@@ -43,20 +47,26 @@ class Notices:
         self._changed = False
 
     def post(
-        self, kind: str, source: str, text: str, now: datetime, severity: str = "medium", every: float = HOUR
+        self,
+        kind: str,
+        source: str,
+        text: str,
+        now: datetime,
+        severity: str = "medium",
+        every: float = HOUR,
+        is_logged: bool = False,
     ) -> None:
-        """Has something told. text: the whole of what there is to say; of those told together the last is."""
+        """Has something told. text: the whole of what there is to say; of those told together the last is.
+
+        is_logged: whether the log has it already.
+        """
         key = (kind, escape(source, _MAX_SOURCE))
         if key not in self._entries and len(self._entries) >= _MOST:
             self._forget_old(now.timestamp())
             key = key if len(self._entries) < _MOST else (kind, "")
         entry = self._entries.setdefault(key, _Entry(float("-inf"), every))
-        entry.waiting, entry.text, entry.severity, entry.every = (
-            entry.waiting + 1,
-            escape(text, _MAX_TEXT),
-            severity,
-            every,
-        )
+        entry.waiting, entry.text = entry.waiting + 1, escape(text, _MAX_TEXT)
+        entry.severity, entry.every, entry.is_logged = severity, every, is_logged
         self._changed = True
         self._waiting.add(key)
         self._tell_due(key, entry, now)
@@ -76,7 +86,8 @@ class Notices:
             self._waiting.discard(key)
 
     def _notice(self, kind: str, source: str, entry: _Entry, now: datetime) -> Alert:
-        _LOG.warning("%s", entry.text)
+        if not entry.is_logged:
+            _LOG.warning("%s", entry.text)
         time = now.isoformat()
         return Alert(
             id=hashlib.sha256(f"notice\0{kind}\0{source}\0{time}".encode()).hexdigest()[:16],

@@ -14,6 +14,7 @@ from agent.alerting.echo_guard import EchoGuard, looks_sealed
 from agent.alerting.notices import DAY, Notices
 from agent.alerting.repeats import RepeatFolder
 from agent.alerting.settings import AlertSettings
+from agent.alerting.unscored import UnscoredLines
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.reasons import Reason, SlowWalkReason
 from agent.scoring.threshold import p_value, severity
@@ -84,10 +85,11 @@ class AlertPolicy:
         self.breaker = Breaker(settings.max_alert_share, settings.max_alert_burst)
         self.anomaly_rate = AnomalyRate(manifest.settings.get("slow_walk_share", 0.0) if share is None else share)
         self.contexts = Contexts(manifest.window)
+        self.unscored = UnscoredLines(1 if manifest.window.pad else manifest.window.size)
         self.forged = 0
         self.notices = notices or Notices(socket.gethostname())
         self._engine, self._guard = engine, guard
-        self._stored_breakers: dict[str, bytes] = {}
+        self._stored: dict[str, bytes] = {}  # the blobs that change seldom, by their names
         self._host = socket.gethostname()
 
     def alerts(self, scored: ScoredBlock, identity: str, read: datetime, fields: Fields = no_fields) -> list[Alert]:
@@ -111,6 +113,8 @@ class AlertPolicy:
         self._advance(source, len(scored.block) - done, now)
         self.contexts.remember(scored)
         self._post_breaker(source, read)
+        if unscored := self.unscored.observe(scored):
+            self.notices.post("unscored source", source, unscored, read)
         return alerts
 
     def _sample(self, scored: ScoredBlock) -> list[int]:
@@ -192,10 +196,11 @@ class AlertPolicy:
         blobs = [(f"fold:{source}", self.repeats.blob(source))] if scored.anomalies else []
         if self.anomaly_rate.is_stored(source):
             blobs.append((f"walk:{source}", self.anomaly_rate.blob(source)))
-        breaker = self.breaker.blob(source)
-        if self._stored_breakers.get(source) != breaker:
-            self._stored_breakers[source] = breaker
-            blobs.append((f"breaker:{source}", breaker))
+        seldom = {f"breaker:{source}": self.breaker.blob(source), f"unscored:{source}": self.unscored.blob(source)}
+        for name, blob in seldom.items():
+            if self._stored.get(name) != blob:
+                self._stored[name] = blob
+                blobs.append((name, blob))
         return blobs
 
     def parts(self, source: str) -> dict[str, PerSource]:
@@ -204,13 +209,14 @@ class AlertPolicy:
             f"fold:{source}": self.repeats,
             f"breaker:{source}": self.breaker,
             f"walk:{source}": self.anomaly_rate,
+            f"unscored:{source}": self.unscored,
         }
 
     def forget(self, source: str) -> None:
         """Forgets a source that is gone."""
-        for part in self.parts(source).values():
+        for name, part in self.parts(source).items():
             part.forget(source)
-        self._stored_breakers.pop(source, None)
+            self._stored.pop(name, None)
 
 
 def _candidate(line: _Line) -> Candidate:

@@ -33,6 +33,7 @@ class Heartbeat:
 
     def ready(self) -> None:
         """Tells that the agent has started."""
+        self._check_inputs()
         self.publish()
         self._monitor.ready = True
         self._notify("READY=1")
@@ -49,6 +50,7 @@ class Heartbeat:
     def beat(self) -> None:
         """What is due about every second."""
         self._reader.store_notices()
+        self._check_inputs()
         self.publish()
         self._summary.log_warnings()
         self._notify("WATCHDOG=1")
@@ -65,8 +67,13 @@ class Heartbeat:
         if self._monitor.enabled:
             reader = self._reader
             parts = [*reader.sources.values()], reader.ledger, self._delivery, self._state, reader.pipeline
-            self._monitor.publish(take_snapshot(*parts, self._started, self._reloads), last)
+            self._monitor.publish(take_snapshot(*parts, self._started, self._reloads, reader.conditions), last)
+
+    def _check_inputs(self) -> None:
+        """Has it told and stored how the configured sources are, and whether there is anything to read."""
+        self._monitor.problem = self._reader.check_inputs()
 
     def _notify(self, word: str) -> None:
         waiting = sum(self._state.backlog(name) for name in self._delivery.names)
-        notify(f"{word}\nSTATUS={self._summary.counts()}, {waiting} to deliver")
+        counts = f"{self._summary.counts()}, {waiting} to deliver"
+        notify(f"{word}\nSTATUS={'; '.join(filter(None, [self._monitor.problem, counts]))}")

@@ -1,18 +1,25 @@
 """From the sources to the state: each block is read, scored, and stored with its alerts in one transaction."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
-from agent.alerting.pipeline import Pipeline
+import msgspec
+
+from agent.alerting.alert import Alert
+from agent.alerting.pipeline import Pipeline, Processed
 from agent.app.batch_size import BatchSize
 from agent.app.build import Setup
+from agent.app.source_notices import IdleNotice, post_loss, post_losses
 from agent.config import AgentConfig
 from agent.host.clock import SYSTEM_CLOCK, Clock
 from agent.inputs.manager import Inputs
 from agent.scorefile.writer import JsonLines, line_records
 from agent.sources.base import Source
+from agent.sources.condition import BLOB as CONFIGURED
+from agent.sources.condition import Condition, nothing_to_read
 from agent.state.retrying import RetryingState
-from agent.telemetry.counters import Ledger, blob_name
+from agent.telemetry.counters import Counts, Ledger, blob_name
 from agent.telemetry.summary import Summary
 from agent.text.lines import Block
 
@@ -23,6 +30,7 @@ class Reader:
     """Reads the sources, scores their lines, and stores how far it is, what it found and what the next lines need.
 
     inputs: the open sources. ledger: their counts. pipeline: what scores them at present.
+    conditions: how the configured sources were when last looked at.
     missed: called with a path that changed though no event said so. draining: whether sources wait for nothing.
     """
 
@@ -39,6 +47,8 @@ class Reader:
         self._state, self.pipeline, self._summary = state, pipeline, summary
         self._missed, self._scores, self._draining = missed, scores, draining
         self._batch_size, self._clock = BatchSize(), clock
+        self._idle_notice, self.conditions = IdleNotice(clock), list[Condition]()
+        self._stored_conditions = b""
         self._idle: dict[str, str] = {}  # what a source was reading when it last had nothing new
         self.ledger = Ledger(state, pipeline)
         self.inputs = Inputs(state, self._remove_source, self._close_source)
@@ -107,6 +117,17 @@ class Reader:
             if not (source.durable and is_resumed_later()) and (block := source.finish()):
                 self._process(source, block)
 
+    def check_inputs(self) -> str:
+        """Stores how the configured sources are where that has changed; what there is to say where none is open."""
+        self.conditions = self.inputs.conditions()
+        blob = msgspec.msgpack.encode(self.conditions)
+        if blob != self._stored_conditions:
+            self._state.commit(blobs=[(CONFIGURED, blob)])
+            self._stored_conditions = blob
+        problem = nothing_to_read(self.conditions)
+        self._idle_notice.update(problem, self.pipeline.policy.notices)
+        return problem
+
     def store_notices(self) -> None:
         """Queues the notices that are due though no line was read."""
         notices, blobs = self.pipeline.policy.notices.take(self._clock.now())
@@ -143,9 +164,8 @@ class Reader:
         done = self.pipeline.process(block, source.identity, read, source.fields)
         self._batch_size.adapt(len(block.data), self._clock.monotonic() - began)
         changes = done.changes
-        notices, noticed = self.pipeline.policy.notices.take(read)
-        blobs = [*changes.blobs, self.ledger.add(source, done), *noticed]
-        alerts = [*done.alerts, *notices]
+        counted, notices = self._count(source, read, done)
+        blobs, alerts = [*changes.blobs, *counted], [*done.alerts, *notices]
         self._state.commit(self.inputs.checkpoints(source), changes.streams, changes.ended, blobs, alerts)
         if self._scores is not None:
             self._scores.write(line_records(done.scored, self.pipeline.engine.header, read))
@@ -153,9 +173,9 @@ class Reader:
 
     def _store_status(self, source: Source) -> None:
         """Stores what happened to a source without any line."""
-        blob = self.ledger.update(source)
-        if blob or source.unstored:
-            self._state.commit(self.inputs.checkpoints(source), blobs=[blob] if blob else [])
+        counted, notices = self._count(source, self._clock.now())
+        if counted or source.unstored:
+            self._state.commit(self.inputs.checkpoints(source), blobs=counted, alerts=notices)
             source.unstored = False
 
     def _check_missed_event(self, source: Source, grown: bool) -> None:
@@ -179,12 +199,30 @@ class Reader:
             self._drain_source(source, self._clock.monotonic() + _FINISH)
         checkpoints = self.inputs.checkpoints(source)
         source.close()
-        if known and (blob := self.ledger.update(source)):
-            self._state.commit(checkpoints, blobs=[blob])
+        counted, notices = self._count(source, self._clock.now()) if known else ([], [])
+        if counted:
+            self._state.commit(checkpoints, blobs=counted, alerts=notices)
 
-    def _remove_source(self, name: str, losses: int) -> None:
+    def _count(
+        self, source: Source, now: datetime, done: Processed | None = None
+    ) -> tuple[list[tuple[str, bytes]], list[Alert]]:
+        """Counts what became of a source, and tells of losses: blobs to be stored, and notices that are due."""
+        before, notices = self.ledger.counts[source.name], self.pipeline.policy.notices
+        blob = self.ledger.update(source) if done is None else self.ledger.add(source, done)
+        if blob is None:
+            return [], []
+        post_losses(notices, source, before, self.ledger.counts[source.name], now)
+        due, noticed = notices.take(now)
+        return [blob, *noticed], due
+
+    def _remove_source(self, name: str, lost: str) -> None:
         """Forgets a name that is gone, of a source or of another one's file, and counts what is lost with it."""
         obsolete = [*self.pipeline.forget(name), blob_name(name)]
-        self._state.forget(name, obsolete, self.ledger.retire(name, losses))
+        counts = self.ledger.counts.get(name, Counts())
+        self._state.forget(name, obsolete, self.ledger.retire(name, int(bool(lost))))
+        if lost:
+            counts = msgspec.structs.replace(counts, losses=counts.losses + 1)
+            post_loss(self.pipeline.policy.notices, name, lost, counts, self._clock.now())
+            self.store_notices()
         self._idle.pop(name, None)
         self._summary.forget(name)

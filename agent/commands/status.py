@@ -13,6 +13,8 @@ import msgspec
 from agent.config import load_config
 from agent.delivery.sinks.redaction import shown
 from agent.errors import ConfigError
+from agent.sources.condition import BLOB as CONFIGURED
+from agent.sources.condition import Condition, because, nothing_to_read
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.rotation_names import other_forms, own_form, rotated_files
 from agent.state.store import APPLICATION, FILE, LOCK, SCHEMA_VERSION
@@ -62,6 +64,7 @@ class Status(msgspec.Struct):
     """What a state folder tells. agent: the process that holds it; null where none does.
 
     gone: counts of the files of patterns that were removed and forgotten, all together; the totals have them too.
+    configured: how each source of the configuration is, or was when the agent ended.
     """
 
     state: str
@@ -70,6 +73,7 @@ class Status(msgspec.Struct):
     sinks: list[SinkStatus]
     totals: Counts
     gone: Counts = Counts()
+    configured: list[Condition] = []
 
 
 def chosen_folder(state: Path | None, config: Path | None) -> Path:
@@ -103,11 +107,17 @@ def read_status(folder: Path, now: float | None = None) -> Status:
 def show(status: Status) -> str:
     """A status in lines for people."""
     lines = [f"state {status.state}: " + ("no agent runs" if status.agent is None else _held(status.agent))]
+    at = "" if status.agent is not None else " when the agent ended"
+    lines += [f"configured {escape(one.path)}: {one.condition}{at}{escape(because(one))}" for one in status.configured]
+    if problem := nothing_to_read(status.configured):
+        lines.append(escape(problem))
     for source in status.sources:
         lines.append(f"source {escape(source.path)}: {_reached(source)}")
         if source.backlog:
             lines.append(f"  {source.backlog} bytes not read yet, the last read was {source.behind:.0f} s ago")
         lines.append("  " + (_format_counts(source.counts) or "nothing counted yet"))
+        if source.counts.unscored_lines:
+            lines.append(f"  the last {source.counts.unscored_lines} lines got no score (under 1 in 100)")
     for sink in status.sinks:
         lost = "".join(f", {count} lost ({cause})" for cause, count in sink.lost.items() if count)
         lines.append(f"sink {escape(sink.name)}: {sink.delivered} delivered, {sink.waiting} waiting{lost}")
@@ -166,7 +176,9 @@ def _read(db: sqlite3.Connection, folder: Path, now: float) -> Status:
     sinks = [_sink(db, name, number) for name, number in _rows(db, "sinks", "name, delivered")]
     gone = _counts(db, GONE)
     totals = total([gone, *(source.counts for source in sources)])
-    return Status(str(folder), holder(folder), sources, sinks, totals, gone)
+    conditions = _blob(db, os.fsencode(CONFIGURED))
+    configured = [] if conditions is None else msgspec.msgpack.decode(conditions, type=list[Condition])
+    return Status(str(folder), holder(folder), sources, sinks, totals, gone, configured)
 
 
 def _rows(db: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:

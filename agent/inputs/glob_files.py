@@ -28,7 +28,7 @@ class PatternFiles:
     specs        the patterns
     are_missing  whether files that were gone at the start are still to be looked for
 
-    on_removed: called with each name that is gone, and how many losses it meant: none where its file was read to its
+    on_removed: called with each name that is gone, and what was said of a loss: nothing where its file was read to its
     end or is read under another name.
 
     A file that was renamed goes on under its new name. One that is linked, so has two, is read once, under the name
@@ -36,13 +36,18 @@ class PatternFiles:
     """
 
     def __init__(
-        self, opened: OpenSources, state: State | RetryingState, on_removed: Callable[[str, int], None]
+        self, opened: OpenSources, state: State | RetryingState, on_removed: Callable[[str, str], None]
     ) -> None:
         self.specs: list[InputSpec] = []
         self.are_missing = False
         self._opened, self._state, self._on_removed = opened, state, on_removed
         self._warnings = ScanWarnings()
         self._last = Scan.nothing(opened, state)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The files that cannot be opened, and why."""
+        return self._warnings.refused
 
     @property
     def folders(self) -> set[Path]:
@@ -114,12 +119,12 @@ class PatternFiles:
     def _drop_gone(self) -> None:
         """Forgets the files that were removed with their rotations, and other names of files that are gone."""
         for source in [one for one in self._opened.files() if self._is_gone(one)]:
-            losses = self._warn_lost(source)
+            lost = self._warn_lost(source)
             self._opened.close(source.name)
-            self._on_removed(source.name, losses)
+            self._on_removed(source.name, lost)
         for alias in [one for one in self._opened.aliases if names_no_log(one) and not has_rotations(one)]:
             del self._opened.aliases[alias]
-            self._on_removed(alias, 0)
+            self._on_removed(alias, "")
         self._warnings.refused = {
             name: reason for name, reason in self._warnings.refused.items() if os.path.lexists(name)
         }
@@ -131,17 +136,16 @@ class PatternFiles:
         is_known = source.sought is None or (self._last.may_open(source.sought) and not self._last.is_blind)
         return is_known and not has_rotations(source.name)
 
-    def _warn_lost(self, source: FileSource) -> int:
-        """Says of a file that went while nothing read it what is lost; how many losses that are.
+    def _warn_lost(self, source: FileSource) -> str:
+        """Says of a file that went while nothing read it what is lost; the words, or none.
 
         One that had several names is told of under the last of them that goes.
         """
         at = source.sought
         others = [one for one in self._opened.files() if one is not source]
         if at is None or self._opened.holder(at) or any(key_of(one.sought) == key_of(at) for one in others):
-            return 0
-        _LOG.warning(
-            "%s is gone since it was last read: what was written to it after byte %d, if anything, is lost",
-            *(source.name, at.offset),
-        )
-        return 1
+            return ""
+        text = f"{source.name} is gone since it was last read: what was written to it after byte {at.offset}, if "
+        text += "anything, is lost"
+        _LOG.warning("%s", text)
+        return text

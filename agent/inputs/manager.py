@@ -7,10 +7,12 @@ from pathlib import Path
 
 from agent.config import AgentConfig, InputSpec
 from agent.errors import OddlineError
+from agent.inputs.conditions import conditions_of
 from agent.inputs.glob_files import PatternFiles
 from agent.inputs.identity import Key, keys_of
 from agent.inputs.open_sources import OpenSources
 from agent.sources.base import Source
+from agent.sources.condition import Condition
 from agent.sources.factory import is_fifo, read_checkpoint, source_name
 from agent.sources.files.follower import FileSource
 from agent.sources.files.globs import is_pattern
@@ -23,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 class Inputs:
     """The open sources by name, kept as a configuration and its patterns want them.
 
-    on_removed: called with each name of a pattern that is gone, and how many losses it meant.
+    on_removed: called with each name of a pattern that is gone, and what was said of a loss, or nothing.
     close_source: closes a source that is read no more; told whether another goes on with what it holds, as at a named
     pipe.
     """
@@ -31,13 +33,14 @@ class Inputs:
     def __init__(
         self,
         state: State | RetryingState,
-        on_removed: Callable[[str, int], None],
+        on_removed: Callable[[str, str], None],
         close_source: Callable[[Source, bool], None] = lambda source, handover: source.close(),
     ) -> None:
         self._state = state
         self._opened = OpenSources(state, close_source)
         self._patterns = PatternFiles(self._opened, state, on_removed)
         self._reopened: list[str] = []
+        self._single: dict[str, InputSpec] = {}
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -72,11 +75,15 @@ class Inputs:
         for source in opened:
             self._opened.close(source.name, handover=True)
             self._opened.keep(source, single[source.name])
-        self._patterns.specs, self._opened.named = patterns, named
+        self._patterns.specs, self._opened.named, self._single = patterns, named, single
         self._patterns.are_missing = True
         opened += self.scan()
         self._warn_misconfigured(set(single))
         return opened
+
+    def conditions(self) -> list[Condition]:
+        """How each source of the configuration is at present."""
+        return conditions_of(self._single, self._patterns.specs, self._opened, self._patterns.refused)
 
     def scan(self) -> list[Source]:
         """Brings the files of the patterns up to date; the sources that were opened."""

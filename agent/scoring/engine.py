@@ -61,11 +61,13 @@ class ScoredBlock(KeyedBlock):
     scores     float32 [lines]; NaN while a window warms up, and for alerts of ours
     limits     float32 [lines]
     anomalies  what the model saw of each line above its limit, by its index, in order
+    positions  int64 [lines]: which line of its stream each is, from 1; 0 for alerts of ours
     """
 
     scores: NDArray[np.float32]
     limits: NDArray[np.float32]
     anomalies: dict[int, Anomaly]
+    positions: NDArray[np.int64]
 
 
 class ScoringEngine:
@@ -107,15 +109,15 @@ class ScoringEngine:
         self._bound_texts()
         keyed = self._keyed(block)
         scores, limits = np.full((2, len(block)), np.nan, np.float32)
-        anomalies = {}
+        anomalies, positions = {}, np.zeros(len(block), np.int64)
         for piece in self._lines.push(block.source, *self._inputs(keyed)):
             lines = keyed.rows[piece.rows]
-            scores[lines] = piece.scores
+            scores[lines], positions[lines] = piece.scores, piece.windowed.counts
             limits[lines] = self.limits.of(block.source, piece.scores)
             self._count_shortened(piece)
             for index in np.flatnonzero(piece.scores > limits[lines]).tolist():
                 anomalies[int(lines[index])] = _anomaly(piece, index)
-        return ScoredBlock(block, keyed.rows, keyed.keys, scores, limits, anomalies)
+        return ScoredBlock(block, keyed.rows, keyed.keys, scores, limits, anomalies, positions)
 
     def prime(self, block: Block) -> KeyedBlock:
         """Takes lines into the windows without scoring them: those before the place where reading starts."""

@@ -21,7 +21,7 @@ class Source(ABC):
     and cut_bytes (longer than max_line); zero_bytes (NUL bytes left out, of runs that a crash left behind);
     undecodable (how often U+FFFD stands for what is no text in the encoding); rotations,
     truncations (and overwritings), reopened (after the path, the peer or the program was gone), losses (how often
-    something was or may have been lost) and bytes_lost (what of it is known).
+    something was or may have been lost) and bytes_lost (what of it is known). last_loss: what was said of the last.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Source(ABC):
     unstored = False
     bytes_taken = bytes_read = lines_read = cut_lines = cut_bytes = zero_bytes = undecodable = 0
     rotations = truncations = reopened = losses = bytes_lost = 0
+    last_loss = ""
 
     @abstractmethod
     def read(self, limit: int = 1 << 20) -> Block | None:
@@ -73,6 +74,13 @@ class Source(ABC):
     def backlog(self) -> int:
         """Bytes that could be read now; 0 where nobody can know."""
         return 0
+
+    def lose(self, text: str, times: int = 1, size: int = 0) -> str:
+        """Counts losses, of so many bytes as far as that is known; `text`, which says what they are."""
+        self.losses += times
+        self.bytes_lost += size
+        self.last_loss = text
+        return text
 
     def drain(self) -> None:  # noqa: B027
         """Has the source wait no more for what may still come, such as late lines of a rotated file: the run ends."""

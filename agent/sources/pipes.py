@@ -75,10 +75,9 @@ class StreamSource(LiveSource):
     def _drop_partial(self) -> None:
         """Warns of what is lost of a line whose end has not come, where nobody took it by `finish`."""
         if left := self._began + self.bytes_taken - self._lines.offset:
-            self.losses += 1
-            self.bytes_lost += left
             self._lines.finish()
-            _LOG.warning("%s: the last line has no end; the %d bytes of it that came are lost", self.name, left)
+            text = f"{self.name}: the last line has no end; the {left} bytes of it that came are lost"
+            _LOG.warning("%s", self.lose(text, size=left))
 
 
 class StandardInput(StreamSource):
@@ -116,8 +115,7 @@ class StandardInput(StreamSource):
         except BlockingIOError:  # others have made it so, and were faster
             return None
         except OSError as error:  # such as a terminal that was hung up
-            self.losses += 1
-            _LOG.error("%s; it ends here", cannot_read("standard input", error))
+            _LOG.error("%s", self.lose(f"{cannot_read('standard input', error)}; it ends here"))
             return b""
 
 

@@ -36,7 +36,8 @@ class Counts(msgspec.Struct, frozen=True):
     The first eleven are those of Source. shortened_lines: those whose text is longer than what the model reads of one,
     which has its head alone. own_lines: alerts of ours that came back. alerts, folded, forged:
     anomalies that became alerts, that were repeats, and that look like alerts of ours. held_back: alerts that the
-    breaker kept back. last_read: when lines were read last, in seconds since 1970; 0 where never.
+    breaker kept back. unscored_lines: how many of the last lines got no score, where they should; 0 where all is well,
+    also while a window warms up. last_read: when lines were read last, in seconds since 1970; 0 where never.
     """
 
     bytes_read: int = 0
@@ -57,6 +58,7 @@ class Counts(msgspec.Struct, frozen=True):
     folded: int = 0
     forged: int = 0
     held_back: int = 0
+    unscored_lines: int = 0
     last_read: float = 0.0
 
 
@@ -86,7 +88,8 @@ class Ledger:
             return []
         for one in {name, GONE} - self.counts.keys():
             self.open(one)
-        self.counts[GONE] = total([self.counts[GONE], self.counts.pop(name), Counts(losses=losses)])
+        gone = msgspec.structs.replace(self.counts.pop(name), unscored_lines=0)
+        self.counts[GONE] = total([self.counts[GONE], gone, Counts(losses=losses)])
         del self._seen[name]
         return [(blob_name(GONE), msgspec.msgpack.encode(self.counts[GONE]))]
 
@@ -113,6 +116,8 @@ class Ledger:
             "shortened_lines": now.shortened_lines - before.shortened_lines,
         }
         self._totals = now
+        unscored = self._pipeline.policy.unscored.lines(source.name)
+        more["unscored_lines"] = unscored - self.counts[source.name].unscored_lines
         return self._add(source, more, self._clock())
 
     def update(self, source: Source) -> tuple[str, bytes] | None:

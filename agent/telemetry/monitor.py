@@ -21,6 +21,7 @@ FILE_EVERY = 15.0  # seconds between two writings of the metrics file
 class Monitor:
     """What others may know of the loop, which reports here and never waits for them.
 
+    ready: whether it has started and can store. problem: why there is nothing to read, empty where there is something.
     limit: seconds without a look after which the loop counts as stuck. A port that cannot be had and a file that cannot
     be written are a ConfigError.
     """
@@ -32,6 +33,7 @@ class Monitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ready = False
+        self.problem = ""
         self.enabled = settings != MetricsSettings()
         self._file = None if settings.file is None else Path(settings.file)
         self._last_warning = ""
@@ -66,7 +68,7 @@ class Monitor:
             seconds = self._clock() - self._looked
             return _answer(seconds <= self._limit, f"no look at the sources for {seconds:.0f} s")
         if path == "/readyz":
-            return _answer(self.ready, "not ready")
+            return _answer(self.ready and not self.problem, self.problem or "not ready")
         if path == "/metrics":
             return _answer(False, "nothing is known yet")
         return 404, "text/plain; charset=utf-8", "there are /metrics, /healthz and /readyz\n"

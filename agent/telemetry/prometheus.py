@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from agent import __version__
+from agent.sources.condition import Condition
 from agent.telemetry.snapshot import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,6 +55,7 @@ def families(snapshot: Snapshot) -> Iterator[MetricFamily]:
         values = [(_source(path), getattr(view.counts, field)) for path, view in snapshot.sources.items()]
         yield MetricFamily(f"oddline_{name}_total", "counter", help_text, values)
     yield from _backlogs(snapshot)
+    yield from _conditions(snapshot)
     yield from _sinks(snapshot)
     yield from _process(snapshot)
     outcomes = [({"outcome": outcome}, count) for outcome, count in snapshot.reloads.items()]
@@ -72,6 +75,20 @@ def _backlogs(snapshot: Snapshot) -> Iterator[MetricFamily]:
     yield MetricFamily(
         "oddline_backlog_seconds", "gauge", help_text, [(_source(path), view.behind) for path, view in sources]
     )
+
+
+def _conditions(snapshot: Snapshot) -> Iterator[MetricFamily]:
+    unscored = [(_source(path), view.counts.unscored_lines) for path, view in snapshot.sources.items()]
+    help_text = "How many of the last lines got no score though they should, as where streams are shorter than windows"
+    yield MetricFamily("oddline_unscored_lines", "gauge", help_text, unscored)
+    names = get_args(Condition.__annotations__["condition"])
+    values = [
+        ({"source": label_text(one.path), "condition": name}, int(one.condition == name))
+        for one in snapshot.conditions
+        for name in names
+    ]
+    help_text = "1 for the condition that a path, pattern or URL of the configuration is in"
+    yield MetricFamily("oddline_configured", "gauge", help_text, values)
 
 
 def _sinks(snapshot: Snapshot) -> Iterator[MetricFamily]:

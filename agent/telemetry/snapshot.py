@@ -8,6 +8,7 @@ from agent.alerting.pipeline import Pipeline
 from agent.delivery.sinks.redaction import shown
 from agent.delivery.workers import Delivery
 from agent.sources.base import Source
+from agent.sources.condition import Condition
 from agent.state.retrying import RetryingState
 from agent.state.store import State
 from agent.telemetry.counters import GONE, Counts, Ledger
@@ -34,7 +35,10 @@ class SinkView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The agent at one moment. Times are in seconds since 1970; bundle: its id and name; reloads: by outcome."""
+    """The agent at one moment. Times are in seconds since 1970; bundle: its id and name; reloads: by outcome.
+
+    conditions: of what is configured.
+    """
 
     sources: Mapping[str, SourceView]
     sinks: Mapping[str, SinkView]
@@ -44,6 +48,7 @@ class Snapshot:
     started: float
     bundle: tuple[str, str]
     reloads: Mapping[str, int]
+    conditions: Sequence[Condition] = ()
 
 
 def take_snapshot(
@@ -54,6 +59,7 @@ def take_snapshot(
     pipeline: Pipeline,
     started: float,
     reloads: Mapping[str, int],
+    conditions: Sequence[Condition] = (),
 ) -> Snapshot:
     """How things stand now. Only the thread that reads the sources may ask."""
     now, failing, bundle = time.time(), delivery.failing(), pipeline.engine.bundle
@@ -66,6 +72,7 @@ def take_snapshot(
         started,
         (bundle.id, bundle.manifest.name),
         dict(reloads),
+        conditions,
     )
 
 

@@ -75,6 +75,11 @@ class FileSource(FollowedFile):
     def settled(self) -> bool:
         return bool(self._idle)
 
+    @property
+    def fault(self) -> str:
+        """What keeps the path from being read at present; empty where nothing does."""
+        return self._opener.fault.present
+
     def finish(self) -> Block | None:
         return self._count(self._file.finish() if self._file else None)
 
@@ -112,7 +117,8 @@ class FileSource(FollowedFile):
         """Goes on with what was opened, if anything."""
         self.rotations += opened.resumed.rotations
         self.truncations += opened.resumed.truncations
-        self.losses += opened.resumed.losses
+        if opened.resumed.lost:
+            self.lose(opened.resumed.lost)
         self.unstored |= opened.moved  # before the other name is forgotten
         self._replace(opened.file, opened.event)
 
@@ -135,18 +141,16 @@ class FileSource(FollowedFile):
             return block
         rewound = file.rewound()
         self.truncations += 1
-        self.losses += 1
-        self.bytes_lost += file.unread
-        log_rewind(self.path, file)
+        self.lose(log_rewind(self.path, file), size=file.unread)
         self._replace(rewound, FollowEvent.OPENED)
         return rewound.read(limit)
 
     def _read_copy(self, file: OpenFile, copy: OpenFile, path: Path, limit: int) -> Block | None:
         lost = lost_bytes(file, copy)
         self.truncations += 1
-        self.losses += lost > 0
-        self.bytes_lost += lost
-        log_copy(self.path, file, path, lost)
+        text = log_copy(self.path, file, path, lost)
+        if lost:
+            self.lose(text, size=lost)
         self._replace(copy, FollowEvent.COPY_OPENED)
         return self._read_file(copy, limit)
 
@@ -207,15 +211,18 @@ class FileSource(FollowedFile):
         if block := file.finish():
             return block
         was_truncated = self._state is FollowState.READING_COPY
-        self.losses += self._rotations.warn_damaged(file)
+        if damage := self._rotations.warn_damaged(file):
+            self.lose(damage)
         opened = self._opener.open_next(file)
         if opened is None or opened.file is None:
             return None
         try:
-            self.losses += self._rotations.warn_gone(file, was_truncated)
+            gone = self._rotations.warn_gone(file, was_truncated)
         except OSError:
             opened.file.close()
             raise
+        if gone:
+            self.lose(gone)
         opened.file.truncated = was_truncated
         self.rotations += not was_truncated
         self._apply(opened)

@@ -29,6 +29,11 @@ class OngoingFault:
             self._last_warning = sentence
             _LOG.warning("%s", sentence)
 
+    @property
+    def present(self) -> str:
+        """What was said of it last, while it lasts."""
+        return self._last_warning
+
     def clear(self) -> None:
         """The fault is over: it is logged again when it comes again."""
         self._last_warning = ""

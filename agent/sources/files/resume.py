@@ -12,12 +12,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class Resumed(NamedTuple):
-    """The file to read on in, if there is one, and what became known on the way, as the counters of Source have it."""
+    """The file to read on in, if there is one, and what became known on the way, as the counters of Source have it.
+
+    lost: what there was to say of a loss, or nothing.
+    """
 
     file: OpenFile | None
     rotations: int = 0
     truncations: int = 0
-    losses: int = 0
+    lost: str = ""
 
 
 def resume(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, rotations: Rotations) -> Resumed:
@@ -58,8 +61,9 @@ def _find_newer(path: Path, checkpoint: FileCheckpoint, rotations: Rotations) ->
                 if checkpoint.offset
                 else "nothing tells any more which file was to be read next: what was written to it may be lost"
             )
-            _LOG.warning("%s was rotated more than once meanwhile, and %s; reading %s first", path, lost, rotated.path)
-            return Resumed(file, rotations=1, losses=1)
+            text = f"{path} was rotated more than once meanwhile, and {lost}"
+            _LOG.warning("%s; reading %s first", text, rotated.path)
+            return Resumed(file, rotations=1, lost=text)
     return Resumed(None)
 
 
@@ -71,5 +75,6 @@ def _restart(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, reas
     if checkpoint.ended:
         _LOG.info("%s was removed and came anew: reading it from its start", path)
         return Resumed(file, rotations=1)
-    _LOG.warning("%s cannot be read on from byte %d (%s): reading it from its start", path, checkpoint.offset, reason)
-    return Resumed(file, rotations=int(not same), truncations=int(same), losses=1)
+    text = f"{path} cannot be read on from byte {checkpoint.offset} ({reason}): reading it from its start"
+    _LOG.warning("%s", text)
+    return Resumed(file, rotations=int(not same), truncations=int(same), lost=text)

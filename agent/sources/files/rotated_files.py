@@ -66,12 +66,9 @@ class RotatedFiles:
         file.close()
         return None
 
-    def warn_damaged(self, file: OpenFile) -> bool:
-        """Says what could not be read of a compressed file, once; whether there is such."""
-        if not file.damage or file.key in self._refused:
-            return False
-        self._refuse(file.key, file.damage)
-        return True
+    def warn_damaged(self, file: OpenFile) -> str:
+        """Says what could not be read of a compressed file, once; the words, or none."""
+        return self._refuse(file.key, file.damage) if file.damage else ""
 
     def _files(self) -> list[Rotated]:
         """The rotated files in all forms that are known, the oldest at the front."""
@@ -130,11 +127,13 @@ class RotatedFiles:
                 return True
         return any(other.key == key for other in self._files())
 
-    def _refuse(self, key: tuple[int, int], reason: str) -> None:
-        if key not in self._refused:
-            self._refused.add(key)
-            self._warn(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
+    def _refuse(self, key: tuple[int, int], reason: str) -> str:
+        if key in self._refused:
+            return ""
+        self._refused.add(key)
+        return self._warn(f"{reason}; what is missing of it is lost" if "was read" in reason else f"{reason}: left out")
 
-    def _warn(self, sentence: str) -> None:
+    def _warn(self, sentence: str) -> str:
         if not self._quiet:
             _LOG.warning("%s", sentence)
+        return sentence

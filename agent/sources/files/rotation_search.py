@@ -138,15 +138,16 @@ class Rotations(RotatedFiles):
                 return opened, opened is None
         return None, False
 
-    def warn_gone(self, copy: OpenFile, truncated: bool) -> bool:
-        """Says that the file of which an open one is a copy is gone, with all that it got since; whether it is.
+    def warn_gone(self, copy: OpenFile, truncated: bool) -> str:
+        """Says that the file of which an open one is a copy is gone, with all that it got since; the words, or none.
 
         truncated: whether it was seen to be truncated. If not, a compressed copy may as well be all that it ever was.
         """
         if not copy.copied or (copy.compressed and not truncated) or self._has((copy.device, copy.inode)):
-            return False
-        self._warn(f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost")
-        return True
+            return ""
+        return self._warn(
+            f"{self._path} was copied by a rotation and is gone; what was written to it after that may be lost"
+        )
 
     def _is_form(self, rotated: Rotated, file: OpenFile) -> bool:
         """Whether a rotated file was made from an open one, which is gone itself."""

@@ -27,19 +27,17 @@ def lost_bytes(file: OpenFile, copy: OpenFile) -> int:
     return 0 if copy.compressed else max(0, file.read_to + file.unread - copy.size)
 
 
-def log_copy(path: Path, file: OpenFile, copy: Path, lost: int) -> None:
-    """Says that reading goes on in the copy of a truncated file, which lacks so many bytes at least."""
-    _LOG.log(
-        logging.WARNING if lost else logging.INFO,
-        "%s was truncated or overwritten after %d bytes were read; reading what follows them in %s first%s",
-        *(path, file.read_to, copy, f"; at least {lost} bytes are lost" if lost else ""),
-    )
+def log_copy(path: Path, file: OpenFile, copy: Path, lost: int) -> str:
+    """Says that reading goes on in the copy of a truncated file, which lacks so many bytes at least; its words."""
+    text = f"{path} was truncated or overwritten after {file.read_to} bytes were read; reading what follows them in "
+    text += f"{copy} first" + (f"; at least {lost} bytes are lost" if lost else "")
+    _LOG.log(logging.WARNING if lost else logging.INFO, "%s", text)
+    return text
 
 
-def log_rewind(path: Path, file: OpenFile) -> None:
-    """Says that no copy of a truncated file is found."""
-    _LOG.warning(
-        "%s was truncated or overwritten after %d bytes were read; %s lost; reading it from its start",
-        *(path, file.read_to),
-        f"at least {file.unread} bytes are" if file.unread else "what was written just before may be",
-    )
+def log_rewind(path: Path, file: OpenFile) -> str:
+    """Says that no copy of a truncated file is found; its words."""
+    lost = f"at least {file.unread} bytes are" if file.unread else "what was written just before may be"
+    text = f"{path} was truncated or overwritten after {file.read_to} bytes were read; {lost} lost"
+    _LOG.warning("%s; reading it from its start", text)
+    return text

@@ -54,16 +54,14 @@ def _find_start(name: str, command: list[str], checkpoint: JournalCheckpoint | N
     found = show(f"--cursor={checkpoint.cursor}", "--lines=1")
     if found and found[0][CURSOR] == checkpoint.cursor:
         return _Start(checkpoint.cursor, checkpoint.seen)
-    _warn_gone(name)
     tail = found or show("--lines=1")  # no entry is of a later time, as after the clock was set back
     return _Start(tail[-1][CURSOR], not found, True) if tail else _Start("", True, True)
 
 
-def _warn_gone(name: str) -> None:
-    _LOG.warning(
-        "%s: the entry up to which the journal was read is gone from it (rotated away and vacuumed, or another "
-        "journal); the entries that followed it may be lost",
-        name,
+def _gone(name: str) -> str:
+    return (
+        f"{name}: the entry up to which the journal was read is gone from it (rotated away and vacuumed, or another "
+        "journal); the entries that followed it may be lost"
     )
 
 
@@ -92,7 +90,8 @@ class JournalSource(LiveSource):
         self._draining = self._polls = False
         self._start_at, self._pause = 0.0, _PAUSES[0]
         self._cursor, self._seen, is_gone = _find_start(name, self._command, checkpoint, start)
-        self.losses += is_gone
+        if is_gone:
+            _LOG.warning("%s", self.lose(_gone(name)))
         self._context_at = self._cursor if checkpoint is None else ""
         self._epoll = select.epoll()
         self.descriptors = (self._epoll.fileno(),)
@@ -186,7 +185,7 @@ class JournalSource(LiveSource):
             if left := self._splitter.partial:
                 self._leave_out(Unreadable(left, f"the last {left} bytes of what journalctl shows are no entry"))
             if self._fresh and self._cursor:
-                self._count_gone()
+                _LOG.warning("%s", self.lose(_gone(self.name)))
 
     def _retry(self, why: str) -> None:
         self._limited_log.warning(
@@ -214,17 +213,12 @@ class JournalSource(LiveSource):
             return True
         if cursor == self._cursor:
             return not self._seen
-        self._count_gone()
+        _LOG.warning("%s", self.lose(_gone(self.name)))
         return True
 
     def _leave_out(self, entry: Unreadable) -> None:
-        self.losses += 1
-        self.bytes_lost += entry.size
-        self._limited_log.warning("entry", "%s: %s; it is left out", self.name, entry.reason)
-
-    def _count_gone(self) -> None:
-        self.losses += 1
-        _warn_gone(self.name)
+        text = self.lose(f"{self.name}: {entry.reason}; it is left out", size=entry.size)
+        self._limited_log.warning("entry", "%s", text)
 
     def _warn_of_errors(self) -> None:
         if self._process is not None and (errors := self._process.errors()):
@@ -240,7 +234,5 @@ class JournalSource(LiveSource):
 
     def _count_left_out(self, count: int) -> None:
         if count:
-            self.losses += count
-            self._limited_log.warning(
-                "null", "%s: journalctl left out %d messages, which are too large", self.name, count
-            )
+            text = self.lose(f"{self.name}: journalctl left out {count} messages, which are too large", count)
+            self._limited_log.warning("null", "%s", text)

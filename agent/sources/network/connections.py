@@ -82,11 +82,8 @@ class Connections(Receiver):
     def _release(self) -> None:
         left = [connection.framer.partial for connection in self._connections.values() if connection.framer.partial]
         if left:
-            self.losses += len(left)
-            self.bytes_lost += sum(left)
-            _LOG.warning(
-                "%s: %d messages have no end; the %d bytes that came are lost", self.name, len(left), sum(left)
-            )
+            text = f"{self.name}: {len(left)} messages have no end; the {sum(left)} bytes that came are lost"
+            _LOG.warning("%s", self.lose(text, len(left), sum(left)))
         for connection in self._connections.values():
             connection.socket.close()
         self._connections.clear()
@@ -118,12 +115,11 @@ class Connections(Receiver):
 
     def _refuse(self, connection: _Connection) -> None:
         connection.socket.close()
-        self.losses += 1
-        self._limited_log.warning(
-            "refused",
-            "%s: a connection from %s is refused: there are %d already; what it sends is not read",
-            *(self.name, connection.peer, MOST_CONNECTIONS),
+        text = (
+            f"{self.name}: a connection from {connection.peer} is refused: there are {MOST_CONNECTIONS} already; "
+            "what it sends is not read"
         )
+        self._limited_log.warning("refused", "%s", self.lose(text))
 
     def _register(self, connection: _Connection) -> None:
         connection.socket.setblocking(False)
@@ -152,14 +148,12 @@ class Connections(Receiver):
         left, rest = connection.framer.partial, connection.framer.finish()
         if rest is None:
             return []
-        self.losses += 1
-        self._limited_log.warning(
-            "broken",
-            "%s: the connection of %s %s in the middle of a message; the %d bytes of it that came are read as a line",
-            *(self.name, connection.peer, how, left),
+        text = (
+            f"{self.name}: the connection of {connection.peer} {how} in the middle of a message; the {left} bytes of "
+            "it that came are read as a line"
         )
+        self._limited_log.warning("broken", "%s", self.lose(text))
         return [self._line(rest, connection.host)]
 
     def _complain(self, problem: str) -> None:
-        self.losses += 1
-        self._limited_log.warning("framing", "%s: %s", self.name, problem)
+        self._limited_log.warning("framing", "%s", self.lose(f"{self.name}: {problem}"))

@@ -37,8 +37,8 @@ class Datagrams(Receiver):
         self._dropped = 0
         self._counts = bound.family != socket.AF_UNIX  # there the sender waits
         if checkpoint is not None and bound.family != socket.AF_UNIX:
-            self.losses += 1
-            _LOG.warning("%s: what was sent while nobody listened is lost, since UDP keeps nothing", name)
+            text = self.lose(f"{name}: what was sent while nobody listened is lost, since UDP keeps nothing")
+            _LOG.warning("%s", text)
 
     def read(self, limit: int = 1 << 20) -> Block | None:
         lines, size_read = [], 0
@@ -79,10 +79,8 @@ class Datagrams(Receiver):
         dropped = struct.unpack_from("=I", info, 4 * _DROPS)[0]
         if more := (dropped - self._dropped) & 0xFFFFFFFF:
             self._dropped = dropped
-            self.losses += more
-            self._limited_log.warning(
-                "dropped",
-                "%s: the kernel dropped %d datagrams, %d so far, since they came faster than they were read; raise "
-                "net.core.rmem_max, or have them sent over TCP",
-                *(self.name, more, dropped),
+            text = (
+                f"{self.name}: the kernel dropped {more} datagrams, {dropped} so far, since they came faster than they "
+                "were read; raise net.core.rmem_max, or have them sent over TCP"
             )
+            self._limited_log.warning("dropped", "%s", self.lose(text, more))

@@ -33,9 +33,9 @@ class Reader:
         for source in self.inputs.sources.values():
             source.drain()
 
-    def _forget(self, name: str, losses: int) -> None:
+    def _forget(self, name: str, lost: str) -> None:
         self.gone.append(name)
-        self.lost += losses
+        self.lost += bool(lost)
         self.state.forget(name)
 
     def restart(self) -> None:
