@@ -153,9 +153,9 @@ class AgentProcess:
         self.go_on()
 
     def delivered(self) -> list[dict[str, Any]]:
-        """The alerts in the sink, in order."""
+        """The alerts in the sink, in order, without the notices of the agent on itself."""
         alerts = (self._out if self._out.exists() else self.folder / "away") / "alerts"
-        return rows_of(alerts)
+        return [row for row in rows_of(alerts) if row["kind"] == "alert"]
 
     def said(self) -> str:
         return text_of(self.folder / "said")
