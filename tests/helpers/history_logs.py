@@ -10,13 +10,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import zstandard
+
 from agent.sources.files.checkpoint import FileCheckpoint
 from helpers.history_agent import World
 
 GRACE = 1.0  # seconds for which an agent reads on a rotated file at least
 WORDS = (b"alpha", b"bravo", b"delta", b"gamma", b"kappa")
-PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
-UNPACKERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+PACKERS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.compress,
+}
+UNPACKERS = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+    ".zst": zstandard.decompress,
+}
 NAMES: dict[str, Callable[[int], str]] = {  # what follows the name of a log in that of a rotation, by its number from 1
     "falling": lambda number: ".1",  # after those before it were renamed
     "rising": lambda number: f".{number - 1}",

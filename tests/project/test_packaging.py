@@ -33,7 +33,7 @@ def test_the_tests_run_on_what_is_installed(installed):
 
 
 def test_the_agent_needs_few_things_and_no_training(installed):
-    assert needs(installed, None) == {"numpy", "watchdog", "typer", "msgspec", "pyyaml"}
+    assert needs(installed, None) == {"numpy", "watchdog", "typer", "msgspec", "pyyaml", "google-re2", "zstandard"}
     assert needs(installed, "cpu") == {"onnxruntime"}
     assert needs(installed, "gpu") == {"onnxruntime-gpu"}
     assert {"torch", "onnx"} <= needs(installed, "train")

@@ -9,15 +9,19 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.whole_file import GZIP_MAGIC, unzip
+from agent.sources.decoding.zstd import ZSTD_MAGIC, unpack_zstd
 from agent.sources.files.checkpoint import HEAD, TAIL
 from agent.sources.files.content import link_of
 
 _CHUNK = 1 << 18
-_MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
+_MAGIC = {".gz": GZIP_MAGIC, ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": ZSTD_MAGIC}
 
 
 class CompressedContent:
-    """What is compressed in a gzip, bzip2 or xz file, read forwards alone. An OSError says why it cannot be opened."""
+    """What is compressed in a gzip, bzip2, xz or zstd file, read forwards alone.
+
+    An OSError says why it cannot be opened.
+    """
 
     compressed = True
 
@@ -81,6 +85,9 @@ def _unpack(path: Path, file: BufferedReader) -> Iterator[bytes]:
         raise SourceError(f"{path} is damaged: it is no {path.suffix[1:]} data")
     if path.suffix == ".gz":
         yield from unzip(str(path), iter(lambda: file.read1(_CHUNK), b""), _CHUNK)
+        return
+    if path.suffix == ".zst":
+        yield from unpack_zstd(str(path), file)
         return
     try:
         with (bz2.BZ2File if path.suffix == ".bz2" else lzma.LZMAFile)(file) as content:

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-COMPRESSED = (".gz", ".bz2", ".xz")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 NUMBER = "number"
 Key = tuple[int, int]  # device and inode
 FOLDERS, ENTRIES = 32, 10_000  # subfolders and names in each that are looked through where a rotation is missing
 _PARTS = re.compile(  # as logrotate numbers, dates and compresses, and what its options put behind the number
-    r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz)$)\.[A-Za-z][\w-]*)?(?P<compressed>\.gz|\.bz2|\.xz)?"
+    r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz|zst)$)\.[A-Za-z][\w-]*)?(?P<compressed>\.gz|\.bz2|\.xz|\.zst)?"
 )
 _NUMBER = re.compile(r"[.-](\d{1,7})")
 

@@ -6,11 +6,13 @@ import gzip
 import lzma
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
 from helpers.logs import collect_messages
 
 from agent.errors import SourceError
@@ -20,7 +22,12 @@ from agent.sources.files.rotation_names import other_forms, rotated_files
 from agent.sources.files.rotation_order import in_order
 
 HEADER = b"".join(b"setting %02d of the service is as it was\n" % n for n in range(40))  # longer than the hashed head
-PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.compress,
+}
 
 
 class Reader:
@@ -764,3 +771,28 @@ def test_a_short_log_with_another_inode_is_another_one(log: Path) -> None:
     checkpoint = read_first(log, b"started\n")
     replace(log, b"two\n")
     assert Reader(log, checkpoint).lines() == [b"started", b"two"]
+
+
+def test_frames_of_zstd_are_read_one_after_another_and_damage_is_told(log: Path) -> None:
+    checkpoint = read_first(log, b"one\n")
+    log.with_name("app.log.2.zst").write_bytes(zstandard.compress(b"one\ntwo\n") + zstandard.compress(b"three\n"))
+    log.with_name("app.log.1.zst").write_bytes(zstandard.compress(b"four\n")[:-3])
+    log.unlink()
+    log.write_bytes(b"five\n")
+    set_times(log, "app.log.2.zst", "app.log.1.zst", "app.log")
+    reader = Reader(log, checkpoint)
+    assert reader.lines() == [b"two", b"three", b"fo", b"five"]
+    assert "app.log.1.zst is truncated: its zstd data has no end" in "\n".join(reader.said)
+    assert reader.source.losses == 1
+
+
+def test_where_nothing_reads_zstd_it_is_said_which_file_may_hold_lines(log, monkeypatch) -> None:
+    checkpoint = read_first(log, b"one\n")
+    append(log, b"two\n")
+    pack(log.rename(log.with_name("app.log.1")), ".zst")
+    log.write_bytes(b"three\n")
+    for module in ("zstandard", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    reader = Reader(log, checkpoint)
+    assert reader.lines() == [b"three"] and reader.source.losses == 1
+    assert "app.log.1.zst may hold lines, and is not read without the package zstandard" in reader.said[0]
