@@ -8,6 +8,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from agent.bundle.limits import MOST_WINDOW
 from agent.bundle.manifest import Threshold, Window
 from agent.config import convert, load_yaml
 from agent.errors import BundleError, ConfigError
@@ -16,6 +17,7 @@ from agent.scoring.streams import StreamKey
 from agent.text.canonical import MASKS, select_masks
 from agent.text.headers import Format, check_format
 from agent.text.records import Records
+from agent.text.tokenizers.base import LONGEST
 from agent.text.tokenizers.bpe import FEWEST
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -40,7 +42,7 @@ class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     kind: Literal["word", "char", "bpe"] = "word"
-    max_tokens: Positive | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=LONGEST)] | None = None
     max_vocabulary: Annotated[int, Meta(ge=5)] = 10000
     min_frequency: Positive = 1
 
@@ -68,7 +70,7 @@ class TokenizerConfig(msgspec.Struct, forbid_unknown_fields=True):
 class WindowConfig(msgspec.Struct, forbid_unknown_fields=True):
     """As agent.bundle.manifest.Window; pad and end that are null hold where a stream pattern is set."""
 
-    size: Annotated[int, Meta(ge=2)] = 10
+    size: Annotated[int, Meta(ge=2, le=MOST_WINDOW)] = 10
     pad: bool | None = None
     end: bool | None = None
 

@@ -61,10 +61,20 @@ def refuse_change(present: AgentConfig, config: AgentConfig) -> None:
 
 def load_bundle(name: str, provider: str) -> Bundle:
     """The bundle of this name, `default` or a folder, on the provider wanted; a fall-back is logged."""
-    chosen, word = choose_provider(provider)
+    return Bundle.load(bundle_folder(name), available_provider(provider))
+
+
+def bundle_folder(name: str) -> Path:
+    """Where the bundle of this name is."""
+    return DEFAULT_BUNDLE if name == "default" else Path(name)
+
+
+def available_provider(name: str) -> str:
+    """The provider, cpu or cuda, that this choice comes to; a fall-back is logged."""
+    chosen, word = choose_provider(name)
     if word:
         _LOG.warning("%s", word)
-    return Bundle.load(DEFAULT_BUNDLE if name == "default" else Path(name), chosen)
+    return chosen
 
 
 def guard_key(state: State) -> bytes:

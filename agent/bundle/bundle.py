@@ -9,25 +9,28 @@ parity.npz     inputs and outputs of each graph, to replay on the host
 """
 
 import hashlib
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.bundle.arrays import read_arrays
+from agent.bundle.files import MOST_BYTES, MOST_JSON, MOST_TOTAL, decode_json, read_file
 from agent.bundle.known_texts import Known
-from agent.bundle.manifest import MANIFEST, Manifest, decode_json, read_manifest
+from agent.bundle.limits import check_manifest
+from agent.bundle.manifest import Manifest, Tensor, decode_manifest, manifest_bytes
 from agent.bundle.onnx import first_line, open_session
 from agent.bundle.signature import check_signature
 from agent.errors import BundleError
 from agent.text.events import Events
 from agent.text.templates import FILE
-from agent.text.tokenizers import Tokenizer, load_tokenizer
+from agent.text.tokenizers import load_tokenizer
 
+T = TypeVar("T")
 TOLERANCE = 1e-4  # the largest difference from the trained model that a host may show (`largest_difference`)
+_MOST_REPLAYED = 4096  # of an axis of what is replayed
 
 
 def file_sha256(path: Path) -> str:
@@ -39,35 +42,45 @@ def file_sha256(path: Path) -> str:
 class Bundle:
     """A verified bundle: its manifest, tokenizer, known texts, events and onnxruntime sessions."""
 
-    def __init__(self, path: Path, manifest: Manifest, provider: str) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, digest: str, contents: Mapping[str, bytes], provider: str
+    ) -> None:
+        """`digest`: the SHA-256 of the manifest. `contents`: of the files whose hashes were checked."""
         self.path = path
         self.manifest = manifest
         self.provider = provider
-        self.id = file_sha256(path / MANIFEST)
-        self.tokenizer = self._load_tokenizer()
-        self.known = self._load_known()
-        self.events = self._load_events()
-        self.sessions = {name: open_session(path / graph.file, provider) for name, graph in manifest.graphs.items()}
+        self.id = digest
+        self.tokenizer = self._decode(load_tokenizer, contents, "tokenizer.json")
+        self.known = self._load_known(contents)
+        self.events = self._decode(Events.from_json, contents, FILE) if FILE in contents else None
+        self.sessions = {
+            name: open_session(path / graph.file, provider, content=contents[graph.file])
+            for name, graph in manifest.graphs.items()
+        }
         for name, graph in manifest.graphs.items():
             check_signature(f"{path / graph.file}", graph, self.sessions[name])
 
     @classmethod
     def load(cls, path: Path, provider: str = "cpu") -> "Bundle":
-        """Opens a bundle whose format version and files' hashes are right; a BundleError says what is wrong."""
-        manifest = read_manifest(path)
-        for name, expected in manifest.files.items():
-            file = path / name
-            if not file.is_file():
-                raise BundleError(f"bundle {path}: {name} is missing; export it again, or copy the whole folder")
-            if file_sha256(file) != expected:
-                raise BundleError(
-                    f"bundle {path}: {name} is damaged (its SHA-256 is not the manifest's); copy or export it again"
-                )
+        """Opens a bundle whose format version, limits and files' hashes are right; a BundleError says what is wrong."""
+        stored = manifest_bytes(path)
+        manifest = decode_manifest(path, stored)
+        try:
+            check_manifest(manifest)
+        except BundleError as error:
+            raise BundleError(f"bundle {path}: {error}") from None
         needed = {"tokenizer.json", "known.npz", "parity.npz", *(graph.file for graph in manifest.graphs.values())}
+        room, contents = MOST_TOTAL, {}
+        for name, expected in manifest.files.items():
+            content = read_file(path, name, min(room, MOST_BYTES))
+            room -= len(content)
+            _check_digest(path, name, content, expected)
+            if name in needed or name == FILE:
+                contents[name] = content
         unlisted = needed - manifest.files.keys()
         if unlisted:
             raise BundleError(f"bundle {path}: the manifest lists no hash of {min(unlisted)}; export it again")
-        return cls(path, manifest, provider)
+        return cls(path, manifest, hashlib.sha256(stored).hexdigest(), contents, provider)
 
     def run(
         self, graph: str, inputs: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None
@@ -81,43 +94,56 @@ class Bundle:
 
     def parity(self) -> dict[str, float]:
         """The largest difference between this host's outputs and the recorded ones, for each graph."""
-        recorded = self._load_npz("parity.npz")
-        cases = sorted({key.rpartition("/")[0] for key in recorded})
-        for graph in {case.split("/")[0] for case in cases} ^ self.manifest.graphs.keys():
-            raise BundleError(f"bundle {self.path}: parity.npz and the manifest do not both have the graph {graph!r}")
+        recorded = self.recorded()
         worst = {
-            graph: [self._difference(graph, case, recorded) for case in cases if case.split("/")[0] == graph]
+            graph: [self._difference(graph, case, recorded) for case in _cases(recorded, graph)]
             for graph in self.manifest.graphs
         }
         return {graph: float(np.max(differences)) for graph, differences in worst.items()}  # NaN where one is NaN
 
+    def recorded(self) -> dict[str, NDArray[Any]]:
+        """The arrays of parity.npz where they are inputs and outputs of every graph, else a BundleError."""
+        content = read_file(self.path, "parity.npz")
+        _check_digest(self.path, "parity.npz", content, self.manifest.files["parity.npz"])
+        recorded = read_arrays(content, f"bundle {self.path}: parity.npz")
+        for graph in {key.split("/")[0] for key in recorded} ^ self.manifest.graphs.keys():
+            raise BundleError(f"bundle {self.path}: parity.npz and the manifest do not both have the graph {graph!r}")
+        for graph, signature in self.manifest.graphs.items():
+            for case in _cases(recorded, graph):
+                missing = {f"{case}/{one.name}" for one in signature.inputs + signature.outputs} - recorded.keys()
+                if missing:
+                    raise BundleError(f"bundle {self.path}: parity.npz lacks {min(missing)}; export it again")
+                for tensor in signature.inputs:
+                    self._check_input(tensor, f"{case}/{tensor.name}", recorded[f"{case}/{tensor.name}"])
+        return recorded
+
+    def _check_input(self, tensor: Tensor, name: str, value: NDArray[Any]) -> None:
+        """onnxruntime ends the process where a recurrent network is given an empty batch."""
+        fits = value.ndim == len(tensor.axes) and value.dtype == tensor.dtype
+        if not fits or any(not 1 <= length <= _MOST_REPLAYED for length in value.shape):
+            raise BundleError(
+                f"bundle {self.path}: {name} of parity.npz is no input {tensor.dtype}{tensor.axes} without empty axes, "
+                f"or has one above {_MOST_REPLAYED}; export it again"
+            )
+
     def _difference(self, graph: str, case: str, recorded: dict[str, NDArray[Any]]) -> float:
         signature = self.manifest.graphs[graph]
-        missing = {f"{case}/{tensor.name}" for tensor in signature.inputs + signature.outputs} - recorded.keys()
-        if missing:
-            raise BundleError(f"bundle {self.path}: parity.npz lacks {min(missing)}; export it again")
         found = self.run(graph, {tensor.name: recorded[f"{case}/{tensor.name}"] for tensor in signature.inputs})
         expected = [recorded[f"{case}/{tensor.name}"] for tensor in signature.outputs]
         if [(one.shape, one.dtype) for one in found] != [(one.shape, one.dtype) for one in expected]:
             raise BundleError(f"bundle {self.path}: {case} has outputs of another shape or type than parity.npz says")
         return float(np.max([largest_difference(one, other) for one, other in zip(found, expected, strict=True)]))
 
-    def _load_tokenizer(self) -> Tokenizer:
+    def _decode(self, make: Callable[[Any], T], contents: Mapping[str, bytes], name: str) -> T:
+        if len(contents[name]) > MOST_JSON:
+            raise BundleError(f"bundle {self.path}: {name} is too large; the most are {MOST_JSON} bytes")
         try:
-            return load_tokenizer(decode_json(self.path / "tokenizer.json"))
+            return make(decode_json(contents[name], name))
         except BundleError as error:
             raise BundleError(f"bundle {self.path}: {error}") from None
 
-    def _load_events(self) -> Events | None:
-        if FILE not in self.manifest.files:
-            return None
-        try:
-            return Events.from_json(decode_json(self.path / FILE))
-        except BundleError as error:
-            raise BundleError(f"bundle {self.path}: {error}") from None
-
-    def _load_known(self) -> Known:
-        content = self._load_npz("known.npz")
+    def _load_known(self, contents: Mapping[str, bytes]) -> Known:
+        content = read_arrays(contents["known.npz"], f"bundle {self.path}: known.npz")
         missing = {"hashes", "tokens"} - content.keys()
         if missing:
             raise BundleError(f"bundle {self.path}: known.npz lacks {min(missing)}; export it again")
@@ -129,12 +155,17 @@ class Bundle:
             raise BundleError(f"bundle {self.path}: known.npz has words that tokenizer.json lacks; export it again")
         return Known(hashes, tokens)
 
-    def _load_npz(self, name: str) -> dict[str, NDArray[Any]]:
-        try:
-            with (self.path / name).open("rb") as file, np.load(file, allow_pickle=False) as content:
-                return dict(content)
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise BundleError(f"bundle {self.path}: {name} cannot be read: {error}") from None
+
+def _cases(recorded: Mapping[str, NDArray[Any]], graph: str) -> list[str]:
+    """The names of a graph's cases: those of its arrays are graph/case/tensor."""
+    return sorted({key.rpartition("/")[0] for key in recorded if key.split("/")[0] == graph})
+
+
+def _check_digest(path: Path, name: str, content: bytes, expected: str) -> None:
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise BundleError(
+            f"bundle {path}: {name} is damaged (its SHA-256 is not the manifest's); copy or export it again"
+        )
 
 
 def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -1,15 +1,19 @@
 """manifest.json: what a bundle says of its model, and how it is read."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agent.bundle.files import decode_json, read_file
 from agent.errors import BundleError
+from agent.text.escape import escape
 from agent.text.headers import Format
 
 FORMAT_VERSION = 2  # 1 has neither records, carried states nor relative scores
 MANIFEST = "manifest.json"
+_MOST_BYTES = 4 << 20
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,14 +112,24 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of the bundle in a folder."""
-    file = path / MANIFEST
+    return decode_manifest(path, manifest_bytes(path))
+
+
+def manifest_bytes(path: Path) -> bytes:
+    """The manifest of the bundle in a folder as it is stored."""
     if not path.is_dir():
         raise BundleError(f"bundle {path} is no folder; name one that `oddline export onnx` wrote")
-    if not file.is_file():
+    if not os.path.lexists(path / MANIFEST):
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
-    content = decode_json(file)
+    return read_file(path, MANIFEST, _MOST_BYTES)
+
+
+def decode_manifest(path: Path, stored: bytes) -> Manifest:
+    """What `manifest_bytes` gave, as a Manifest whose types are right; its values may still be impossible."""
+    file = path / MANIFEST
+    content = decode_json(stored, str(file))
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise BundleError(f"{file} is no manifest of oddline: its format_version is missing or wrong")
     if version > FORMAT_VERSION:
         raise BundleError(
@@ -124,12 +138,4 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return msgspec.convert(content, Manifest)
     except msgspec.ValidationError as error:
-        raise BundleError(f"{file} is damaged: {error}") from None
-
-
-def decode_json(file: Path) -> Any:
-    """The content of a JSON file of a bundle; a BundleError where it cannot be read."""
-    try:
-        return msgspec.json.decode(file.read_bytes())
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise BundleError(f"{file} cannot be read: {error}") from None
+        raise BundleError(f"{file} is damaged: {escape(str(error), 300)}") from None

@@ -71,8 +71,11 @@ def _cuda_problem(runtime: ModuleType) -> str:
     return ""
 
 
-def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
-    """An onnxruntime.InferenceSession of a model file; a BundleError where the file is no usable model."""
+def open_session(path: Path, provider: str = "cpu", threads: int = 1, content: bytes | None = None) -> Any:
+    """An onnxruntime.InferenceSession of a model file; a BundleError where the file is no usable model.
+
+    content: what was read of the file already; then nothing that it names beside itself is read.
+    """
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -80,7 +83,7 @@ def open_session(path: Path, provider: str = "cpu", threads: int = 1) -> Any:
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch ever seen
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if provider == "cuda" else ["CPUExecutionProvider"]
     try:
-        session = runtime.InferenceSession(str(path), options, providers=providers)
+        session = runtime.InferenceSession(str(path) if content is None else content, options, providers=providers)
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
         raise BundleError(f"{path} is no model that onnxruntime can run: {first_line(error)}") from None
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():

@@ -1,6 +1,5 @@
 """`agent check` and `agent inspect`: is a bundle sound, and what does it hold."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,11 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent.app.build import DEFAULT_BUNDLE, load_bundle
+from agent.app.build import available_provider, bundle_folder
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.manifest import Manifest, read_manifest
+from agent.commands.replay import replay
 from agent.errors import BundleError
 from agent.scoring.engine import ScoringEngine
+from agent.text.canonical import printable
 from agent.text.records import Records
 
 _UNITS = {"word": "words", "fields": "values"}
@@ -21,33 +22,30 @@ _UNITS = {"word": "words", "fields": "values"}
 
 def check_bundle(name: str, provider: str, as_json: bool) -> None:
     """Verifies hashes, signatures and parity; a BundleError says what is wrong."""
-    bundle = load_bundle(name, provider)
-    ScoringEngine(bundle)
-    worst = bundle.parity()
-    for graph, difference in worst.items():
-        if not difference <= TOLERANCE:
+    path = bundle_folder(name)
+    found = replay(path, available_provider(provider))
+    for graph, difference in found.parity.items():
+        if difference is None or not difference <= TOLERANCE:
             raise BundleError(
-                f"bundle {bundle.path}: {graph} differs by {difference:.1e} from what was recorded (allowed: "
-                f"{TOLERANCE:.0e}); "
-                "its scores cannot be trusted on this host"
+                f"bundle {path}: {graph} differs by {_exponent(difference)} from what was recorded (allowed: "
+                f"{TOLERANCE:.0e}); its scores cannot be trusted on this host"
             )
     if as_json:
-        typer.echo(
-            msgspec.json.encode(
-                {"bundle": str(bundle.path), "id": bundle.id, "files": bundle.manifest.files, "parity": worst}
-            )
-        )
+        report = {"bundle": str(path), "id": found.id, "files": found.files, "parity": found.parity}
+        typer.echo(msgspec.json.encode(report))
         return
-    parity = ", ".join(f"{graph} {difference:.1e}" for graph, difference in worst.items())
-    typer.echo(
-        f"{bundle.path}: sound. {len(bundle.manifest.files)} files have their hashes; "
-        f"largest difference on {provider}: {parity}"
-    )
+    parity = ", ".join(f"{graph} {_exponent(difference)}" for graph, difference in found.parity.items())
+    typer.echo(f"{path}: sound. {len(found.files)} files have their hashes; largest difference on {provider}: {parity}")
+
+
+def _exponent(difference: float | None) -> str:
+    """A difference as it is read; JSON has null for one that is no number."""
+    return "nan" if difference is None else f"{difference:.1e}"
 
 
 def inspect_bundle(name: str, as_json: bool) -> None:
     """Prints the manifest, whole as JSON or as a table for people."""
-    path = DEFAULT_BUNDLE if name == "default" else Path(name)
+    path = bundle_folder(name)
     manifest = read_manifest(path)
     if as_json:
         typer.echo(msgspec.json.encode(manifest))
@@ -56,7 +54,7 @@ def inspect_bundle(name: str, as_json: bool) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _rows(manifest, Bundle.load(path)):
-        table.add_row(key, escape(value))
+        table.add_row(key, escape(printable(value)))
     Console(soft_wrap=False).print(table)
 
 

@@ -9,6 +9,7 @@ from agent.errors import ConfigError
 
 KINDS = ("fixed", "quantile", "sigma")
 SIGMA_K, SIGMA_WINDOW = 2.5, 100  # of the source document of the two-stage model
+_MOST_WINDOW = 1_000_000
 _SEVERITIES = ((2.0, "low"), (5.0, "medium"), (10.0, "high"))  # upper ends, in standard deviations of normal scores
 
 
@@ -29,6 +30,8 @@ def check_threshold(rule: Threshold) -> Threshold:
         raise ConfigError(f"threshold.q: {rule.q} is no quantile; choose a number from 0 to 1, such as 0.999")
     if rule.window is not None and rule.window < 2:
         raise ConfigError(f"threshold.window: {rule.window} scores have no deviation; choose 2 or more")
+    if rule.window is not None and rule.window > _MOST_WINDOW:
+        raise ConfigError(f"threshold.window: {rule.window} scores are too many; the most are {_MOST_WINDOW}")
     return rule
 
 

@@ -30,6 +30,7 @@ def validate_bundle(bundle: Bundle) -> None:
         CHECKS[manifest.scorer](manifest)
     except (BundleError, ConfigError) as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from None
+    bundle.recorded()
 
 
 def _check_rules(manifest: Manifest) -> None:

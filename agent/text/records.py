@@ -1,10 +1,14 @@
 """What is declared of delimited records (CSV): which columns a row has, and which of them are its text."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, cached_property
 
 import msgspec
+
+MOST_COLUMNS = 4096  # and parts of columns
+_SHOWN = 100  # of them in a message
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -84,15 +88,19 @@ class Records(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
 
 
 def _refuse_double(what: str, names: list[str]) -> None:
-    double = next((name for name in names if names.count(name) > 1), None)
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"{what}: {len(names)} are too many; the most are {MOST_COLUMNS}")
+    counts = Counter(names)
+    double = next((name for name in names if counts[name] > 1), None)
     if double is not None:
         raise ValueError(f"{what}: {double!r} is listed twice; names must differ")
 
 
 def _refuse_others(key: str, names: Sequence[str] | dict[str, Split], allowed: list[str]) -> None:
-    other = next((name for name in names if name not in allowed), None)
+    known = set(allowed)
+    other = next((name for name in names if name not in known), None)
     if other is not None:
-        raise ValueError(f"{key}: {other!r} is none of its columns; choose from {', '.join(allowed)}")
+        raise ValueError(f"{key}: {other!r} is none of its columns; choose from {', '.join(allowed[:_SHOWN])}")
 
 
 @cache

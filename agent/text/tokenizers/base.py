@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PAD, UNKNOWN, BEGIN, END = range(4)
+LONGEST = 65_536  # tokens of a text that a model may read
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 
 
@@ -79,5 +80,5 @@ def is_words(vocabulary: Any) -> bool:
 
 
 def is_length(max_tokens: Any) -> bool:
-    """Whether this is an integer above 0."""
-    return type(max_tokens) is int and max_tokens > 0
+    """Whether this is an integer above 0, at most LONGEST."""
+    return type(max_tokens) is int and 0 < max_tokens <= LONGEST
