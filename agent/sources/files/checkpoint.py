@@ -39,6 +39,7 @@ class FileCheckpoint(
     modified       when it was last written, in nanoseconds, as of the last look that found it at its path
     truncated      whether it is in the copy of a file that was truncated, which is counted
     before         at the start of a file, which has no content yet that tells it, the end of the file read before it
+    target         where the file was, if its log's path leads over a link
     ended          whether the file was deleted at the last look, and all of it read
 
     The checkpoints of older agents have no tail_hash (empty) and no time (0): those are not checked then.
@@ -54,6 +55,7 @@ class FileCheckpoint(
     truncated: bool = False
     before: "FileCheckpoint | None" = None
     ended: bool = False
+    target: bytes = b""
 
     @property
     def key(self) -> tuple[int, int]:

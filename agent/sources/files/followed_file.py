@@ -32,6 +32,7 @@ class FollowedFile(Source):
         self._last_checkpoint, self._clock = checkpoint, clock
         self._quiet_since = clock()  # the file last grew, or was found to be gone from its path
         self._file: OpenFile | None = None
+        self._target = b""
         self._state = FollowState.WAITING
         self._closed = LeftOut()  # of files that were read before
 
@@ -43,7 +44,7 @@ class FollowedFile(Source):
         at = self._file.checkpoint
         before = None if at.offset or self._last_checkpoint is None else self._last_checkpoint.reached
         truncated, ended = self._state is FollowState.READING_COPY, self._state is FollowState.ENDED
-        return msgspec.structs.replace(at, truncated=truncated, before=before, ended=ended)
+        return msgspec.structs.replace(at, truncated=truncated, before=before, ended=ended, target=self._target)
 
     @property
     def sought(self) -> FileCheckpoint | None:
@@ -114,7 +115,13 @@ class FollowedFile(Source):
             self._closed = self._left_out()
             self._file.close()
         self._file = file
+        self._target = self._find_target()
         self._enter(event)
+
+    def _find_target(self) -> bytes:
+        """Where the open file is, if the path leads over a link, which may lead elsewhere after a restart."""
+        place = self._file.link if self._file and os.path.realpath(self.path) != os.path.abspath(self.path) else None
+        return b"" if place is None else os.fsencode(place)
 
     def _enter(self, event: FollowEvent) -> None:
         """Enters the state that an event leads to."""

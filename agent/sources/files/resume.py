@@ -34,6 +34,8 @@ def resume(path: Path, file: OpenFile | None, checkpoint: FileCheckpoint, rotati
     fits = file is not None and not reason
     named = file if fits else None
     found = rotations.following(checkpoint, named) or rotations.find(checkpoint, named)
+    if found is None and not fits:
+        found = rotations.find_target(checkpoint)
     if found is not None:
         _LOG.info("%s was rotated meanwhile: reading the rest of %s first", path, found[1])
         resumed = Resumed(found[0])

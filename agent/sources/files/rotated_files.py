@@ -9,10 +9,10 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.sources.decoding.settings import ReadingSettings
-from agent.sources.files.checkpoint import FileCheckpoint
+from agent.sources.files.checkpoint import TAIL, FileCheckpoint
 from agent.sources.files.open_file import OpenFile
 from agent.sources.files.rotation_discovery import RotationDiscovery, open_rotated, written_since
-from agent.sources.files.rotation_names import Key, Rotated, own_form, rotated_files
+from agent.sources.files.rotation_names import COMPRESSED, Key, Rotated, own_form, rotated_files
 from agent.sources.files.rotation_order import in_order
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class RotatedFiles:
     def open(self, rotated: Rotated) -> OpenFile | None:
         """The rotated file from its start; None where it has just been renamed or removed, or is no good."""
         try:
-            file = open_rotated(rotated, str(self._path), self._reading)
+            file = open_rotated(rotated.path, str(self._path), self._reading)
         except FileNotFoundError:
             return None
         except SourceError as error:
@@ -64,6 +64,21 @@ class RotatedFiles:
         if file.key == rotated.key:
             return file
         file.close()
+        return None
+
+    def find_target(self, checkpoint: FileCheckpoint) -> tuple[OpenFile, Path] | None:
+        """Where the path is a link: the file that it led to at a checkpoint, or its compressed form, and its path.
+
+        The file is open at the checkpoint. One with another inode is proven by 256 bytes and more.
+        """
+        target = os.fsdecode(checkpoint.target)
+        for path in [Path(target + kind) for kind in ("", *COMPRESSED)] if target else ():
+            with suppress(FileNotFoundError, SourceError):
+                file = open_rotated(path, str(self._path), self._reading)
+                is_proven = file.key == checkpoint.key or checkpoint.offset >= TAIL
+                if is_proven and not file.resume(checkpoint, anywhere=True):
+                    return file, path
+                file.close()
         return None
 
     def warn_damaged(self, file: OpenFile) -> str:

@@ -10,23 +10,23 @@ from agent.errors import SourceError
 from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.files.checkpoint import TAIL, FileCheckpoint
 from agent.sources.files.open_file import OpenFile
-from agent.sources.files.rotation_names import Form, Rotated, form_of, other_forms, rotated_files
+from agent.sources.files.rotation_names import COMPRESSED, Form, Rotated, form_of, other_forms, rotated_files
 
 _MOST = 16  # files at either end of those that may hold something: which are looked into
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # faults of the moment and not of the file
 SAME_TIME = 2_000_000_000  # nanoseconds by which the times of a file and of its compressed form may differ
 
 
-def open_rotated(rotated: Rotated, source: str, reading: ReadingSettings) -> OpenFile:
-    """A rotated file from its start; a SourceError says why it is no good.
+def open_rotated(path: Path, source: str, reading: ReadingSettings) -> OpenFile:
+    """A rotated file, which may be compressed, from its start; a SourceError says why it is no good.
 
     FileNotFoundError, and an OSError where the system has not enough of something at present, are the caller's.
     """
     try:
-        return (OpenFile.open_compressed if rotated.compressed else OpenFile.open)(rotated.path, source, reading)
+        return (OpenFile.open_compressed if path.suffix in COMPRESSED else OpenFile.open)(path, source, reading)
     except SourceError as error:
         if error.errno in PASSING:
-            raise OSError(error.errno, os.strerror(error.errno), str(rotated.path)) from None
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         raise
 
 
@@ -68,7 +68,7 @@ class RotationDiscovery:
 
     def _fitting(self, rotated: Rotated, checkpoint: FileCheckpoint) -> OpenFile | None:
         with suppress(FileNotFoundError, SourceError):  # no word of what may be the file of another log
-            file = open_rotated(rotated, str(self._path), self._reading)
+            file = open_rotated(rotated.path, str(self._path), self._reading)
             if not file.resume(checkpoint, anywhere=True):
                 return file
             file.close()

@@ -796,3 +796,31 @@ def test_where_nothing_reads_zstd_it_is_said_which_file_may_hold_lines(log, monk
     reader = Reader(log, checkpoint)
     assert reader.lines() == [b"three"] and reader.source.losses == 1
     assert "app.log.1.zst may hold lines, and is not read without the package zstandard" in reader.said[0]
+
+
+@pytest.mark.parametrize("kind", ["", ".gz", "moved"])
+def test_a_link_that_came_to_lead_elsewhere_meanwhile_costs_no_rest_of_the_old_target(log: Path, kind: str) -> None:
+    first, second = log.with_name("monday.txt"), log.with_name("tuesday.txt")
+    append(first, BODY)
+    log.symlink_to(first)
+    reader = Reader(log)
+    reader.lines()
+    checkpoint = msgspec.msgpack.decode(msgspec.msgpack.encode(reader.leave()), type=FileCheckpoint)
+    append(first, b"two\n")
+    append(second, b"three\n")
+    log.unlink()
+    log.symlink_to(second)
+    if kind == ".gz":
+        pack(first, kind)
+    elif kind:
+        os.utime(first.rename(log.with_name("away")), (1, 1))
+    reader = Reader(log, checkpoint)
+    assert reader.lines() == ([b"two"] if kind != "moved" else []) + [b"three"]
+    assert reader.source.losses == (kind == "moved")
+
+
+def test_the_place_of_a_file_is_kept_only_where_a_link_leads_to_it(log: Path) -> None:
+    assert read_first(log, b"one\n").target == b""
+    link = log.with_name("today")
+    link.symlink_to(log)
+    assert Reader(link).leave().target == os.fsencode(log)
