@@ -7,6 +7,7 @@ How the path and the open file stand to each other is one of the states in `stat
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -130,6 +131,8 @@ class FileSource(FollowedFile):
             self._enter(FollowEvent.GREW)
             self.bytes_taken += file.read_to - before
         if block is not None:
+            with suppress(OSError):
+                self._meet(file, os.stat(self.path))
             return block
         return self._rewind(file, limit) if file.is_truncated() else self._check_path(file, limit)
 
@@ -176,10 +179,11 @@ class FileSource(FollowedFile):
         return self._flush(file)
 
     def _meet(self, file: OpenFile, status: os.stat_result) -> None:
-        """Notes that the path names the open file, and how far that is."""
-        file.seen_as_log(status.st_mtime_ns)
-        self._rotations.meet(file.key)
-        self._rotations.note(file.key, file.checkpoint)
+        """Notes where the path names the open file, and how far that is read."""
+        if file.key == (status.st_dev, status.st_ino):
+            file.seen_as_log(status.st_mtime_ns)
+            self._rotations.meet(file.key)
+            self._rotations.note(file.key, file.checkpoint)
 
     def _check_missing_path(self, file: OpenFile, limit: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""

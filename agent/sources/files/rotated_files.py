@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,12 +33,12 @@ class RotatedFiles:
         self._read: OrderedDict[Key, FileCheckpoint] = OrderedDict()  # in files that were followed, the last few
         self._same: dict[tuple[Key, int], bool] = {}  # whether a file of such a key, unchanged since, still is that one
         self._met: Key | None = None
-        self._older: frozenset[Key] = frozenset()  # the rotated files that were there when that was met
+        self._older: dict[Key, int] = {}  # when those were written that were rotated before that was met
 
     def meet(self, key: Key) -> None:
         """Notes which file is the log now, and that those are older which were rotated before."""
         if key != self._met:
-            self._older, self._met = frozenset(other.key for other in self._listed()), key
+            self._older, self._met = {other.key: other.modified for other in self._listed()}, key
 
     def note(self, key: Key, checkpoint: FileCheckpoint) -> None:
         """Notes how far a file was read and when it was last written then."""
@@ -89,9 +89,14 @@ class RotatedFiles:
         """The rotated files in all forms that are known, the oldest at the front."""
         files = self._listed()
         times = {other.key: self._read[other.key].modified for other in files if self._is_read(other)}
-        pairs = [(old, self._met) for old in self._older if self._met]
-        pairs += [(self._met, one.key) for one in files if self._met and one.key not in {*self._older, self._met}]
-        return in_order(files, times, pairs)
+        return in_order(files, times, self._pairs(files, times) if self._met in times else [])
+
+    def _pairs(self, files: list[Rotated], read: Collection[Key]) -> list[tuple[Key, Key]]:
+        """Which files are older and newer than the one that was the log last; read: those that were followed."""
+        met = self._met or (0, 0)
+        there = [one for one in files if one.key in self._older]
+        older = {one.key for one in there if one.key in read or self._older[one.key] == one.modified}
+        return [(one.key, met) if one.key in older else (met, one.key) for one in files if one.key != met]
 
     def _listed(self) -> list[Rotated]:
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._discovery.forms])
@@ -100,7 +105,7 @@ class RotatedFiles:
     def _is_read(self, rotated: Rotated) -> bool:
         """Whether a file is one that was followed: an inode may have been used again."""
         checkpoint, at = self._read.get(rotated.key), (rotated.key, rotated.changed)
-        if checkpoint is None or not checkpoint.modified:
+        if checkpoint is None or not (checkpoint.modified and checkpoint.offset):
             return False
         if at not in self._same:
             file = self.open(rotated)
