@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NAMINGS = ("falling", "rising", "rising inside", "dated")  # how the rotations of a log are called
 KEPT = 3  # rotated files of a log
 ODD_A_MINUTE = 3  # odd lines of each log
 ROTATE = 60.0  # seconds between two rotations of a log, a quarter more or less
@@ -37,7 +38,8 @@ class Old:
 class Log:
     """A log, and of its present file when it got its first line, and how far it is written.
 
-    lines, bytes: written under its name so far. rest: the end of a line that was begun.
+    lines, bytes: written under its name so far. rest: the end of a line that was begun. naming: of NAMINGS. generation:
+    how often it was rotated.
     """
 
     path: Path
@@ -54,6 +56,8 @@ class Log:
     step: int = 0
     rest: bytes = b""
     ended: bool = False
+    naming: str = "falling"
+    generation: int = 0
     old: list[Old] = field(default_factory=list)  # the newest first
 
 
@@ -133,7 +137,8 @@ class Logs:
         index, now = len(self.every), time.monotonic()
         path = self._folder / "ab"[index % 2] / f"app{index}.log"
         due = now + self._draw.uniform(0, self._period)
-        self.every.append(Log(path, index, due, now + self._draw.uniform(0.25, 1.25) * ROTATE))
+        rotate_at = now + self._draw.uniform(0.25, 1.25) * ROTATE
+        self.every.append(Log(path, index, due, rotate_at, naming=self._draw.choice(NAMINGS)))
 
     # what writes
 
@@ -198,11 +203,25 @@ class Logs:
         while len(log.old) >= KEPT and log.old[-1].at <= self._seen():
             log.old.pop().path.unlink()
             self.events["old generations removed"] += 1
-        for place, old in reversed([*enumerate(log.old, 2)]):
-            suffix = ".gz" if old.path.suffix == ".gz" else ""
-            old.path = old.path.rename(log.path.with_name(f"{log.path.name}.{place}{suffix}"))
-        log.old.insert(0, Old(log.path.with_name(f"{log.path.name}.1"), time.monotonic()))
+        log.generation += 1
+        if log.naming == "falling":
+            for place, old in reversed([*enumerate(log.old, 2)]):
+                suffix = ".gz" if old.path.suffix == ".gz" else ""
+                old.path = old.path.rename(log.path.with_name(f"{log.path.name}.{place}{suffix}"))
+        self.events[f"rotations with {log.naming} names"] += 1
+        log.old.insert(0, Old(log.path.with_name(self._name(log)), time.monotonic()))
         return log.old[0].path
+
+    def _name(self, log: Log) -> str:
+        """What the newest rotated file of a log is called: as logrotate counts, as others do, or after a time."""
+        stem, end = log.path.stem, log.path.suffix
+        names = {
+            "falling": f"{log.path.name}.1",
+            "rising": f"{log.path.name}.{log.generation}",
+            "rising inside": f"{stem}-{log.generation}{end}",
+            "dated": f"{log.path.name}-{time.strftime('%Y%m%d-%H%M%S')}.{log.generation:03}",
+        }
+        return names[log.naming]
 
     def _rename(self, log: Log, event: str = "rename and create") -> None:
         """At times a last line goes to the old file when the new one is there."""
