@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NAMINGS = ("falling", "rising", "rising inside", "dated")  # how the rotations of a log are called
+NAMINGS = ("falling", "rising", "dated")  # how the rotations of a log are called
 KEPT = 3  # rotated files of a log
 ODD_A_MINUTE = 3  # odd lines of each log
 ROTATE = 60.0  # seconds between two rotations of a log, a quarter more or less
@@ -214,11 +214,9 @@ class Logs:
 
     def _name(self, log: Log) -> str:
         """What the newest rotated file of a log is called: as logrotate counts, as others do, or after a time."""
-        stem, end = log.path.stem, log.path.suffix
         names = {
             "falling": f"{log.path.name}.1",
             "rising": f"{log.path.name}.{log.generation}",
-            "rising inside": f"{stem}-{log.generation}{end}",
             "dated": f"{log.path.name}-{time.strftime('%Y%m%d-%H%M%S')}.{log.generation:03}",
         }
         return names[log.naming]
