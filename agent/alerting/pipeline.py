@@ -20,10 +20,27 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Dumps:
+    """Streams as they are stored, made one by one, since all together may be large; good until the next block.
+
+    Those that have left, of which `dump` gives nothing, are left out.
+    """
+
+    source: str
+    keys: list[bytes]
+    dump: Callable[[bytes], bytes | None]
+
+    def __iter__(self) -> Iterator[tuple[str, bytes, bytes]]:
+        for key in self.keys:
+            if (blob := self.dump(key)) is not None:
+                yield self.source, key, blob
+
+
+@dataclass(frozen=True)
 class Changes:
     """What a block changed, to be stored in one transaction: streams and other named blobs, and streams that left."""
 
-    streams: list[tuple[str, bytes, bytes]]
+    streams: Iterable[tuple[str, bytes, bytes]]
     ended: list[tuple[str, bytes]]
     blobs: list[tuple[str, bytes]]
 
@@ -87,8 +104,7 @@ class Pipeline:
         """Streams in the order of their last lines."""
         source, contexts, states = scored.block.source, self.policy.contexts, self.engine.stream_states
         touched = reversed(dict.fromkeys(scored.keys[row] for row in reversed(scored.rows.tolist())))
-        dumped = ((key, states.dump(source, key, contexts.of((source, key)))) for key in touched)
-        streams = [(source, key, blob) for key, blob in dumped if blob is not None]
+        streams = Dumps(source, list(touched), lambda key: states.dump(source, key, contexts.of((source, key))))
         ended = self.engine.take_ended()
         for stream in ended:
             if self.engine.streams.slot(*stream) is None:  # else it has come anew
@@ -107,6 +123,7 @@ class Pipeline:
             with self._beginning_anew_if_damaged(f"a stream of {source}"):
                 context = self.engine.stream_states.restore(source, key, blob)
                 self.policy.contexts.restore((source, key), context)
+                self.engine.bound_texts()
                 count += 1
         for name, part in self._parts(source).items():
             if (stored := get(name)) is not None:

@@ -23,6 +23,7 @@ from agent.text.lines import Block
 from agent.text.records import Records
 
 MAX_TEXTS = 8192  # canonical texts kept before those that no window holds are forgotten
+MAX_TEXT_BYTES = 8 << 20  # of such texts
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class ScoringEngine:
                 f"header {settings.header}: bundle {bundle.path} reads delimited records; leave the header out"
             )
         self.bundle = bundle
+        self._next_bound = MAX_TEXTS, MAX_TEXT_BYTES  # texts, and bytes of them
         self.header = settings.header or manifest.header
         self.limits = Limits(settings.threshold or manifest.threshold, manifest.scale)
         self.normalizer = Normalizer(self.header, manifest.masks, cache=settings.cache)
@@ -106,7 +108,7 @@ class ScoringEngine:
 
     def score(self, block: Block) -> ScoredBlock:
         """The scores of a block; the windows of its streams move on."""
-        self._bound_texts()
+        self.bound_texts()
         keyed = self._keyed(block)
         scores, limits = np.full((2, len(block)), np.nan, np.float32)
         anomalies, positions = {}, np.zeros(len(block), np.int64)
@@ -147,7 +149,12 @@ class ScoringEngine:
         count, self.scorer.cut_lines = self.scorer.cut_lines, 0
         lines, most = "1 line has" if count == 1 else f"{count} lines have", self.bundle.tokenizer.max_tokens
         cut = f"{lines} more tokens than the model reads ({most}); the rest of each was not scored"
-        return self.normalizer.take_warnings() + ([cut] if count else [])
+        forgotten, self.streams.forgotten = self.streams.forgotten, 0
+        left = (
+            f"{forgotten} streams were forgotten, since the last lines of all take more than "
+            f"{self.streams.most_bytes >> 20} MiB; where they go on, they begin anew"
+        )
+        return self.normalizer.take_warnings() + ([cut] if count else []) + ([left] if forgotten else [])
 
     def _keyed(self, block: Block) -> KeyedBlock:
         rows = np.arange(len(block))
@@ -171,9 +178,12 @@ class ScoringEngine:
         in_part[scored] |= self.scorer.is_cut(ids[scored])
         self.shortened_lines += int(np.count_nonzero(in_part))
 
-    def _bound_texts(self) -> None:
-        if len(self._texts) > MAX_TEXTS:
-            self._texts.compact(self.streams.held())
+    def bound_texts(self) -> None:
+        """Forgets the texts that no window holds, where there are many."""
+        texts, (most, most_bytes) = self._texts, self._next_bound
+        if len(texts) > most or texts.sizes().sum() > most_bytes:
+            texts.compact(self.streams.held())
+            self._next_bound = max(MAX_TEXTS, len(texts) + MAX_TEXTS // 2), int(texts.sizes().sum()) + MAX_TEXT_BYTES
 
 
 def _anomaly(piece: Piece, index: int) -> Anomaly:

@@ -1,6 +1,6 @@
 """Lines in their streams to scores: windows, what the model carries, and what is relative to the stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,14 @@ class StreamScorer:
         relative: Relative | None = None,
         features: Features | None = None,
         most: int = 65536,
+        sizes: Callable[[], NDArray[np.int64]] | None = None,
     ) -> None:
-        """`features` are what the scorer wants of lines, `most` is the largest number of streams."""
+        """features: what the scorer wants of lines. most: the largest number of streams. sizes: as in Streams."""
         self.scorer, self.features, self.relative = scorer, features, relative
         self._window, self._state = window, len(state)
         shapes: list[NDArray[Any]] = [np.zeros((1, *tensor.lengths()), tensor.dtype) for tensor in state]
         carried = shapes if relative is None else [*shapes, carried_row(relative)]
-        self.streams = Streams(window.size, features.width if features else 0, most, carried)
+        self.streams = Streams(window.size, features.width if features else 0, most, carried, sizes)
 
     def push(
         self, source: str, keys: Sequence[bytes], ids: NDArray[np.int32], features: NDArray[np.float32] | None = None
@@ -86,6 +87,6 @@ def build_stream_scorer(
     manifest = model.manifest
     scorer = SCORERS[manifest.scorer](model, texts, cache)
     features = features_of(model, texts)
-    lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, features, most)
+    lines = StreamScorer(scorer, manifest.window, manifest.state, manifest.relative, features, most, texts.sizes)
     texts.subscribe(lines.streams)
     return lines

@@ -1,6 +1,6 @@
 """Streams: which stream a line belongs to, its last lines and what a model carries along it, in a bounded number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from agent.text.record_reader import RecordReader
 from agent.text.text_table import PADDING
 
 T = TypeVar("T", bound=np.generic)
+MOST_BYTES = 48 << 20  # of streams, with each text counted for each line in a window
+_STREAM = 400  # bytes of the objects of a stream beside its texts
 
 
 class StreamKey:
@@ -60,8 +62,19 @@ class Streams:
     the same.
     """
 
-    def __init__(self, size: int, width: int = 0, most: int = 65536, carried: Sequence[NDArray[Any]] = ()) -> None:
-        """`carried` holds arrays whose types, and shapes without their first axis, are those of what is carried."""
+    def __init__(
+        self,
+        size: int,
+        width: int = 0,
+        most: int = 65536,
+        carried: Sequence[NDArray[Any]] = (),
+        sizes: Callable[[], NDArray[np.int64]] | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        """`carried` holds arrays whose types, and shapes without their first axis, are those of what is carried.
+
+        sizes: the bytes of each text, by its id; where it is not given, only the number of streams is bounded.
+        """
         self.size, self.width, self.most = size, width, most
         self.carried = [np.zeros((0, *one.shape[1:]), one.dtype) for one in carried]
         self._slots: dict[tuple[str, bytes], int] = {}
@@ -73,6 +86,10 @@ class Streams:
         self._last = np.zeros(0, np.int64)  # the number of the last line, over all sources
         self._lines = 0
         self.ended: list[tuple[str, bytes]] = []  # streams that left, for the caller to take
+        self.forgotten = 0  # of these, for the bytes of the others
+        self.bytes = 0
+        self._sizes, self.most_bytes = sizes, most_bytes
+        self._row = (size - 1) * 4 * (1 + width) + sum(one[:1].nbytes for one in carried)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -92,10 +109,11 @@ class Streams:
         """
         start = 0
         while start < len(keys):
-            slots = self._assign(source, keys[start:])
+            slots = self._fitting(self._assign(source, keys[start:]), ids[start:])
             piece = slice(start, start + len(slots))
             yield piece, self._advance(slots, ids[piece], None if features is None else features[piece])
             start = piece.stop
+            self._bound_bytes()
 
     def _assign(self, source: str, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """The slots of as many lines as there is room for, at least one."""
@@ -122,6 +140,60 @@ class Streams:
             self._keys[slot] = key
         return slot
 
+    def _fitting(self, slots: NDArray[np.int64], ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The slots of the lines up to that with which the streams take too many bytes.
+
+        That is found line by line, so that it depends on the lines alone and not on how they are cut into blocks.
+        """
+        if self._sizes is None:
+            return slots
+        sizes = self._sizes()
+        new = np.zeros(len(slots), np.int64)
+        present, first = np.unique(slots, return_index=True)
+        begun = self._counts[present] == 0
+        new[first[begun]] = [self._own_bytes(slot) for slot in present[begun].tolist()]
+        new += sizes[ids[: len(slots)]]
+        if self.bytes + new.sum() <= self.most_bytes:
+            return slots
+        new -= sizes[self._leaving(slots, ids)]
+        over = np.flatnonzero(self.bytes + np.cumsum(new) > self.most_bytes)
+        if not len(over):
+            return slots
+        fitting = slots[: over[0] + 1]
+        self._drop(np.setdiff1d(present[begun], fitting))  # they come with the next piece
+        return fitting
+
+    def _leaving(self, slots: NDArray[np.int64], ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32 [lines]: the text id that leaves the stream of each line by it."""
+        left, tails = np.empty(len(slots), np.int32), {int(slot): [*self._ids[slot]] for slot in np.unique(slots)}
+        for index, slot in enumerate(slots.tolist()):
+            tails[slot].append(ids[index])
+            left[index] = tails[slot].pop(0)
+        return left
+
+    def _own_bytes(self, slot: int) -> int:
+        """What a stream takes beside its texts."""
+        source, key = self.key(slot)
+        return _STREAM + len(source) + len(key) + self._row
+
+    def _bytes_of(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [slots]: what streams take; nothing before their first lines."""
+        if self._sizes is None:
+            return np.zeros(len(slots), np.int64)
+        own = np.fromiter(map(self._own_bytes, slots.tolist()), np.int64, len(slots))
+        return np.where(self._counts[slots] > 0, own + self._sizes()[self._ids[slots]].sum(axis=1), 0)
+
+    def _bound_bytes(self) -> None:
+        """Where the streams take too many bytes, those of the oldest last lines leave until an eighth is free."""
+        if self.bytes <= self.most_bytes:
+            return
+        slots = np.fromiter(self._slots.values(), np.int64)
+        slots = slots[np.argsort(self._last[slots], kind="stable")]
+        taken = np.cumsum(self._bytes_of(slots))
+        leaving = slots[: np.searchsorted(taken, self.bytes - self.most_bytes * 7 // 8) + 1][: len(slots) - 1]
+        self.forgotten += len(leaving)
+        self.ended += self._drop(leaving)
+
     def _grow(self) -> None:
         old, new = len(self._keys), min(self.most, max(16, 2 * len(self._keys)))
         self._keys.extend([None] * (new - old))
@@ -138,6 +210,7 @@ class Streams:
         self.ended += self._drop(oldest)
 
     def _drop(self, slots: NDArray[np.int64]) -> list[tuple[str, bytes]]:
+        self.bytes -= int(self._bytes_of(slots).sum())
         keys = [self.key(slot) for slot in slots.tolist()]
         for key in keys:
             slot = self._slots.pop(key)
@@ -167,6 +240,7 @@ class Streams:
         tail = self.size - 1
         order = np.argsort(slots, kind="stable")
         present, first, counts = np.unique(slots[order], return_index=True, return_counts=True)
+        before = int(self._bytes_of(present).sum())
         group = np.repeat(np.arange(len(present)), counts)
         rank = np.arange(len(order)) - first[group]
         at = np.arange(len(order)) + (group + 1) * tail  # where each line stands among tails and lines
@@ -188,6 +262,7 @@ class Streams:
         laid_features = None if features is None else lay(self._features, features)
         numbers = (self._counts[present][group] + rank + 1)[back]
         self._counts[present] += counts
+        self.bytes += int(self._bytes_of(present).sum()) - before
         self._last[slots] = self._lines + np.arange(len(slots))
         self._lines += len(slots)
         return Windowed(laid_ids, laid_features, numbers, slots)
@@ -211,13 +286,16 @@ class Streams:
     ) -> None:
         """Sets what a stream carries, as `tail` and `load` gave it."""
         slot = self._slot((source, key))
+        before = self._bytes_of(np.array([slot]))
         self._ids[slot], self._counts[slot] = ids, count
+        self.bytes += int((self._bytes_of(np.array([slot])) - before).sum())
         if self.width:
             self._features[slot] = features
         for one, content in zip(self.carried, load, strict=False):
             one[slot] = np.frombuffer(content, one.dtype).reshape(one.shape[1:])
         self._last[slot] = self._lines
         self._lines += 1
+        self._bound_bytes()
 
     def held(self) -> NDArray[np.int32]:
         """int32: every text id that a stream carries."""

@@ -12,6 +12,7 @@ from agent.state.lock import StateLock
 from agent.state.schema import DAMAGES, create, migrate
 
 FILE = "oddline.sqlite3"
+_MAX_LOG = 8 << 20  # bytes to which SQLite cuts its log after a large transaction
 _NEW = f"{FILE}.new"  # while its tables are made, so that an empty file is never one that was only begun
 
 
@@ -82,6 +83,7 @@ def _connect(file: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
         migrate(db, str(file))
     except BaseException:
         db.close()

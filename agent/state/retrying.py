@@ -1,6 +1,7 @@
 """The state as the loop uses it: what is refused for the time being, as on a full disk, is tried again."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from agent.state.store import State
@@ -29,7 +30,11 @@ class RetryingState:
         return self._retry(self._state.checkpoints)
 
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._retry(lambda: [*self._state.streams(source)]))
+        last = 0
+        while rows := self._retry(partial(self._state.next_streams, source, last)):
+            last = rows[-1][0]
+            for _, key, blob in rows:
+                yield key, blob
 
     def blob(self, name: str) -> bytes | None:
         return self._retry(lambda: self._state.blob(name))

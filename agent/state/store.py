@@ -23,7 +23,7 @@ from agent.state.schema import APPLICATION, SCHEMA_VERSION
 __all__ = ["APPLICATION", "FILE", "LOCK", "MAX_OUTBOX", "SCHEMA_VERSION", "State"]
 _LOG = logging.getLogger(__name__)
 MAX_OUTBOX = 100_000  # alerts
-_READ_AT_ONCE = 1000  # streams
+_READ_AT_ONCE = 64  # streams
 
 
 class State:
@@ -76,17 +76,16 @@ class State:
     def streams(self, source: str) -> Iterator[tuple[bytes, bytes]]:
         """The key and blob of every stream of a source, the one written longest ago first."""
         last = 0
-        while True:
-            with self.database.transaction() as db:
-                rows = db.execute(
-                    "SELECT number, key, blob FROM streams WHERE source = ? AND number > ? ORDER BY number LIMIT ?",
-                    (os.fsencode(source), last, _READ_AT_ONCE),
-                ).fetchall()
-            if not rows:
-                return
+        while rows := self.next_streams(source, last):
             last = rows[-1][0]
             for _, key, blob in rows:
                 yield key, blob
+
+    def next_streams(self, source: str, last: int) -> list[tuple[int, bytes, bytes]]:
+        """The number, key and blob of the next streams of a source, written after that of a number."""
+        query = "SELECT number, key, blob FROM streams WHERE source = ? AND number > ? ORDER BY number LIMIT ?"
+        with self.database.transaction() as db:
+            return db.execute(query, (os.fsencode(source), last, _READ_AT_ONCE)).fetchall()
 
     def blob(self, name: str) -> bytes | None:
         """What was committed last under a name, or None."""
@@ -116,7 +115,7 @@ class State:
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?)", rows)
             rows = [(os.fsencode(source), key) for source, key in ended]
             db.executemany("DELETE FROM streams WHERE source = ? AND key = ?", rows)
-            changed = [(os.fsencode(source), key, blob) for source, key, blob in streams]
+            changed = ((os.fsencode(source), key, blob) for source, key, blob in streams)
             db.executemany("INSERT OR REPLACE INTO streams (source, key, blob) VALUES (?, ?, ?)", changed)
             rows = [(os.fsencode(name), blob) for name, blob in blobs]
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)

@@ -20,6 +20,7 @@ from agent.text.records import Records
 from agent.text.text_table import PADDING, TextTable
 
 MAX_TEXT = 1024  # characters of a canonical text; the rest is cut
+_MAX_CACHED = 4 << 20  # bytes of keys that are cached
 _MAX_CACHED_KEY = 2048  # bytes; a longer key is computed anew each time, so that long lines cannot fill the memory
 
 _DIGIT, _HEX, _OTHER = 1, 2, 4
@@ -131,9 +132,9 @@ def printable(text: str) -> str:
 class Normalizer:
     """Gives every line the id of its canonical text in `table`.
 
-    Keys are cached, at most `max_keys`; when there are so many, the older half goes. `shortened` counts the lines whose
-    text was cut at MAX_TEXT characters. `records` is what reads delimited records, None for other formats; no mask
-    applies to them.
+    Keys are cached, at most `max_keys` and 4 MiB; when there are so many, the older half goes. `shortened` counts the
+    lines whose text was cut at MAX_TEXT characters. `records` is what reads delimited records, None for other formats;
+    no mask applies to them.
     """
 
     def __init__(self, header: Format, masks: Iterable[str], max_keys: int = 16384, cache: bool = True) -> None:
@@ -142,6 +143,7 @@ class Normalizer:
         self._masks = select_masks(masks)
         self._max_keys = max_keys if cache else 0
         self._young: dict[bytes, int] = {}
+        self._young_bytes = 0
         self._old: dict[bytes, int] = {}
         self.table = TextTable()
         self.table.subscribe(self)
@@ -198,9 +200,10 @@ class Normalizer:
     def _look_up(self, key: bytes) -> int:
         text_id = self._young.get(key) or self._old.get(key) or self._new(key)
         if self._max_keys and len(key) <= _MAX_CACHED_KEY:
-            if len(self._young) >= self._max_keys // 2:
-                self._old, self._young = self._young, {}
+            if len(self._young) >= self._max_keys // 2 or self._young_bytes > _MAX_CACHED // 2:
+                self._old, self._young, self._young_bytes = self._young, {}, 0
             self._young[key] = text_id
+            self._young_bytes += len(key)
         return text_id
 
     def _new(self, key: bytes) -> int:
@@ -221,5 +224,5 @@ class Normalizer:
 
     def renumber(self, moved: NDArray[np.int32]) -> None:
         """Follows the table: lines are looked up anew."""
-        self._young, self._old = {}, {}
+        self._young, self._old, self._young_bytes = {}, {}, 0
         self._shortened = {int(moved[text_id]) for text_id in self._shortened if moved[text_id] != PADDING}

@@ -1,5 +1,6 @@
 """The table of canonical texts in use, each with an id, and who is notified when ids change."""
 
+import sys
 from collections.abc import Iterable
 from typing import Protocol
 from weakref import WeakSet
@@ -29,6 +30,7 @@ class TextTable:
         self.texts = list(texts)
         self._index()
         self._holders: WeakSet[IdHolder] = WeakSet()
+        self._sizes = np.zeros(0, np.int64)
 
     def _index(self) -> None:
         self._ids = {text: text_id for text_id, text in enumerate(self.texts) if text_id != PADDING}
@@ -38,6 +40,14 @@ class TextTable:
 
     def __getitem__(self, text_id: int) -> str:
         return self.texts[text_id]
+
+    def sizes(self) -> NDArray[np.int64]:
+        """int64 [texts]: the bytes of memory that each text takes; 0 for PADDING."""
+        if len(self._sizes) < len(self.texts):
+            new = np.fromiter(map(sys.getsizeof, self.texts[len(self._sizes) :]), np.int64)
+            self._sizes = np.concatenate([self._sizes, new])
+            self._sizes[PADDING] = 0
+        return self._sizes
 
     def intern(self, text: str) -> int:
         """The id of a text."""
@@ -56,6 +66,7 @@ class TextTable:
         kept = [int(text_id) for text_id in np.unique(keep) if text_id != PADDING]
         moved = np.zeros(len(self.texts), np.int32)
         moved[kept] = np.arange(1, len(kept) + 1)
+        self._sizes = self.sizes()[[PADDING, *kept]]
         self.texts = [self.texts[PADDING], *(self.texts[text_id] for text_id in kept)]
         self._index()
         for holder in list(self._holders):
