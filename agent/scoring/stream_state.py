@@ -39,7 +39,7 @@ class StreamStates:
         if slot is None:
             return None
         ids, features, count = self._streams.tail(slot)
-        texts = [self._texts[text_id] if text_id != PADDING else None for text_id in ids.tolist()]
+        texts = [_encodable(self._texts[text_id]) if text_id != PADDING else None for text_id in ids.tolist()]
         stored = StoredStream(texts, features.tolist(), count, context, self._streams.load(slot), self._bundle)
         return msgspec.msgpack.encode(stored)
 
@@ -57,6 +57,11 @@ class StreamStates:
         load = stored.load if stored.bundle == self._bundle else []
         self._streams.restore(source, key, ids, features, stored.count, load)
         return stored.context
+
+
+def _encodable(text: str) -> str:
+    """The text, or a copy, since Python keeps with a text that is not ASCII what it was once encoded to."""
+    return text if text.isascii() else text.encode().decode()
 
 
 def _last(rows: list[T], size: int, filler: T) -> list[T]:

@@ -16,17 +16,22 @@ from agent.alerting.alert import Alert
 MAX_RECENT = 10_000  # ids of alerts that are remembered after they were sent
 _FIRST = "(SELECT MIN(number) FROM outbox)"
 _LAST = "(SELECT MAX(number) FROM outbox)"
+_BYTES = b"outbox:bytes"  # the name under which `memory` holds how many there are
+_FREED = 8  # part of the most bytes that is free after alerts were dropped for them
 
 
 def queue(db: sqlite3.Connection, alerts: Iterable[Alert]) -> bool:
     """Adds alerts, but for those that are queued or were sent already (by id); whether there was any."""
-    last = 0
+    last, size = 0, 0
     for alert in alerts:
         cursor = db.execute("INSERT OR IGNORE INTO recent (id) VALUES (?)", (alert.id,))
         if cursor.rowcount:
             last = cursor.lastrowid or 0
-            db.execute("INSERT INTO outbox VALUES (?, ?)", (last, msgspec.msgpack.encode(alert)))
+            blob = msgspec.msgpack.encode(alert)
+            db.execute("INSERT INTO outbox VALUES (?, ?)", (last, blob))
+            size += len(blob)
     if last:
+        _add_bytes(db, size)
         _forget_delivered(db)
     return last > 0
 
@@ -77,12 +82,14 @@ def advance(db: sqlite3.Connection, sink: bytes, number: int, lost: dict[str, in
     _forget_delivered(db)
 
 
-def drop_oldest(db: sqlite3.Connection, most: int) -> dict[bytes, int]:
-    """Deletes all but the last `most` alerts; how many each sink lacked of those that are gone."""
+def drop_oldest(db: sqlite3.Connection, most: int, most_bytes: int) -> dict[bytes, int]:
+    """Deletes all but the last `most` alerts, and more where they have too many bytes; how many each sink lacked."""
     first, last = db.execute(f"SELECT {_FIRST}, {_LAST}").fetchone()
-    if last is None or last - first < most:
+    if last is None:
         return {}
-    newest = last - most
+    newest = max(last - most, _last_beyond(db, most_bytes))
+    if newest < first:
+        return {}
     behind = db.execute("SELECT name, delivered FROM sinks WHERE delivered < ?", (newest,)).fetchall()
     lost = {name: newest - max(delivered, first - 1) for name, delivered in behind}
     for name, count in lost.items():
@@ -90,6 +97,35 @@ def drop_oldest(db: sqlite3.Connection, most: int) -> dict[bytes, int]:
     db.execute("UPDATE sinks SET delivered = MAX(delivered, ?)", (newest,))
     _forget_delivered(db)
     return lost
+
+
+def _bytes(db: sqlite3.Connection) -> int:
+    """The bytes of the alerts; counted where none has counted them yet."""
+    row = db.execute("SELECT blob FROM memory WHERE name = ?", (_BYTES,)).fetchone()
+    if row is not None:
+        return int(row[0])
+    size: int = db.execute("SELECT COALESCE(SUM(LENGTH(alert)), 0) FROM outbox").fetchone()[0]
+    return size
+
+
+def _add_bytes(db: sqlite3.Connection, size: int) -> None:
+    """Counts the bytes of alerts that were just queued, or are just to be deleted."""
+    row = db.execute("SELECT 1 FROM memory WHERE name = ?", (_BYTES,)).fetchone()
+    now = _bytes(db) + (size if row is not None or size < 0 else 0)
+    db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (_BYTES, str(now).encode()))
+
+
+def _last_beyond(db: sqlite3.Connection, most: int) -> int:
+    """The number of the last of the oldest alerts that have to go so that an eighth of the most bytes is free, or 0."""
+    excess, last = _bytes(db) - most, 0
+    if excess <= 0:
+        return 0
+    excess += most // _FREED
+    for number, size in db.execute("SELECT number, LENGTH(alert) FROM outbox ORDER BY number"):
+        if excess <= 0:
+            break
+        last, excess = number, excess - size
+    return last
 
 
 def _count_lost(db: sqlite3.Connection, sink: bytes, cause: str, count: int) -> None:
@@ -100,6 +136,10 @@ def _count_lost(db: sqlite3.Connection, sink: bytes, cause: str, count: int) -> 
 
 def _forget_delivered(db: sqlite3.Connection) -> None:
     """Deletes the alerts that every sink has, and of the ids all but the last ones and those still in the outbox."""
-    db.execute("DELETE FROM outbox WHERE number <= (SELECT COALESCE(MIN(delivered), 0x7fffffffffffffff) FROM sinks)")
+    which = "FROM outbox WHERE number <= (SELECT COALESCE(MIN(delivered), 0x7fffffffffffffff) FROM sinks)"
+    size = db.execute(f"SELECT COALESCE(SUM(LENGTH(alert)), 0) {which}").fetchone()[0]
+    if size:
+        _add_bytes(db, -size)
+        db.execute(f"DELETE {which}")
     old = "number <= (SELECT MAX(number) FROM recent) - ?"
     db.execute(f"DELETE FROM recent WHERE {old} AND number < COALESCE({_FIRST}, 0x7fffffffffffffff)", (MAX_RECENT,))

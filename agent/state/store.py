@@ -23,6 +23,7 @@ from agent.state.schema import APPLICATION, SCHEMA_VERSION
 __all__ = ["APPLICATION", "FILE", "LOCK", "MAX_OUTBOX", "SCHEMA_VERSION", "State"]
 _LOG = logging.getLogger(__name__)
 MAX_OUTBOX = 100_000  # alerts
+MAX_OUTBOX_BYTES, _IN_MEMORY = 256 << 20, 16 << 20  # of these, on a disk and without a folder
 _READ_AT_ONCE = 64  # streams
 
 
@@ -32,12 +33,13 @@ class State:
     Safe to use from several threads. A folder that cannot be used is a ConfigError. A fault of SQLite later is a
     StateUnavailable where it may pass, as a full disk does: nothing of the call is stored then, and the same call may
     be made again. Where it cannot pass it is a StateDamaged, which stays in `fault`; the next start sets such a state
-    aside. max_outbox: how many alerts wait at most; where more come the oldest are dropped, counted for each sink that
-    lacks them, and `on_drop` is told how many each sink lost. Damage, and what was done about it, is logged.
+    aside. max_outbox: how many alerts wait at most, of 256 MiB; where more come the oldest are dropped, counted for
+    each sink that lacks them, and `on_drop` is told how many each lost. Damage, and what was done about it, is logged.
     """
 
     def __init__(self, folder: Path | None, max_outbox: int = MAX_OUTBOX) -> None:
         self.max_outbox = max_outbox
+        self.max_outbox_bytes = _IN_MEMORY if folder is None else MAX_OUTBOX_BYTES
         self.on_drop: Callable[[dict[str, int]], None] = lambda lost: None
         self.database = Database(folder)
         self._unreadable = set[int]()  # the numbers of alerts in the outbox
@@ -121,7 +123,7 @@ class State:
             db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", rows)
             queued = outbox.queue(db, alerts)
             if queued:
-                lost = outbox.drop_oldest(db, self.max_outbox)
+                lost = outbox.drop_oldest(db, self.max_outbox, self.max_outbox_bytes)
         if queued:
             self.wake()
         if lost:

@@ -1,6 +1,5 @@
 """The table of canonical texts in use, each with an id, and who is notified when ids change."""
 
-import sys
 from collections.abc import Iterable
 from typing import Protocol
 from weakref import WeakSet
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PADDING = 0  # the id that stands for "no line"
+_OBJECT = 80  # bytes of a text beside its characters
 
 
 class IdHolder(Protocol):
@@ -44,7 +44,7 @@ class TextTable:
     def sizes(self) -> NDArray[np.int64]:
         """int64 [texts]: the bytes of memory that each text takes; 0 for PADDING."""
         if len(self._sizes) < len(self.texts):
-            new = np.fromiter(map(sys.getsizeof, self.texts[len(self._sizes) :]), np.int64)
+            new = np.fromiter(map(_size, self.texts[len(self._sizes) :]), np.int64)
             self._sizes = np.concatenate([self._sizes, new])
             self._sizes[PADDING] = 0
         return self._sizes
@@ -71,3 +71,11 @@ class TextTable:
         self._index()
         for holder in list(self._holders):
             holder.renumber(moved)
+
+
+def _size(text: str) -> int:
+    """The bytes of a text in memory (PEP 393), without what Python may keep of it in UTF-8."""
+    if text.isascii():
+        return _OBJECT + len(text)
+    last = max(text)
+    return _OBJECT + len(text) * (1 if last < "\u0100" else 2 if last < "\U00010000" else 4)

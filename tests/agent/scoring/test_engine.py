@@ -20,7 +20,9 @@ from agent.bundle.bundle import Bundle
 from agent.bundle.known_texts import Known
 from agent.bundle.manifest import Threshold
 from agent.scorefile.writer import line_records
+from agent.scoring.engine import ScoringEngine
 from agent.scoring.reasons import DistanceReason
+from agent.scoring.settings import ScoringSettings
 from agent.scoring.threshold import Limits
 from agent.text.canonical import MAX_TEXT
 from agent.text.lines import Block, LineSplitter
@@ -407,3 +409,20 @@ def test_a_source_whose_name_is_no_text(bundles):
     kept = Kept()
     kept.commit(done.changes)
     assert next(iter(kept._streams))[0] == name, "the state keeps the name itself"
+
+
+def test_what_streams_take_is_bounded_said_once_and_the_same_however_lines_are_cut(bundle):
+    lines = [b"sshd[%d]: %s %d\n" % (n % 50, "\U0001f600".encode() * 200, n % 7) for n in range(600)]
+    settings = ScoringSettings(stream=r"\[(\d+)\]", header="none")
+    scores = []
+    for size in (1, 600, 37):
+        engine, splitter = ScoringEngine(Bundle.load(bundle), settings), LineSplitter("log")
+        engine.streams.most_bytes = 40_000
+        parts = [b"".join(lines[at : at + size]) for at in range(0, len(lines), size)]
+        scores.append(np.concatenate([engine.score(splitter.feed(part)).scores for part in parts]))
+        assert engine.streams.bytes <= 40_000 and len(engine.streams) < 50
+        (said,) = (word for word in engine.take_warnings() if "forgotten" in word)
+        assert "streams were forgotten, since the last lines of all take more than" in said
+        assert not any("forgotten" in word for word in engine.take_warnings())
+    for other in scores[1:]:
+        np.testing.assert_array_equal(scores[0], other)

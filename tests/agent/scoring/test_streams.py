@@ -13,8 +13,8 @@ from agent.text.lines import LineSplitter
 class PlainStreams:
     """The same, line by line."""
 
-    def __init__(self, size: int, most: int) -> None:
-        self.size, self.most = size, most
+    def __init__(self, size: int, most: int, most_bytes: int | None = None) -> None:
+        self.size, self.most, self.most_bytes = size, most, most_bytes
         self.rows: dict[bytes, list[int]] = {}
 
     def push(self, key: bytes, text_id: int) -> tuple[list[int], int]:
@@ -25,10 +25,25 @@ class PlainStreams:
                     del self.rows[old]
             row = []
         self.rows[key] = [*row, text_id]
-        window = ([0] * self.size + self.rows[key])[-self.size :]
-        return window, len(self.rows[key])
+        window, count = ([0] * self.size + self.rows[key])[-self.size :], len(self.rows[key])
+        if self.most_bytes is not None:
+            self._bound(self.most_bytes)
+        return window, count
+
+    def _bound(self, most: int) -> None:
+        bytes_of = {
+            key: 400 + 4 + 4 * (self.size - 1) + sum(SIZES[row[1 - self.size :]]) for key, row in self.rows.items()
+        }
+        excess = sum(bytes_of.values()) - most * 7 // 8
+        if sum(bytes_of.values()) > most:
+            for key in list(self.rows)[:-1]:
+                del self.rows[key]
+                excess -= bytes_of[key]
+                if excess <= 0:
+                    return
 
 
+SIZES = np.append(0, np.arange(1, 100) * 10)  # of each text
 lines_strategy = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), st.integers(1, 99)), max_size=60)
 
 
@@ -47,6 +62,45 @@ def test_windows_are_those_of_one_line_after_the_other(lines, cuts, most, size):
     assert found == expected
     assert {key for (_, key) in streams._slots} == set(plain.rows)
     assert len(streams) <= most
+
+
+@given(
+    lines_strategy,
+    st.lists(st.integers(1, 20), min_size=1, max_size=8),
+    st.integers(2, 6),
+    st.integers(2, 5),
+    st.integers(1500, 6000),
+)
+def test_a_bound_in_bytes_strikes_at_the_same_line_however_lines_are_cut_and_after_restarts(
+    lines, cuts, most, size, most_bytes
+):
+    plain = PlainStreams(size, most, most_bytes)
+    expected = [plain.push(key, text_id) for key, text_id in lines]
+    streams = Streams(size, most=most, sizes=lambda: SIZES, most_bytes=most_bytes)
+    found, start = [], 0
+    while start < len(lines):
+        part = lines[start : start + cuts[start % len(cuts)]]
+        keys, ids = [key for key, _ in part], np.array([text_id for _, text_id in part], np.int32)
+        for _, windowed in streams.push("log", keys, ids):
+            found += list(zip(windowed.ids.tolist(), windowed.counts.tolist(), strict=True))
+        start += len(part)
+        again = Streams(size, most=most, sizes=lambda: SIZES, most_bytes=most_bytes)
+        for slot in streams.by_age():
+            texts, features, count = streams.tail(slot)
+            again.restore(*streams.key(slot), texts.tolist(), features.tolist(), count)
+        assert again.bytes == streams.bytes
+        streams = again
+    assert found == expected
+    assert {key for (_, key) in streams._slots} == set(plain.rows)
+
+
+def test_what_is_forgotten_for_its_bytes_is_counted_and_leaves():
+    streams = Streams(3, sizes=lambda: SIZES, most_bytes=5000)
+    for _ in streams.push("log", [b"%d" % number for number in range(20)], np.full(20, 50, np.int32)):
+        pass
+    assert streams.bytes <= 5000
+    assert len(streams) == 20 - streams.forgotten and len(streams.ended) == streams.forgotten
+    assert streams.forget("log") and streams.bytes == 0
 
 
 def test_features_go_with_their_lines():

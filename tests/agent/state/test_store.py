@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -281,6 +282,7 @@ def test_threads_may_write_and_deliver_at_the_same_time(state, make_alert):
 
 KILLED = """
 import sys
+from contextlib import closing
 from pathlib import Path
 import msgspec
 from agent.state.store import State
@@ -366,3 +368,20 @@ def test_the_backlog_of_a_sink_is_what_is_pending(state, make_alert):
         for taken, _ in state.pending(sink, draw.randrange(1, 6))[-1:]:
             state.delivered(sink, taken)
         assert all(state.backlog(name) == len(state.pending(name, 99)) <= 7 for name in "ab")
+
+
+def test_the_outbox_is_bounded_in_bytes_too(tmp_path, make_alert):
+    state, told = State(tmp_path), []
+    state.on_drop = told.append
+    state.register_sinks(["slow"])
+    state.commit(alerts=[make_alert(n) for n in range(1, 21)])
+    (one,) = {len(msgspec.msgpack.encode(make_alert(n))) for n in range(10, 20)}
+    state.max_outbox_bytes = 20 * one
+    state.commit(alerts=[make_alert(21)])
+    ((lost,),) = (one.values() for one in told)
+    assert 2 <= lost <= 5 and state.lost("slow") == {"full": lost}
+    assert state.pending("slow", 99)[0][0] == lost + 1 and state.backlog("slow") == 21 - lost
+    state.delivered("slow", 21)
+    state.close()
+    with closing(State(tmp_path)) as again:
+        assert int(again.blob("outbox:bytes")) == 0

@@ -137,3 +137,10 @@ def test_lines_are_looked_up_anew_when_texts_have_other_ids():
 def test_an_unknown_mask_is_refused():
     with pytest.raises(BundleError, match=r"unknown mask 'color'.*uuid"):
         select_masks(["ip", "color"])
+
+
+def test_cached_keys_are_bounded_in_bytes():
+    normalizer, splitter = Normalizer("none", []), LineSplitter("log")
+    for number in range(6000):
+        normalizer.ids(splitter.feed(f"{chr(97 + number % 26) * 1500}{chr(0x4E00 + number)}\n".encode()))
+    assert sum(map(len, [*normalizer._young, *normalizer._old])) < 5 << 20

@@ -47,3 +47,13 @@ def test_one_that_nobody_else_knows_is_let_go():
     gc.collect()
     table.compact(np.array([1], np.int32))
     assert not heard
+
+
+def test_sizes_follow_the_texts_also_when_some_are_forgotten():
+    table = TextTable()
+    ids = [table.intern(text) for text in ("a" * 100, "\xe9" * 100, "\u4e00" * 100, "\U0001f600" * 100)]
+    before = table.sizes()[ids]
+    assert before.tolist() == [180, 180, 280, 480] and table.sizes()[0] == 0
+    "".join(table.texts).encode()
+    table.compact(np.array(ids[1:3], np.int32))
+    assert table.sizes().tolist() == [0, 180, 280]
