@@ -22,6 +22,8 @@ from agent.telemetry.settings import MetricsSettings
 
 T = TypeVar("T")
 _LEAST_OUTBOX = 1
+_MOST_BYTES, _MOST_DEPTH, _MOST_NODES = 1 << 20, 32, 100_000  # of a YAML file; of nodes those of aliases count anew
+_LARGEST = 2**53  # up to which every whole number is a float64 too
 
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
@@ -169,22 +171,68 @@ def _is_encodable(path: str) -> bool:
 def load_yaml(path: Path, kind: type[T]) -> T:
     """A YAML file as a checked type; a key that is there twice is a ConfigError."""
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ConfigError(f"larger than a configuration may be, which is {_MOST_BYTES} bytes")
+        content = yaml.load(data.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        _check_numbers(content)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; name a configuration file that does") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # the second of a date that is none, say
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is no YAML: it is nested too deeply") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except Exception as error:  # noqa: BLE001 - of a tag whose value is none PyYAML raises what it likes
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} is no YAML: {why}") from None
     return convert({} if content is None else content, kind, str(path))
 
 
+def _check_numbers(content: Any, at: str = "") -> None:
+    """A ConfigError names the number that is not finite, or too large for anything."""
+    if isinstance(content, dict | list):
+        rows = content.items() if isinstance(content, dict) else ((f"[{i}]", one) for i, one in enumerate(content))
+        for key, value in rows:
+            _check_numbers(value, f"{at}{key}" if isinstance(content, list) or not at else f"{at}.{key}")
+    elif isinstance(content, int | float) and not abs(content) <= _LARGEST:
+        raise ConfigError(f"{at}: {str(content)[:20]} is no number that can be used; the largest is 2**53")
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML's own would take the last in silence."""
+    """Refuses a key that is there twice, of which YAML's own would take the last in silence, and what is nested deeply
+    or much larger than it is written.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[yaml.Node, tuple[int, int]] = {}  # of whole nodes: all nodes in it, and how deep it is
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """A node, of which nothing is made yet."""
+        is_alias = self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        self._require(0, self._depth)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None:
+            return node
+        if not is_alias:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            inner = [self._sizes[one] for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+            self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+        elif node not in self._sizes:
+            raise ConfigError(f"line {node.start_mark.line + 1}: an alias stands within what it names; write it out")
+        size, depth = self._sizes[node]
+        self._require(size, self._depth + depth)
+        return node
+
+    def _require(self, size: int, depth: int) -> None:
+        if depth > _MOST_DEPTH:
+            raise ConfigError(f"it is nested too deeply; the most are {_MOST_DEPTH} levels")
+        if size > _MOST_NODES:
+            raise ConfigError(f"it has more than {_MOST_NODES} values, those of aliases counted anew")
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # the stubs want another type than yaml passes
         """A mapping as it is written; what `<<` brings in is no part of it yet."""

@@ -11,7 +11,11 @@ OddlineError (1)
 └── ProviderError (6)   no usable onnxruntime, or no such execution provider
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_SHOWN = 300  # characters of what another library says
 
 
 class OddlineError(Exception):
@@ -61,6 +65,18 @@ class ProviderError(OddlineError):
     """No usable onnxruntime is installed, or it lacks the execution provider that was asked for."""
 
     exit_code = 6
+
+
+@contextmanager
+def blamed_on(what: str, kind: type[OddlineError]) -> Iterator[None]:
+    """Makes of whatever a hostile or damaged input leads to an error of its kind that names it in a line."""
+    try:
+        yield
+    except OddlineError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:_SHOWN]
+        raise kind(f"{what} cannot be used: {why or 'no reason given'} ({type(error).__name__})") from error
 
 
 def cannot_read(name: str | Path, error: OSError) -> SourceError:

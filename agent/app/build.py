@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from agent.bundle.onnx import choose_provider
 from agent.config import AgentConfig
 from agent.delivery.sinks import Sink, open_sink
 from agent.delivery.workers import check_names
-from agent.errors import ConfigError, SourceError
+from agent.errors import BundleError, ConfigError, SourceError, blamed_on
 from agent.scorefile.writer import JsonLines
+from agent.scoring.engine import ScoringEngine
+from agent.scoring.settings import ScoringSettings
 from agent.state.store import State
+from agent.text.lines import LineSplitter
 
 _LOG = logging.getLogger(__name__)
+_MOST_TRIED = 1000  # lines
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
 
 
@@ -31,13 +36,31 @@ class Setup:
     sinks: list[Sink]
 
 
+def read_config(load: Callable[[], AgentConfig], scores: JsonLines | None) -> AgentConfig:
+    """The configuration that `load` reads, checked as check_inputs does; whatever it leads to is an OddlineError."""
+    with blamed_on("the configuration", ConfigError):
+        config = load()
+        check_inputs(config, scores)
+        return config
+
+
 def prepare(config: AgentConfig, guard: EchoGuard, notices: Notices | None = None) -> Setup:
     """Builds what a configuration asks for; an OddlineError says what of it cannot be had."""
-    sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
-    check_names(sinks)
-    bundle = load_bundle(config.bundle, config.provider)
-    pipeline = Pipeline(bundle, config.scoring_settings(), config.alert_settings(), guard, notices)
+    with blamed_on("the configuration", ConfigError):
+        sinks = [open_sink(url, socket.gethostname(), guard.seal) for url in config.sinks]
+        check_names(sinks)
+    with blamed_on(f"bundle {config.bundle}", BundleError):
+        bundle = load_bundle(config.bundle, config.provider)
+        _try_out(bundle, config.scoring_settings())
+        pipeline = Pipeline(bundle, config.scoring_settings(), config.alert_settings(), guard, notices)
     return Setup(config, pipeline, sinks)
+
+
+def _try_out(bundle: Bundle, settings: ScoringSettings) -> None:
+    """Scores some lines apart from all else, since a model may break only when it is used."""
+    count = min(bundle.manifest.window.size, _MOST_TRIED) + 1
+    if block := LineSplitter("", 0, 1).feed(b"a line to try a model with\n" * count):
+        ScoringEngine(bundle, settings).score(block)
 
 
 def require_sources(config: AgentConfig) -> None:

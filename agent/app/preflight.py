@@ -9,7 +9,7 @@ from agent.alerting.echo_guard import EchoGuard, new_key
 from agent.app.build import prepare, require_sources
 from agent.app.loop_check import refuse_file_loops
 from agent.config import AgentConfig
-from agent.errors import ConfigError, cannot_read
+from agent.errors import ConfigError, blamed_on, cannot_read
 from agent.sources.factory import source_name
 from agent.sources.files.globs import is_url
 from agent.sources.journal.journalctl import command_of
@@ -21,6 +21,11 @@ def preflight(config: AgentConfig) -> None:
 
     A log that is missing or may not be read is no error of the configuration. Nothing is written.
     """
+    with blamed_on("the configuration", ConfigError):
+        _check(config)
+
+
+def _check(config: AgentConfig) -> None:
     require_sources(config)
     refuse_file_loops(config)
     if config.state is not None:

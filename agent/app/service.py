@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.alerting.echo_guard import EchoGuard
 from agent.alerting.notices import BLOB as NOTICES
 from agent.alerting.notices import Notices
-from agent.app.build import Setup, check_inputs, guard_key, prepare, refuse_change
+from agent.app.build import Setup, guard_key, prepare, read_config, refuse_change
 from agent.app.heartbeat import Heartbeat
 from agent.app.ingest import Reader
 from agent.app.poller import Poller
@@ -55,11 +55,10 @@ class Service:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._load, self._scores, self._signals = load, scores, signals or Signals()
-        self._config = config = load()
+        self._config = config = read_config(load, scores)
         self._once, self._clock = once, clock
         setup_logging(config.log_level)
         began, started = clock.monotonic(), clock.time()
-        check_inputs(config, scores)
         raise_file_limit()
         with ExitStack() as stack:
             self.state = State(None if config.state is None else Path(config.state), config.max_outbox)
@@ -75,7 +74,7 @@ class Service:
             stack.callback(self.monitor.close)
             self._store = StateRetry(self.monitor, lambda: self._signals.stopped or self._once, clock)
             state = RetryingState(self.state, self._store)
-            setup = prepare(config, self._guard, self._notices)
+            self._setup = setup = prepare(config, self._guard, self._notices)
             self.summary = Summary(setup.pipeline, began, clock)
             self.reader = Reader(state, setup.pipeline, self.summary, self.watcher.missed, scores, once, clock)
             stack.callback(self.reader.close)
@@ -148,16 +147,18 @@ class Service:
         self.heartbeat.reloading()
         outcome = "done"
         try:
-            config = self._load()
+            config = read_config(self._load, self._scores)
             refuse_change(self._config, config)
-            check_inputs(config, self._scores)
-            self._use(prepare(config, self._guard, self._notices))
+            setup = prepare(config, self._guard, self._notices)
+            self._use(setup)
         except StateUnavailable:  # that is waited for no more, since the run ends
             raise
         except (OddlineError, OSError) as error:  # the second where no file can be opened, say
             self.reader.resume()
-            outcome = "refused"
-            _LOG.warning("reload refused, going on as before: %s", error)
+            outcome = self._refuse(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the run goes on
+            self._use(self._setup)  # some of the new one may be in use
+            outcome = self._refuse(f"{type(error).__name__}: {error}")
         else:
             bundle = self.reader.pipeline.engine.bundle
             _LOG.info("reloaded: bundle %s, %d sources", bundle.manifest.name, len(self.reader.sources))
@@ -171,6 +172,12 @@ class Service:
         self._config, self.state.max_outbox = setup.config, setup.config.max_outbox
         self._store(lambda: self.delivery.replace(setup.sinks))
         self.poller.watch()
+        self._setup = setup
+
+    @staticmethod
+    def _refuse(why: str) -> str:
+        _LOG.warning("reload refused, going on as before: %s", why)
+        return "refused"
 
     def drain(self) -> dict[str, int]:
         """Ends the delivery, for which there is some time; how many alerts each sink still lacks."""

@@ -10,11 +10,12 @@ from agent.errors import ConfigError
 KINDS = ("fixed", "quantile", "sigma")
 SIGMA_K, SIGMA_WINDOW = 2.5, 100  # of the source document of the two-stage model
 _MOST_WINDOW = 1_000_000
+_LARGEST = float(np.finfo(np.float32).max)
 _SEVERITIES = ((2.0, "low"), (5.0, "medium"), (10.0, "high"))  # upper ends, in standard deviations of normal scores
 
 
 def check_threshold(rule: Threshold) -> Threshold:
-    """`rule` where it is complete, else a ConfigError."""
+    """`rule` where it is complete and possible, else a ConfigError."""
     needed = {"fixed": {"value"}, "quantile": {"q"}, "sigma": {"k", "window"}}.get(rule.kind)
     if needed is None:
         raise ConfigError(f"threshold.kind: {rule.kind!r} is unknown; choose one of {', '.join(KINDS)}")
@@ -32,6 +33,9 @@ def check_threshold(rule: Threshold) -> Threshold:
         raise ConfigError(f"threshold.window: {rule.window} scores have no deviation; choose 2 or more")
     if rule.window is not None and rule.window > _MOST_WINDOW:
         raise ConfigError(f"threshold.window: {rule.window} scores are too many; the most are {_MOST_WINDOW}")
+    for name, number in (("value", rule.value), ("k", rule.k)):
+        if number is not None and not abs(number) <= _LARGEST:
+            raise ConfigError(f"threshold.{name}: {number} is no score; choose a number up to {_LARGEST:.3g}")
     return rule
 
 
@@ -39,18 +43,22 @@ class Limits:
     """The limit of each score under a rule; a line is anomalous when its score is above its limit.
 
     The sigma rule looks at the scores before the judged one alone: the mean and k standard deviations of the last
-    `window` scores of the source, and those of the scale until there are as many.
+    `window` scores of the source, and those of the scale until there are as many. A limit that no float32 can be is a
+    ConfigError.
     """
 
     def __init__(self, rule: Threshold, scale: Scale) -> None:
         self.rule = check_threshold(rule)
         self._history: dict[str, NDArray[np.float32]] = {}
         if rule.kind == "fixed":
-            self._constant = np.float32(self.rule.value)
+            limit = self.rule.value or 0.0
         elif rule.kind == "quantile":
-            self._constant = np.float32(np.interp(self.rule.q or 0.0, scale.quantiles, scale.scores))
+            limit = float(np.interp(self.rule.q or 0.0, scale.quantiles, scale.scores))
         else:
-            self._constant = np.float32(scale.mean + (self.rule.k or 0.0) * scale.std)
+            limit = scale.mean + (self.rule.k or 0.0) * scale.std
+        if not abs(limit) <= _LARGEST:
+            raise ConfigError(f"threshold: its limit would be {limit:g}, which no score is; choose another")
+        self._constant = np.float32(limit)
 
     @property
     def constant(self) -> float:

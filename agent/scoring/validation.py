@@ -8,7 +8,7 @@ from agent.errors import BundleError, ConfigError
 from agent.scoring.relative import check_relative
 from agent.scoring.scorers import CHECKS, SCORERS
 from agent.scoring.streams import StreamKey
-from agent.scoring.threshold import check_threshold
+from agent.scoring.threshold import Limits, check_threshold
 from agent.text.canonical import select_masks
 from agent.text.headers import check_format
 from agent.text.tokenizers.fields import FieldTokenizer
@@ -26,6 +26,7 @@ def validate_bundle(bundle: Bundle) -> None:
         _check_rules(manifest)
         _check_fields(bundle)
         _check_scale(manifest.scale)
+        Limits(manifest.threshold, manifest.scale)
         _check_share(manifest.settings.get("slow_walk_share", 0))
         CHECKS[manifest.scorer](manifest)
     except (BundleError, ConfigError) as error:

@@ -62,7 +62,7 @@ class Header:
 def check_format(header: Format) -> Format:
     """`header` where it is a header format, else a ConfigError."""
     if not isinstance(header, Records) and header not in CHOICES:
-        raise ConfigError(f"unknown header format {header!r}; choose one of {', '.join(CHOICES)}")
+        raise ConfigError(f"unknown header format {header[:60]!r}; choose one of {', '.join(CHOICES)}")
     return header
 
 

@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
         ("threshold: {kind: fixed, value: 1,\n value: 2}", "value: named twice, in lines 1 and 2"),
         ("{bundle: a, bundle: b}", "bundle: named twice, in lines 1 and 1"),
         ("a: 2024-13-45", "is no YAML: month must be in"),
-        ("[" * 1000, "is no YAML: it is nested too deeply"),
+        ("[" * 1000, "it is nested too deeply; the most are 32 levels"),
         ("sources: ['']", r"sources\[0\]: '' is an empty name; write one"),
         ("sources: [/a, {path: ''}]", r"sources\[1\]\.path: '' is an empty name"),
         ("bundle: ''", "bundle: '' is an empty name"),
@@ -135,3 +135,57 @@ def test_an_empty_name_on_the_command_line_is_told(call_agent):
     for arguments in (["tail", ""], ["tail", "/nowhere/log", "--bundle", ""]):
         done = call_agent(*arguments, "--once", "--sink", "console:")
         assert done.returncode == 2 and "command line: " in done.stderr and "'' is an empty name" in done.stderr
+
+
+HOSTILE = [
+    "{" * 2000,
+    "a: " + "{b: " * 40 + "1" + "}" * 40,
+    "a: &a [" + "x," * 30 + "]\n" + "".join(f"{b}: &{b} [{f'*{a},' * 30}]\n" for a, b in ("ab", "bc", "cd", "de")),
+    "a: &a [1, *a]",
+    "stream: " + "x" * (1 << 20),
+    "max_line: 1" + "0" * 5000,
+    "max_line: 1" + "0" * 400,
+    "max_outbox: 9223372036854775808",
+    "fold_lines: -1" + "0" * 30,
+    "sources: [{path: a, multiline: {indentation: true, timeout: .inf}}]",
+    "sources: [{path: a, multiline: {indentation: true, max_lines: 99999999999999999999}}]",
+    "max_alert_share: .nan",
+    "slow_walk_share: -.inf",
+    "threshold: {kind: fixed, value: .NaN}",
+    "threshold: {kind: fixed, value: .inf}",
+    "threshold: {kind: fixed, value: 1.0e+999}",
+    "threshold: {kind: fixed, value: 1.0e+300}",
+    "threshold: {kind: quantile, q: .nan}",
+    "threshold: {kind: sigma, k: .inf, window: 9}",
+    "threshold: {kind: sigma, k: 2, window: 4611686018427387904}",
+    "bundle: !!int ''",
+    "bundle: !!timestamp x",
+    "bundle: !!bool x",
+    "bundle: !!binary x",
+    "bundle: !!python/object/apply:os.getcwd []",
+    "? [a]\n: b",
+    "stream: 'a{4294967296}'",
+    "stream: '" + "(" * 400 + "a" + "){9}" * 400 + "'",
+    "header: '" + "x" * 70000 + "'",
+    *(f"{key}: {value}" for key in ("bundle", "state", "metrics_file") for value in ('"a\\0b"', '"a\\uD800b"')),
+    *(f"{key}: [{value}]" for key in ("sources", "sinks") for value in ('"jsonl:a\\0b"', '"jsonl:a\\uDFFFb"')),
+]
+NO_TEXT = ["rot13", "rot_13", "base64", "hex", "zlib_codec", "bz2", "uu", "quopri", "idna", "punycode", "undefined"]
+NO_TEXT += ["unicode_escape", "raw_unicode_escape", "mbcs", "oem", "charmap"]
+NO_TEXT += ["a\\0b", "../codecs", "\\uD800", " ", "x" * 9999]
+
+
+@pytest.mark.parametrize(
+    "text", [*HOSTILE, *(f'sources: [{{path: a, encoding: "{name}"}}]' for name in NO_TEXT)], ids=lambda text: text[:40]
+)
+def test_whatever_stands_in_the_file_it_is_a_refusal_in_one_line(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value) and len(str(caught.value)) < 2000
+
+
+def test_aliases_that_make_little_are_taken(tmp_path):
+    text = "sources:\n- &app {path: /a, from: start}\n- {<<: *app, path: /b}\nsinks: &none []\n"
+    config = load_config(write(tmp_path, text))
+    assert [(one.path, one.start) for one in config.sources] == [("/a", "start"), ("/b", "start")]

@@ -30,11 +30,11 @@ def check_encoding(name: str) -> str:
     try:
         feed = "\n".encode(name)
         codec = codecs.lookup(name).name
-    except (LookupError, UnicodeError, ValueError):
+    except Exception:  # noqa: BLE001 - a codec of Python raises what it likes
         feed, codec = b"", "undefined"
     if not feed or codec.startswith(_NO_LOGS) or feed.decode(name) != "\n":
         raise ConfigError(
-            f"encoding: Python knows no text encoding {name!r} whose lines can be read one by one; "
+            f"encoding: Python knows no text encoding {name[:60]!r} whose lines can be read one by one; "
             "leave it out (auto), or name one such as latin-1, cp1252, shift_jis, gb18030 or utf-16-le"
         )
     return name

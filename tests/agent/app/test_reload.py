@@ -2,6 +2,8 @@
 
 import fcntl
 import gc
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -9,21 +11,27 @@ import signal
 import subprocess
 import termios
 import weakref
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import numpy
 import pytest
 import yaml
 from helpers.made_up import made_up_lines
-from helpers.processes import run_agent, start_agent
+from helpers.processes import refusal, run_agent, start_agent
 from helpers.waiting import rows_of, text_of, until, whole_lines
 
+from agent.alerting.pipeline import Pipeline
 from agent.app.service import Service
+from agent.bundle.bundle import Bundle
 from agent.commands.status import read_status
 from agent.config import AgentConfig
 from agent.errors import ConfigError
+from agent.state.store import FILE
+from agent.telemetry.summary import Summary
 
 ODD = (40, 90, 130, 170, 210, 260)
 LINES = made_up_lines(300, odd=ODD)
@@ -48,7 +56,7 @@ class Running:
         with self.said.open("wb") as stderr:
             self.process = start_agent("run", "--config", self.config, stderr=stderr)
         try:
-            until(lambda: catches_hangup(self.process))
+            until(lambda: catches_hangup(self.process) and (self.folder / "state" / FILE).exists())
         except BaseException:
             self.process.kill()
             self.process.communicate()
@@ -167,6 +175,61 @@ def test_what_was_cut_is_counted_once_also_where_a_source_goes_and_comes_again(b
     assert (counts.cut_lines, counts.cut_bytes) == (2, 1000 + 100)
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def spoilt(change):
+    """Has the agent name a copy of its bundle that was changed, its hashes right."""
+
+    def do(agent: Running) -> None:
+        place = agent.folder / "spoilt"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(agent.content["bundle"], place)
+        change(place)
+        manifest = place / "manifest.json"
+        with suppress(json.JSONDecodeError, RecursionError):
+            content = json.loads(manifest.read_text())
+            content["files"] = {
+                name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in content["files"]
+            }
+            manifest.write_text(json.dumps(content))
+        agent.configure(bundle=str(place))
+
+    return do
+
+
+def no_arrays(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle / "known.npz", "w") as archive:
+        for name in ("hashes.npy", "tokens.npy"):
+            archive.writestr(name, b"no array")
+
+
+def huge_array(bundle: Path) -> None:
+    header = io.BytesIO()
+    numpy.lib.format.write_array_header_1_0(header, {"descr": "<u8", "fortran_order": False, "shape": (1 << 50,)})
+    with zipfile.ZipFile(bundle / "known.npz", "w") as archive:
+        archive.writestr("hashes.npy", header.getvalue())
+
+
+HOSTILE = [
+    (lambda agent: agent.config.write_text(DEEP), "nested too deeply"),
+    (lambda agent: agent.configure(max_line=10**40), "max_line: 1000"),
+    (lambda agent: agent.configure(threshold={"kind": "fixed", "value": float("nan")}), "threshold.value: nan"),
+    (lambda agent: agent.configure(stream="a{9999999999}"), "no regular expression"),
+    (lambda agent: agent.configure(sources=["a\0b"]), "no path can have"),
+    (lambda agent: agent.configure(sources=[{"path": str(agent.log), "encoding": "rot13"}]), "no text encoding"),
+    (
+        spoilt(lambda bundle: (bundle / "manifest.json").write_text('{"format_version":1,"x":' + DEEP + "}")),
+        "RecursionErr",
+    ),
+    (
+        spoilt(lambda bundle: (bundle / "tokenizer.json").write_text('{"kind":"words","x":' + DEEP + "}")),
+        "RecursionErr",
+    ),
+    (spoilt(no_arrays), "is no array"),
+    (spoilt(huge_array), "known.npz"),
+]
+
 REFUSED = [
     (lambda agent: agent.config.write_text("sources: [\n"), "is no YAML"),
     (lambda agent: agent.configure(thresold=1), "thresold: unknown key"),
@@ -185,12 +248,48 @@ REFUSED = [
 ]
 
 
+def test_whatever_an_agent_is_started_with_is_refused_in_one_line(bundle, tmp_path):
+    agent = object.__new__(Running)
+    agent.folder, agent.log, agent.config = tmp_path, tmp_path / "app.log", tmp_path / "agent.yaml"
+    agent.log.touch()
+    sound = {"sources": [str(agent.log)], "bundle": str(bundle), "sinks": ["console:"]}
+    for number, (break_it, reason) in enumerate(HOSTILE):
+        agent.content = dict(sound)
+        break_it(agent)
+        code, line = refusal("run", "--config", agent.config)
+        assert (code, reason in line) == (2 if number < 6 else 3, True), line
+
+
+def test_what_breaks_only_when_it_is_used_is_refused_and_the_old_is_used_again(bundle, tmp_path, monkeypatch, said):
+    log, sinks = tmp_path / "app.log", [f"jsonl:{tmp_path}/alerts"]
+    log.write_bytes(b"".join(LINES[:50]))
+    config = AgentConfig(sources=[str(log)], bundle=str(bundle), sinks=sinks, start="start")
+    service = Service(lambda: config)
+    try:
+        before, real = service.reader.pipeline, Summary.use
+
+        def use(summary: Summary, pipeline: Pipeline) -> None:
+            real(summary, pipeline)
+            if pipeline is not before:
+                raise IndexError("of a model")
+
+        monkeypatch.setattr(Summary, "use", use)
+        service.reload()
+        assert service.reader.pipeline is before and "going on as before: IndexError: of a model" in said[-1]
+        monkeypatch.undo()
+        monkeypatch.setattr(Bundle, "run", lambda *_: 1 / 0)
+        service.reload()
+        assert service.reader.pipeline is before and "division by zero (ZeroDivisionError)" in said[-1]
+    finally:
+        service.close()
+
+
 def test_what_is_no_good_is_refused_and_the_old_goes_on(bundle, tmp_path, running):
     agent = running(bundle)
     agent.write(LINES[:95])
     until(lambda: agent.lines_read() == 95)
     sound = dict(agent.content)
-    for break_it, reason in REFUSED:
+    for break_it, reason in [*REFUSED, *HOSTILE]:
         agent.content = dict(sound)
         break_it(agent)
         agent.reload("reload refused, going on as before: ")
