@@ -32,13 +32,15 @@ class RotatedFiles:
         self._refused: set[Key] = set()
         self._read: OrderedDict[Key, FileCheckpoint] = OrderedDict()  # in files that were followed, the last few
         self._same: dict[tuple[Key, int], bool] = {}  # whether a file of such a key, unchanged since, still is that one
+        self._met_file: OpenFile | None = None
         self._met: Key | None = None
         self._older: dict[Key, int] = {}  # when those were written that were rotated before that was met
 
-    def meet(self, key: Key) -> None:
+    def meet(self, file: OpenFile) -> None:
         """Notes which file is the log now, and that those are older which were rotated before."""
-        if key != self._met:
-            self._older, self._met = {other.key: other.modified for other in self._listed()}, key
+        if file is not self._met_file:
+            self._older = {other.key: other.modified for other in self._listed()}
+            self._met_file, self._met = file, file.key
 
     def note(self, key: Key, checkpoint: FileCheckpoint) -> None:
         """Notes how far a file was read and when it was last written then."""
@@ -85,11 +87,18 @@ class RotatedFiles:
         """Says what could not be read of a compressed file, once; the words, or none."""
         return self._refuse(file.key, file.damage) if file.damage else ""
 
-    def _files(self) -> list[Rotated]:
-        """The rotated files in all forms that are known, the oldest at the front."""
+    def _files(self, opened: OpenFile | None = None) -> list[Rotated]:
+        """The rotated files in all forms that are known, the oldest at the front.
+
+        opened: one that is open, so that no other file can have its inode.
+        """
         files = self._listed()
         times = {other.key: self._read[other.key].modified for other in files if self._is_read(other)}
-        return in_order(files, times, self._pairs(files, times) if self._met in times else [])
+        return in_order(
+            files,
+            times,
+            self._pairs(files, times) if self._met in times or (opened and opened is self._met_file) else [],
+        )
 
     def _pairs(self, files: list[Rotated], read: Collection[Key]) -> list[tuple[Key, Key]]:
         """Which files are older and newer than the one that was the log last; read: those that were followed."""
