@@ -25,6 +25,7 @@ class Told(msgspec.Struct):
     offset: int
     line: int
     message: str
+    kind: str = "alert"
 
 
 @dataclass
@@ -99,7 +100,9 @@ def check_metrics(report: Report, served: str, status: dict[str, Any]) -> None:
 
 def check_alerts(report: Report, logs: Logs, agent: Agent, status: dict[str, Any], reference: Path | None) -> None:
     """Every alert once, repeated after a kill at most, and of the line that it names."""
-    told, torn = read_alerts(agent.alerts)
+    every, torn = read_alerts(agent.alerts)
+    told = [(place, one) for place, one in every if one.kind == "alert"]
+    notices = {one.id for _, one in every if one.kind == "notice"}
     first: dict[str, int] = {}
     repeats, early = 0, 0
     for place, alert in told:
@@ -110,14 +113,21 @@ def check_alerts(report: Report, logs: Logs, agent: Agent, status: dict[str, Any
     unique = {alert.id: alert for _, alert in told}
     (sink,) = status["sinks"]
     report.equal("alerts in the sink, each once, of those counted", len(unique), status["totals"]["alerts"])
-    report.equal("alerts delivered, as the state counts them", sink["delivered"], len(unique))
+    report.add("notices in the sink", len(notices))
+    report.equal(
+        "alerts and notices delivered, as the state counts them", sink["delivered"], len(unique) + len(notices)
+    )
     report.equal("alerts that wait or are lost", sink["waiting"] + sum(sink["lost"].values()), 0)
     report.add("alerts repeated after a kill", repeats - early)
     report.equal("alerts repeated without a kill between", early, 0)
     report.equal("alerts that are cut", torn, 0)
     _check_lines(report, logs, list(unique.values()))
     if reference is not None:
-        _compare(report, set(map(_number, unique.values())), {_number(alert) for _, alert in read_alerts(reference)[0]})
+        _compare(
+            report,
+            set(map(_number, unique.values())),
+            {_number(one) for _, one in read_alerts(reference)[0] if one.kind == "alert"},
+        )
 
 
 def _check_lines(report: Report, logs: Logs, alerts: list[Told]) -> None:
