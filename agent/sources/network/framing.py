@@ -6,19 +6,17 @@ Messages come as datagrams (RFC 5426), or in a stream by octet counting or line 
 import re
 from collections.abc import Callable
 
+from agent.sources.network.frame_search import FrameSearch
+
 Message = tuple[bytes, int]
 """The head of a message, and how many bytes after it were left out."""
 
 MOST_COUNTED = 1 << 24  # bytes that an octet count may announce
 SPARE = 8  # bytes kept of a message above those of a line: its PRI is no part of the line
-_COUNT = re.compile(rb"([1-9]\d{0,9}) (?=<)")
-_MAYBE_COUNT = re.compile(rb"[1-9]\d{0,9} ?")
+_NUMBER = re.compile(rb"(\d{1,20}) (?=<(?:\d\d?|1[0-8]\d|19[01])>)")
+_MAYBE_NUMBER = re.compile(rb"\d{1,20}(?: (?:<\d{0,3})?)?")
 _END = re.compile(rb"[\n\0]")
-_END_OR_COUNT = re.compile(rb"[\n\0]|(\d{1,10}) <(?:\d\d?|1[0-8]\d|19[01])>")
-_COUNT_AT_END = re.compile(rb"[1-9]\d{0,9} \Z")
-_LONGEST_COUNT = 16  # bytes, with the PRI behind it
-_TAIL = 8192  # bytes of a counted message in which the next one is looked for
-_ENDS, _PRI_START, _ZERO = b"\n\r\0", ord("<"), ord("0")
+_ENDS, _PRI_START = b"\n\r\0", ord("<")
 _PRI = re.compile(rb"<(?:\d\d?|1[0-8]\d|19[01])>")
 _VERSION = re.compile(rb"[1-9]\d{0,2} (?:- |\d{4}-\d\d-\d\dT)")  # RFC 5424 6.2
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -56,11 +54,11 @@ def _without_pri(text: bytes, host: bytes) -> bytes:
 class Framer:
     """Cuts the bytes of one connection into messages, whose framing is recognised for each anew.
 
-    Octet counting is taken for what begins with a number, a space and `<`, with which every syslog message begins; all
-    else ends at its line feed or NUL, so that raw lines, which may begin with a number, can be sent too. Behind a
-    counted message another count or a `<` has to stand. Where it does not, a count was wrong: then the messages are cut
-    at each number before a whole PRI, and a count is believed again at whose end another one stands. `most`: bytes that
-    are kept of a message. `complain` is told of a count that cannot be meant.
+    Octet counting is taken for what begins with a number, a space and a whole PRI, as every syslog message does; all
+    else ends at its line feed or NUL, so that raw lines, which may begin with a number, can be sent too. A count is
+    wrong where two messages that follow each other by their counts stand in its message, or where neither a count nor
+    a `<` follows it. Then the framing is found again at the second of two such messages, or at a line's end.
+    `most`: bytes that are kept of a message. `complain` is told of counts that are wrong.
     """
 
     def __init__(self, most: int, complain: Callable[[str], None]) -> None:
@@ -68,8 +66,9 @@ class Framer:
         self._data, self._at = b"", 0  # what came and is not taken yet begins at `at`
         self._head, self._left_out = bytearray(), 0
         self._missing = 0  # bytes of a counted message
-        self._tail = b""  # the last bytes of it
-        self._sent = 0  # bytes from `at` on that were handed out already, with a message that was counted too long
+        self._search: FrameSearch | None = None  # none before the first count
+        self._origin = 0  # where in what the search was fed the message begins
+        self._after_count = self._is_lost = False  # right behind a counted message; since a wrong count
         self._step: Callable[[list[Message]], bool] = self._begin
 
     def feed(self, chunk: bytes) -> list[Message]:
@@ -83,128 +82,107 @@ class Framer:
     def finish(self) -> Message | None:
         """What there is of the last message where its end has not come, or None."""
         self._take(len(self._data))
-        self._data, self._at, self._missing, self._step = b"", 0, 0, self._begin
+        self._data, self._at, self._step = b"", 0, self._begin
         return self._complete() if self._head else None
 
     @property
     def partial(self) -> int:
         """Bytes of the incomplete last message received so far."""
-        return len(self._data) - self._at - self._sent + len(self._head) + self._left_out
+        return len(self._data) - self._at + len(self._head) + self._left_out
+
+    @property
+    def held(self) -> int:
+        """Bytes of it that are kept."""
+        return len(self._data) - self._at + len(self._head)
 
     # Each step takes what it can of the data; False where more has to come first.
 
     def _begin(self, messages: list[Message]) -> bool:
-        counted = _COUNT.match(self._data, self._at)
-        if counted is None and _MAYBE_COUNT.fullmatch(self._data, self._at):
+        if self._after_count and self._search and self._data[self._at] in _ENDS:
+            self._search.feed(self._data[self._at : self._at + 1])
+            self._at += 1
+            return True
+        number = _NUMBER.match(self._data, self._at)
+        if number is None and _MAYBE_NUMBER.fullmatch(self._data, self._at):
             return False
-        if counted is None:
-            self._step = self._keep_line
-        elif int(counted[1]) <= MOST_COUNTED:
-            self._at, self._missing, self._step = counted.end(), int(counted[1]), self._keep_counted
-        else:
-            self._take(counted.end())
-            self._step = self._keep_broken
-            self._complain(
-                f"a message of {int(counted[1])} bytes is announced, above {MOST_COUNTED}; it is read up to its line "
-                "feed or the next count instead"
-            )
+        if number and 0 < int(number[1]) <= MOST_COUNTED:
+            self._at = number.end()
+            skipped = self._search.skipped(number[1]) if self._search else 0
+            before = self._search.last_digits + number[1][:skipped] if self._search else b""
+            self._count(number[1][skipped:], before)
+            return True
+        if number:
+            self._lose(f"a message of {int(number[1])} bytes is announced, which cannot be")
+        elif self._data[self._at] == _PRI_START:
+            self._is_lost = False
+        elif self._after_count:
+            self._lose("a message is longer or shorter than its count")
+        self._origin, self._after_count = self._search.size if self._search else 0, False
+        self._step = self._keep_line
         return True
+
+    def _lose(self, why: str) -> None:
+        """Goes on without a count, since one was wrong."""
+        if not self._is_lost:
+            self._complain(f"{why}; what follows is read up to a line feed or to counts that are right")
+        self._is_lost, self._search = True, self._search or FrameSearch(b"")
+
+    def _count(self, digits: bytes, before: bytes = b"", read: bytes = b"") -> None:
+        """Begins a message. before: the digits before its count. read: what of it was taken already."""
+        self._search, self._origin = FrameSearch(digits, before), 0
+        self._search.feed(read)
+        self._head, self._left_out, self._missing = bytearray(read), 0, int(digits) - len(read)
+        self._step, self._is_lost = self._keep_counted, False
 
     def _keep_counted(self, messages: list[Message]) -> bool:
         piece = self._data[self._at : self._at + self._missing]
-        self._take(self._at + len(piece))
-        self._tail = (self._tail + piece)[-_TAIL:]
-        self._missing -= len(piece)
+        if not self._give_back(piece, messages):
+            self._take(self._at + len(piece))
+            self._missing -= len(piece)
         if not self._missing:
             messages.append(self._complete())
-            self._step = self._follow
+            self._after_count, self._step = True, self._begin
         return True
-
-    def _follow(self, messages: list[Message]) -> bool:
-        """Looks whether a message may begin behind a counted one; if not, goes on with what that has swallowed."""
-        counted = _COUNT.match(self._data, self._at)
-        size = self._believed(counted, self._multibyte()) if counted else 0
-        if size is None or (not counted and _MAYBE_COUNT.fullmatch(self._data, self._at)):
-            return False
-        if size and counted:
-            self._at, self._missing, self._step = counted.end(), size, self._keep_counted
-            self._complain("a message is longer than its count, which is one of characters; its last digits are lost")
-        elif self._data[self._at] in _ENDS:
-            self._at += 1
-        elif counted or (self._data[self._at] == _PRI_START and not _COUNT_AT_END.search(self._tail)):
-            self._step = self._begin
-        else:
-            self._complain("a message is longer or shorter than its count; the next count is looked for")
-            self._data, self._at, self._sent = self._tail + self._data[self._at :], 0, len(self._tail)
-            self._step = self._keep_broken
-        if self._step != self._follow:
-            self._tail = b""
-        return True
-
-    def _multibyte(self) -> int:
-        """By how many bytes the last counted message was counted too short, where characters were counted."""
-        return 0 if self._tail.isascii() else sum(byte & 0xC0 == 0x80 for byte in self._tail)
 
     def _keep_line(self, messages: list[Message]) -> bool:
         end = _END.search(self._data, self._at)
+        if self._give_back(self._data[self._at : end.end() if end else None], messages):
+            return True
         self._take(end.start() if end else len(self._data))
         if end:
             self._at, self._step = end.end(), self._begin
             messages.append(self._complete())
         return True
 
-    def _keep_broken(self, messages: list[Message]) -> bool:
-        """Takes what has no count that can be meant, up to a line end or the next number before a PRI."""
-        found = _END_OR_COUNT.search(self._data, self._at + bool(self._sent))
-        while found and found[1] is None and found.start() < self._at + self._sent:
-            found = _END_OR_COUNT.search(self._data, found.end())
-        if found is None:
-            rest = max(self._at, len(self._data) - _LONGEST_COUNT)
-            is_new = rest > self._at
-            self._take(rest)
-            return is_new
-        if found[1] is None:
-            self._take(found.start())
-            self._at, self._step = found.end(), self._begin
-        else:
-            size = self._believed(found)
-            if size is None:
-                return False
-            self._take(found.end(1) - len(str(size)) if size else found.start(1))
-            self._at = found.end(1) + 1
-            if size:
-                self._missing, self._step = size, self._keep_counted
-        self._sent = 0
-        if self._head:
-            messages.append(self._complete())
+    def _give_back(self, piece: bytes, messages: list[Message]) -> bool:
+        """Looks for messages in what has no count or a wrong one: they are handed out but for the last one, which is
+        gone on with. Whether there are any.
+        """
+        size = self._search.size if self._search else 0
+        swallowed = self._search.feed(piece) if self._search else None
+        if swallowed is None:
+            return False
+        if not self._is_lost:
+            self._complain("a message is shorter or longer than its count; those that follow are read by their own")
+        self._take(self._at + swallowed.end - size)
+        parts = [(self._origin, swallowed.second)]
+        if swallowed.first >= self._origin:
+            parts = [(self._origin, swallowed.first), (swallowed.text, swallowed.second)]
+        messages += [self._part(start, end) for start, end in parts if start < end]
+        self._count(b"%d" % swallowed.announced, read=swallowed.pri)
         return True
 
-    def _believed(self, found: re.Match[bytes], ending: int | None = None) -> int | None:
-        """The count at whose end another one stands, of those that the digits before a PRI may be; 0 where none is.
-
-        The first digits may end the message before: some of them or none, or with `ending` 1 to so many. None: more has
-        to come before that can be told.
-        """
-        digits, start = found[1], found.end(1) + 1
-        cuts = range(1, len(digits) + 1) if ending is None else range(max(1, len(digits) - ending), len(digits))
-        for cut in cuts:
-            size = int(digits[-cut:])
-            if digits[-cut] == _ZERO or size > self._most:
-                continue
-            if _COUNT.match(self._data, start + size):
-                return size
-            if start + size >= len(self._data) or _MAYBE_COUNT.fullmatch(self._data, start + size):
-                return None
-        return 0
+    def _part(self, start: int, end: int) -> Message:
+        """What was kept of the message between two places."""
+        kept = bytes(self._head[start - self._origin : end - self._origin])
+        return kept, end - start - len(kept)
 
     def _take(self, end: int) -> None:
-        """Takes the data up to an index, but for what was handed out already."""
-        passed = min(self._sent, end - self._at)
-        piece = self._data[self._at + passed : end]
-        kept = piece[: self._most - len(self._head)]
+        """Takes the data up to an index."""
+        kept = self._data[self._at : min(end, self._at + self._most - len(self._head))]
         self._head += kept
-        self._left_out += len(piece) - len(kept)
-        self._at, self._sent = end, self._sent - passed
+        self._left_out += end - self._at - len(kept)
+        self._at = end
 
     def _complete(self) -> Message:
         message = bytes(self._head), self._left_out

@@ -42,13 +42,13 @@ def test_digits_at_the_end_of_a_message_that_is_counted_too_short_cost_no_more_t
     assert set(sent[40:]) <= set(found)
 
 
-@pytest.mark.parametrize("count", [b"0", b"007", b"4000000000", b"99999999999999", b"17000000", b"1", b"2", b"900"])
+@pytest.mark.parametrize("count", ["0", "007", "4000000000", "99999999999999", "17000000", "1", "2", "900", "16777216"])
 def test_a_count_that_cannot_be_meant_damages_its_message_and_the_next_at_most(count):
     sent = [message(number) for number in range(40)]
-    data = b"".join(framed(one, 0, count if number == 5 else None) for number, one in enumerate(sent))
+    data = b"".join(framed(one, 0, count.encode() if number == 5 else None) for number, one in enumerate(sent))
     found, _ = read(data)
     lost = set(sent) - set(found)
-    assert lost <= {sent[5], sent[6]} or count == b"900"
+    assert lost <= {sent[5], sent[6]}
     assert found[-1] == sent[-1]
 
 
@@ -84,6 +84,43 @@ def test_messages_that_end_with_a_line_feed_or_nul_come_whole(texts, end, size):
     sent = [message(number, text) for number, text in enumerate(texts)]
     found, complaints = read(b"".join(one + end for one in sent), size)
     assert [one.rstrip(b"\r") for one in found] == sent and not complaints
+
+
+KINDS = st.integers(-12, 12) | st.sampled_from([-10, 10, "characters", b"0", b"0%d"]) | st.integers(500, 10**9)
+LOGGED = st.text("ab 0123456789<>äö\n", max_size=30)
+
+
+@given(st.lists(LOGGED, min_size=5, max_size=12), KINDS, st.integers(0, 9), st.integers(1, 300))
+@settings(max_examples=600, deadline=None)
+def test_whatever_a_sender_counts_all_but_the_damaged_message_and_the_next_arrive(texts, kind, place, size):
+    sent, place = [message(number, text) for number, text in enumerate(texts)], place % (len(texts) - 3)
+    frames = [framed(one) for one in sent]
+    wrong = sent[place]
+    if kind == "characters":
+        frames[place] = framed(wrong, len(wrong.decode()) - len(wrong))
+    elif isinstance(kind, bytes):
+        frames[place] = framed(wrong, count=kind % len(wrong) if b"%" in kind else kind)
+    else:
+        frames[place] = framed(wrong, kind) if abs(kind) <= 12 else framed(wrong, count=b"%d" % kind)
+    data = b"".join(frames)
+    found, complaints = read(data, size)
+    assert set(sent) - set(found) <= set(sent[place : place + 2])
+    assert (found, complaints) == read(data)
+
+
+@pytest.mark.parametrize("count", [5_000, 70_000, 5_000_000, 16_777_216, 999_999_999])
+def test_a_count_that_is_far_too_large_swallows_nothing_and_is_said(count):
+    sent = [message(number, "with a line feed\nin it, port 22") for number in range(20)]
+    frames = [framed(one, count=b"%d" % count) if number == 5 else framed(one) for number, one in enumerate(sent)]
+    found, complaints = read(b"".join(frames))
+    assert found[:5] == sent[:5] and found[-13:] == sent[7:] and len(complaints) == 1
+
+
+def test_a_frame_in_a_message_is_text_unless_another_follows_it_by_its_count():
+    quoted = framed(message(7)) + b" was quoted"
+    assert read(framed(message(1) + quoted) + framed(message(2))) == ([message(1) + quoted, message(2)], [])
+    ended = message(1) + framed(message(7))
+    assert read(framed(ended) + framed(message(2))) == ([ended, message(2)], [])
 
 
 def test_counted_messages_and_others_may_follow_each_other():

@@ -156,14 +156,14 @@ def test_only_the_head_of_a_long_message_is_held() -> None:
     for _ in range(1000):
         assert framer.feed(b"x" * 1000) == []
     assert len(framer._head) == 10 and framer.partial == 1_000_000
-    assert framer.feed(b"\n20 <" + b"y" * 30) == [(b"x" * 10, 999_990), (b"<" + b"y" * 9, 10)]
+    assert framer.feed(b"\n20 <7>" + b"y" * 28) == [(b"x" * 10, 999_990), (b"<7>" + b"y" * 7, 10)]
     assert framer.finish() == (b"y" * 10, 1)
 
 
 def test_a_count_that_cannot_be_meant_ends_at_the_line_feed() -> None:
     complaints = []
     framer = Framer(100, complaints.append)
-    assert framer.feed(b"%d <b>\nnext\n" % (MOST_COUNTED + 1)) == [(b"16777217 <b>", 0), (b"next", 0)]
+    assert framer.feed(b"%d <7>\nnext\n" % (MOST_COUNTED + 1)) == [(b"16777217 <7>", 0), (b"next", 0)]
     assert len(complaints) == 1 and "16777217 bytes is announced" in complaints[0]
 
 
