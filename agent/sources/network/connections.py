@@ -10,12 +10,14 @@ from typing import Any
 from agent.sources.decoding.settings import ReadingSettings
 from agent.sources.live import StreamCheckpoint
 from agent.sources.network.framing import SPARE, Framer
-from agent.sources.network.receiver import Receiver
+from agent.sources.network.receiver import Receiver, host_of
 from agent.text.lines import Block
 
 _LOG = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS, MOST_OF_PEER = 256, 64
+IDLE = 600.0  # seconds without a byte, after which a connection is ended
+_MOST_HELD = 1 << 26  # bytes of unfinished messages, of all connections together
 _PIECE = 1 << 16  # bytes of one recv
 _PAUSE = 1.0  # seconds until connections are accepted again
 
@@ -24,19 +26,29 @@ class _Connection:
     """One sender: its socket, what it is called, and its unfinished message."""
 
     def __init__(
-        self, sock: socket.socket, address: tuple[Any, ...], limit: int, complain: Callable[[str], None]
+        self, sock: socket.socket, address: tuple[Any, ...], now: float, limit: int, complain: Callable[[str], None]
     ) -> None:
-        self.socket = sock
-        self.host = address[0].encode()
-        self.peer = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-        self.framer = Framer(limit, lambda problem: complain(f"{self.peer}: {problem}"))
+        self.socket, self.heard = sock, now
+        self.host = host_of(address)
+        self.name = f"[{self.host}]:{address[1]}" if ":" in self.host else f"{self.host}:{address[1]}"
+        self.framer = Framer(limit, lambda problem: complain(f"{self.name}: {problem}"))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits to be read."""
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
 
 
 class Connections(Receiver):
     """TCP: a bounded number of connections, the lines of each in order (RFC 6587).
 
-    Of each at most `max_line` bytes of an unfinished message are held; all else waits in the kernel, and so with the
-    sender. What a sender wrote that was never read, since a process was killed, it takes for delivered.
+    Of each at most `max_line` bytes of an unfinished message are held, and of all together 64 MiB; all else waits in
+    the kernel, and so with the sender. A connection ends that brings nothing for ten minutes. One address has 64 at
+    most: the longest idle one makes room for the next. What a sender wrote that was never read, since a process was
+    killed, it takes for delivered.
     """
 
     def __init__(
@@ -50,6 +62,7 @@ class Connections(Receiver):
     ) -> None:
         super().__init__(name, checkpoint, reading, bound, unbind)
         self._connections: dict[int, _Connection] = {}
+        self._held = 0  # bytes of unfinished messages
         self._clock, self._paused_until = clock, 0.0
         self._epoll = select.epoll()
         self._epoll.register(bound, select.EPOLLIN)
@@ -64,20 +77,21 @@ class Connections(Receiver):
         if self.ended:
             return None
         self._accept_again()
+        self._end_idle()
         events = self._epoll.poll(0, max(1, limit // _PIECE))
-        lines = []
         for descriptor, _ in events:
             if descriptor in self._connections:
-                lines += self._receive(self._connections[descriptor], min(limit, _PIECE))
+                self._receive(self._connections[descriptor], min(limit, _PIECE))
             else:
                 self._accept()
         self.ended = self._draining and not events
-        return self._block(lines)
+        return self._next_block()
 
     def finish(self) -> Block | None:
         """The unfinished message of each connection, as a line; the connections are closed."""
-        lines = [line for connection in list(self._connections.values()) for line in self._end(connection, "was left")]
-        return self._block(lines)
+        for connection in list(self._connections.values()):
+            self._end(connection, "was left")
+        return self._next_block()
 
     def _release(self) -> None:
         left = [connection.framer.partial for connection in self._connections.values() if connection.framer.partial]
@@ -102,23 +116,47 @@ class Connections(Receiver):
             self._epoll.unregister(self._socket)
             self._paused_until = self._clock() + _PAUSE
             return
-        connection = _Connection(accepted, address, self._reading.max_line + SPARE, self._complain)
-        if self.connected >= MOST_CONNECTIONS:
-            self._refuse(connection)
+        limit = self._reading.max_line + SPARE
+        connection = _Connection(accepted, address, self._clock(), limit, self._complain)
+        if not self._has_room(connection.host):
+            self._refuse(connection, f"there are {MOST_OF_PEER} of that address already")
+        elif self.connected >= MOST_CONNECTIONS:
+            self._refuse(connection, f"there are {MOST_CONNECTIONS} already")
         else:
             self._register(connection)
+
+    def _has_room(self, host: str) -> bool:
+        """Whether an address may have one more connection; its longest idle one is ended for that."""
+        of_peer = [one for one in self._connections.values() if one.host == host]
+        if len(of_peer) < MOST_OF_PEER:
+            return True
+        idle = next((one for one in sorted(of_peer, key=lambda one: one.heard) if one.is_quiet), None)
+        if idle is None:
+            return False
+        text = (
+            f"{self.name}: {host} has more than {MOST_OF_PEER} connections; the one from {idle.name}, which was idle "
+            "longest, is ended for a new one"
+        )
+        self._limited_log.warning("many", "%s", self.lose(text))
+        self._end(idle, "was ended")
+        return True
+
+    def _end_idle(self) -> None:
+        heard = self._clock() - IDLE
+        for connection in [one for one in self._connections.values() if one.heard <= heard and one.is_quiet]:
+            self._limited_log.warning(
+                "idle", "%s: the connection of %s is ended: nothing came for %d s", self.name, connection.name, IDLE
+            )
+            self._end(connection, "was ended")
 
     def _accept_again(self) -> None:
         if self._paused_until and self._clock() >= self._paused_until:
             self._paused_until = 0.0
             self._epoll.register(self._socket, select.EPOLLIN)
 
-    def _refuse(self, connection: _Connection) -> None:
+    def _refuse(self, connection: _Connection, why: str) -> None:
         connection.socket.close()
-        text = (
-            f"{self.name}: a connection from {connection.peer} is refused: there are {MOST_CONNECTIONS} already; "
-            "what it sends is not read"
-        )
+        text = f"{self.name}: a connection from {connection.name} is refused: {why}; what it sends is not read"
         self._limited_log.warning("refused", "%s", self.lose(text))
 
     def _register(self, connection: _Connection) -> None:
@@ -129,31 +167,41 @@ class Connections(Receiver):
         self._connections[connection.socket.fileno()] = connection
         self._epoll.register(connection.socket, select.EPOLLIN)
 
-    def _receive(self, connection: _Connection, limit: int) -> list[bytes]:
+    def _receive(self, connection: _Connection, limit: int) -> None:
         try:
             chunk = connection.socket.recv(limit)
         except BlockingIOError:
-            return []
+            return
         except OSError as error:
-            return self._end(connection, f"was broken off ({error.strerror})")
+            self._end(connection, f"was broken off ({error.strerror})")
+            return
         if not chunk:
-            return self._end(connection, "ended")
+            self._end(connection, "ended")
+            return
         self.bytes_taken += len(chunk)
-        return [self._line(message, connection.host) for message in connection.framer.feed(chunk)]
+        connection.heard = self._clock()
+        self._held -= connection.framer.held
+        for message in connection.framer.feed(chunk):
+            self._add_line(message, connection.host, connection.host.encode())
+        self._held += connection.framer.held
+        if self._held > _MOST_HELD:
+            longest = max(self._connections.values(), key=lambda one: one.framer.held)
+            self._end(longest, f"was ended, since {_MOST_HELD >> 20} MiB are held of unfinished messages,")
 
-    def _end(self, connection: _Connection, how: str) -> list[bytes]:
-        """Closes a connection; its unfinished message as a line, with a warning."""
+    def _end(self, connection: _Connection, how: str) -> None:
+        """Closes a connection; its unfinished message is a line, with a warning."""
         del self._connections[connection.socket.fileno()]
         connection.socket.close()  # which takes it out of the epoll too
+        self._held -= connection.framer.held
         left, rest = connection.framer.partial, connection.framer.finish()
         if rest is None:
-            return []
+            return
         text = (
-            f"{self.name}: the connection of {connection.peer} {how} in the middle of a message; the {left} bytes of "
+            f"{self.name}: the connection of {connection.name} {how} in the middle of a message; the {left} bytes of "
             "it that came are read as a line"
         )
         self._limited_log.warning("broken", "%s", self.lose(text))
-        return [self._line(rest, connection.host)]
+        self._add_line(rest, connection.host, connection.host.encode())
 
     def _complain(self, problem: str) -> None:
         self._limited_log.warning("framing", "%s", self.lose(f"{self.name}: {problem}"))
