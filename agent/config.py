@@ -25,6 +25,9 @@ _LEAST_OUTBOX = 1
 _MOST_BYTES, _MOST_DEPTH, _MOST_NODES = 1 << 20, 32, 100_000  # of a YAML file; of nodes those of aliases count anew
 _LARGEST = 2**53  # up to which every whole number is a float64 too
 
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`")
+_SINK = re.compile(r"sinks\[.*\]")
+_STEP = re.compile(r"\[[^\[\]]*\]|[^.\[\]]+")  # of a path such as `sources[...].path`
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTES = 'what ends with a colon wants quotes in YAML, such as "journal:" or "console:"'
 
@@ -261,13 +264,13 @@ def _explain(message: str, kind: type) -> str:
     what, _, at = message.partition(" - at `$")
     path = at.rstrip("`").lstrip(".")
     here = _types_at(msgspec.inspect.type_info(kind), path)
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    unknown = _UNKNOWN_FIELD.fullmatch(what)
     if unknown:
         key = f"{path}.{unknown[1]}" if path else unknown[1]
         allowed = [field.encode_name for one in here for field in getattr(one, "fields", ())]
         hint = f"; {_QUOTES}" if unknown[1] == "journal" else ""
         return f"{key}: unknown key; allowed here: {', '.join(allowed)}{hint}"
-    if re.fullmatch(r"sinks\[.*\]", path) and "got `object`" in what:
+    if _SINK.fullmatch(path) and "got `object`" in what:
         return f"{path}: {what}; {_QUOTES}"
     values = [str(value) for one in here for value in getattr(one, "values", ())]
     return (f"{path}: " if path else "") + what + (f"; choose one of {', '.join(values)}" if values else "")
@@ -276,7 +279,7 @@ def _explain(message: str, kind: type) -> str:
 def _types_at(info: Any, path: str) -> list[Any]:
     """What may stand at a path such as `sources[...].path`."""
     here = _options(info)
-    for step in re.findall(r"\[[^\]]*\]|[^.\[\]]+", path):
+    for step in _STEP.findall(path):
         inner = [_item(one) if step.startswith("[") else _field(one, step) for one in here]
         here = [option for one in inner if one is not None for option in _options(one)]
     return here

@@ -19,7 +19,7 @@ from agent.text.record_reader import RecordReader
 from agent.text.records import Records
 
 _TAG = r"(?:(?P<program>[^\s:\[]{1,128})(?:\[(?P<pid>[^\]\s]*)\])?: ?)?"
-_ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::?\d+)?)?)"
+_ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::\d+)?)?)"
 
 FORMATS: dict[str, re.Pattern[str]] = {
     # RFC 3164 section 4.1 as syslog daemons write it to files: no PRI

@@ -4,7 +4,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,11 @@ class Block:
     def cut(self, data: bytes) -> Iterator[bytes]:
         """What stands in `data`, as long as the block's own, where the lines are."""
         return map(data.__getitem__, map(slice, self.starts.tolist(), self.ends.tolist()))
+
+
+@cache
+def _zeros_after(feed: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(feed) + rb"\0+")
 
 
 class LineSplitter:
@@ -206,7 +211,7 @@ class LineSplitter:
         """Lines without the NUL bytes at their starts, and int64 [lines]: how many those were."""
         text = self._after_zeros(data)
         self._leading += len(data) - len(text)
-        runs = list(re.finditer(re.escape(self._feed) + rb"\0+", text))
+        runs = list(_zeros_after(self._feed).finditer(text))
         if not runs:
             return text, None
         feeds = self._feeds(text)

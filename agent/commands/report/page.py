@@ -19,6 +19,8 @@ from agent.host.progress import progress, size_of
 from agent.scorefile.writer import writing
 from agent.text.escape import escape
 
+_PLACE = re.compile("@([A-Z_]+)@")
+_MARKUP = re.compile("[<>&\u2028\u2029]")
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -62,7 +64,7 @@ def render(data: dict[str, Any]) -> bytes:
         "CHART_SCRIPT": chart_script,
         "SCRIPT": script,
     }
-    return re.sub("@([A-Z_]+)@", lambda found: parts[found[1]], _asset("template.html")).encode()
+    return _PLACE.sub(lambda found: parts[found[1]], _asset("template.html")).encode()
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
@@ -79,7 +81,7 @@ def _hashed(text: str) -> str:
 def embed(data: dict[str, Any]) -> str:
     """JSON that can end no script element and is no comment of HTML in one."""
     text = msgspec.json.encode(data).decode()
-    return re.sub("[<>&\u2028\u2029]", lambda found: _UNSAFE[found[0]], text)
+    return _MARKUP.sub(lambda found: _UNSAFE[found[0]], text)
 
 
 def _asset(name: str) -> str:

@@ -23,6 +23,8 @@ FACILITY = 3  # daemon
 MAX_DATAGRAM = 8192  # bytes
 _DIGITS = {"score": 6, "threshold": 6, "p": 3}
 _MAX_VALUE = 512  # bytes of a parameter of structured data
+_NOT_PRINTABLE = re.compile(r"[^!-~]")
+_ESCAPED = re.compile(r'(["\\\]])')
 _TIMEOUT = 5.0  # seconds, to connect or to hand data to the kernel
 _ACKNOWLEDGE = 10.0  # seconds that a peer has to acknowledge
 _REFUSAL = 0.01  # seconds in which the answer that no one listens comes back over UDP
@@ -48,7 +50,7 @@ def _priority(alert: Alert) -> int:
 
 def header_field(text: str, most: int) -> str:
     """`text` as a field of the header: at most `most` characters of printable ASCII, `-` for none (RFC 5424 6)."""
-    return re.sub(r"[^!-~]", "_", text)[:most] or "-"
+    return _NOT_PRINTABLE.sub("_", text)[:most] or "-"
 
 
 def structured_data(alert: Alert) -> str:
@@ -77,7 +79,7 @@ def structured_data(alert: Alert) -> str:
 
 def _value(value: object) -> str:
     """A PARAM-VALUE: a quote, a backslash and a closing bracket are escaped (RFC 5424 6.3.3)."""
-    return re.sub(r'(["\\\]])', r"\\\1", escape(str(value), _MAX_VALUE))
+    return _ESCAPED.sub(r"\\\1", escape(str(value), _MAX_VALUE))
 
 
 def count_octets(message: bytes) -> bytes:

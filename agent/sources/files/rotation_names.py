@@ -15,6 +15,7 @@ FOLDERS, ENTRIES = 32, 10_000  # subfolders and names in each that are looked th
 _PARTS = re.compile(  # as logrotate numbers, dates and compresses, and what its options put behind the number
     r"(?P<number>[.-]\d[\d._T-]*)(?P<end>(?!\.(?:gz|bz2|xz|zst)$)\.[A-Za-z][\w-]*)?(?P<compressed>\.gz|\.bz2|\.xz|\.zst)?"
 )
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[.-](\d{1,7})")
 
 
@@ -138,7 +139,7 @@ def _parts(log: str, name: str) -> tuple[str, re.Match[str]] | None:
 def _rank(number: str) -> tuple[str, tuple[int, str]]:
     """The kind of a number or date, and what sorts those of one kind."""
     plain = _NUMBER.fullmatch(number)
-    return (NUMBER, (int(plain[1]), "")) if plain else (re.sub(r"\d", "0", number), (0, number))
+    return (NUMBER, (int(plain[1]), "")) if plain else (_DIGIT.sub("0", number), (0, number))
 
 
 def rotation_of(path: Path, known: frozenset[Path] = frozenset()) -> Path | None:
