@@ -107,10 +107,6 @@ def read_status(folder: Path, now: float | None = None) -> Status:
 def show(status: Status) -> str:
     """A status in lines for people."""
     lines = [f"state {status.state}: " + ("no agent runs" if status.agent is None else _held(status.agent))]
-    at = "" if status.agent is not None else " when the agent ended"
-    lines += [f"configured {escape(one.path)}: {one.condition}{at}{escape(because(one))}" for one in status.configured]
-    if problem := nothing_to_read(status.configured):
-        lines.append(escape(problem))
     for source in status.sources:
         lines.append(f"source {escape(source.path)}: {_reached(source)}")
         if source.backlog:
@@ -121,6 +117,10 @@ def show(status: Status) -> str:
     for sink in status.sinks:
         lost = "".join(f", {count} lost ({cause})" for cause, count in sink.lost.items() if count)
         lines.append(f"sink {escape(sink.name)}: {sink.delivered} delivered, {sink.waiting} waiting{lost}")
+    at = "" if status.agent is not None else " when the agent ended"
+    lines += [f"configured {escape(one.path)}: {one.condition}{at}{escape(because(one))}" for one in status.configured]
+    if problem := nothing_to_read(status.configured):
+        lines.append(escape(problem))
     if gone := _format_counts(status.gone):
         lines.append(f"files that are gone: {gone}")
     return "\n".join([*lines, "total: " + (_format_counts(status.totals) or "nothing counted yet")])

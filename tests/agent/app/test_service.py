@@ -85,7 +85,7 @@ def test_a_state_that_cannot_be_written_at_the_start_is_waited_for_unless_the_ru
     assert len(tries) == (1 if once else 4)
 
 
-READS = ("checkpoint", "checkpoints", "streams", "blob", "backlog", "lost", "delivered_count")
+READS = ("checkpoint", "checkpoints", "next_streams", "blob", "backlog", "lost", "delivered_count")
 
 
 @pytest.mark.parametrize("reading", READS)
@@ -102,7 +102,7 @@ def test_a_state_that_cannot_be_read_at_times_ends_nothing_and_skips_no_source(t
     config.state, config.metrics_file = str(tmp_path / "state"), str(tmp_path / "agent.prom")
     service = Service(lambda: config, signals=signals, clock=NotingClock())
 
-    def failing(state: State, *names: str) -> object:
+    def failing(state: State, *names: object) -> object:
         calls.append(1)
         return unavailable() if len(calls) % 2 else real(state, *names)
 
