@@ -18,7 +18,7 @@ from agent.text.escape import escape
 # Bytes of each part, so that the whole has at most MAX_TEXT.
 MAX_TEXT = 1000
 _MAX_NOTICE = 900
-_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH = 300, 100, 28, 120
+_MAX_MESSAGE, _MAX_QUOTED, _MAX_WORD, _MAX_PATH, _MAX_PEER = 300, 100, 28, 120, 48
 _MAX_WORDS = 4
 _MAX_SURPRISING, _MAX_EXPECTED, _MAX_FIELD, _MAX_SURPRISE = 3, 2, 20, 330  # words, words, bytes, bytes
 _MOSTLY = 0.5  # share of an error
@@ -34,7 +34,7 @@ def alert_text(alert: Alert) -> str:
     if alert.is_notice:
         return f"notice: {escape(alert.message, _MAX_NOTICE)}{_times(alert)}"
     reasons = "; ".join([why(alert), *quotes(alert)])
-    message = program_message(alert, _MAX_MESSAGE)
+    message = program_message(alert, _MAX_MESSAGE - len(sender(alert)))
     return f"{alert.severity} anomaly: {message} | why: {reasons} | {figures(alert)}, {location(alert)}"
 
 
@@ -161,8 +161,13 @@ def figures(alert: Alert) -> str:
 
 
 def location(alert: Alert) -> str:
-    """The file and the line, and how often it was so."""
-    return f"{escape(alert.source, _MAX_PATH)} line {alert.line}{_times(alert)}"
+    """The file and the line, who sent it, and how often it was so."""
+    return f"{escape(alert.source, _MAX_PATH)} line {alert.line}{sender(alert)}{_times(alert)}"
+
+
+def sender(alert: Alert) -> str:
+    """Where the line came from over a network, or nothing."""
+    return f" from {escape(alert.peer, _MAX_PEER)}" if alert.peer else ""
 
 
 def _times(alert: Alert) -> str:

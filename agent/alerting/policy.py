@@ -52,7 +52,7 @@ class PerSource(Protocol):
 class _Line:
     """An anomalous line on its way to an alert. time: ISO 8601, its own or when it was read. read: when it was.
 
-    peer: the address that it came from over a network, or empty.
+    known: what else the source knows of it.
     """
 
     scored: ScoredBlock
@@ -61,7 +61,7 @@ class _Line:
     header: Header
     time: str
     read: datetime
-    peer: str
+    known: dict[str, str]
 
 
 class AlertPolicy:
@@ -97,7 +97,8 @@ class AlertPolicy:
 
         identity: what names the file whatever its path. read: when, aware. fields: what else is known of a line.
         """
-        source, alerts, done = scored.block.source, [], 0
+        source, done = scored.block.source, 0
+        alerts: list[Alert] = []
         now = read.timestamp()
         for index in sorted({*scored.anomalies, *self._sample(scored)}):
             self._advance(source, index + 1 - done, now)
@@ -107,9 +108,7 @@ class AlertPolicy:
                 program = parse_header(scored.block.line(index), self._engine.header, read).program
                 self.breaker.observe(source, sender_of(known.get(PEER, ""), program))
                 continue
-            for alert in self._line_alerts(scored, index, identity, read, known.get(PEER, "")):
-                alert.fields = {escape(name): escape(value) for name, value in known.items() if name != PEER}
-                alerts.append(alert)
+            alerts += self._line_alerts(scored, index, identity, read, known)
         self._advance(source, len(scored.block) - done, now)
         self.contexts.remember(scored)
         self._post_breaker(source, read)
@@ -136,7 +135,7 @@ class AlertPolicy:
             self.notices.post("breaker closed", source, text, read)
 
     def _line_alerts(
-        self, scored: ScoredBlock, index: int, identity: str, read: datetime, peer: str
+        self, scored: ScoredBlock, index: int, identity: str, read: datetime, known: dict[str, str]
     ) -> Iterator[Alert]:
         """The alert of an anomalous line, unless it is a repeat or is held back; and the alarm that with it too many
         are anomalous.
@@ -144,7 +143,7 @@ class AlertPolicy:
         block = scored.block
         raw = block.line(index)
         header = parse_header(raw, self._engine.header, read)
-        line = _Line(scored, index, identity, header, (header.time or read).isoformat(), read, peer)
+        line = _Line(scored, index, identity, header, (header.time or read).isoformat(), read, known)
         self._note_forged(line)
         text = self._engine.text(scored.anomalies[index])
         row = self.repeats.count(block.source, text, block.number(index), line.time)
@@ -186,8 +185,9 @@ class AlertPolicy:
             count=count,
             first_seen=first_seen,
             last_seen=line.time,
+            fields={name: value for name, value in line.known.items() if name != PEER},
             read=line.read.isoformat(),
-            peer=line.peer,
+            peer=line.known.get(PEER, ""),
         )
 
     def changed(self, scored: ScoredBlock) -> list[tuple[str, bytes]]:
@@ -221,4 +221,5 @@ class AlertPolicy:
 
 def _candidate(line: _Line) -> Candidate:
     score = float(line.scored.scores[line.index])
-    return Candidate(sender_of(line.peer, line.header.program), score, line.header.message, line.read.timestamp())
+    sender = sender_of(line.known.get(PEER, ""), line.header.program)
+    return Candidate(sender, score, line.header.message, line.read.timestamp())

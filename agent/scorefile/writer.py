@@ -17,7 +17,7 @@ from agent.errors import SinkError
 from agent.host.atomic_file import closed_after, replacing
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.threshold import severity
-from agent.text.escape import escape
+from agent.text.escape import MAX_NAME, escape
 from agent.text.headers import Format, line_times, parse_header
 from agent.text.text_table import PADDING
 
@@ -70,7 +70,7 @@ class Explanations:
         header = parse_header(scored.block.line(index), self._engine.header, read)
         return {
             "severity": severity(float(scored.scores[index]), self._engine.bundle.manifest.scale),
-            "program": escape(header.program),
+            "program": escape(header.program, MAX_NAME),
             "message": escape(header.message),
             "reason": self._engine.reason(scored, index),
             "context": self._contexts.before(scored, index),

@@ -1,6 +1,6 @@
 """Any line as printable text of bounded length: what a hostile log holds can do nothing to a terminal or a record."""
 
-MAX_MESSAGE = 2048  # bytes
+MAX_MESSAGE, MAX_NAME = 2048, 255  # bytes
 
 
 def escape(line: bytes | str, most: int = MAX_MESSAGE) -> str:

@@ -133,6 +133,7 @@ def _alerts(
 
 def _alert_data(alert: Alert) -> dict[str, Any]:
     """One alert, as the page takes it."""
+    peer = {"peer": alert.peer} if alert.peer else {}
     return {
         "time": escape(alert.time),
         "severity": escape(alert.severity),
@@ -148,7 +149,7 @@ def _alert_data(alert: Alert) -> dict[str, Any]:
         "why": why(alert) if alert.reason else "",
         "quotes": _quotes(alert.reason),
         "context": [escape(line) for line in alert.context],
-        "fields": {escape(name): escape(value) for name, value in alert.fields.items()},
+        "fields": {escape(name): escape(value) for name, value in (peer | alert.fields).items()},
     }
 
 

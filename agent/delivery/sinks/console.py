@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.alerting.alert import Alert
-from agent.alerting.message import alert_text, figures, program_message, quotes, surprised_words, why
+from agent.alerting.message import alert_text, figures, program_message, quotes, sender, surprised_words, why
 from agent.delivery.sinks.stdout import ending_with_reader
 from agent.text.escape import MAX_MESSAGE, escape
 
@@ -42,7 +42,7 @@ def render(alert: Alert) -> Text:
             ("NOTICE", "bold magenta"), (f" {alert.time}", "bold"), f" {alert_text(alert).removeprefix('notice: ')}\n"
         )
     times = f"  seen {alert.count} times" if alert.count > 1 else ""
-    head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{times}\n"
+    head = f" {alert.time} {escape(alert.host)} {escape(alert.source)}:{alert.line}{sender(alert)}{times}\n"
     text = Text.assemble((alert.severity.upper(), _STYLES[alert.severity]), (head, "bold"))
     text.append(f"  {program_message(alert, MAX_MESSAGE)}\n")
     text.append(f"  why: {why(alert)}; {figures(alert)}\n")

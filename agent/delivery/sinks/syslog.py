@@ -65,6 +65,7 @@ def structured_data(alert: Alert) -> str:
         "source": alert.source,
         "offset": alert.offset,
         "line": alert.line,
+        **({"peer": alert.peer} if alert.peer else {}),
         "stream": alert.stream,
         "program": alert.program,
         "bundle": alert.bundle,

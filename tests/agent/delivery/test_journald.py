@@ -74,7 +74,7 @@ def sink_of(folder: Path, seal: Callable[[str], str] = str):
 
 
 def test_every_field_of_an_alert_arrives(journal, tmp_path, make_alert):
-    alert = make_alert(7, severity="critical", stream="a=b\nPRIORITY=7", message="ö")
+    alert = make_alert(7, severity="critical", stream="a=b\nPRIORITY=7", message="ö", peer="192.0.2.7")
     sink = sink_of(tmp_path, lambda text: f"#seal {text}")
     sink.send(alert)
     fields, as_file = journal.receive()
@@ -82,6 +82,7 @@ def test_every_field_of_an_alert_arrives(journal, tmp_path, make_alert):
     names = ("PRIORITY", "SYSLOG_FACILITY", "SYSLOG_IDENTIFIER", "SYSLOG_PID", "ODDLINE_STREAM")
     wanted = [b"2", b"3", b"oddline", b"%d" % os.getpid(), b"a=b\nPRIORITY=7"]
     assert [fields[name] for name in names] == wanted
+    assert fields["ODDLINE_PEER"] == b"192.0.2.7"
     assert json.loads(fields["ODDLINE_REASON"]) == msgspec.to_builtins(alert.reason)
     assert json.loads(fields["ODDLINE_CONTEXT"]) == alert.context
     assert {f"ODDLINE_{name.upper()}" for name in Alert.__struct_fields__} < fields.keys()

@@ -75,6 +75,22 @@ def test_the_text_of_a_known_line_in_the_wrong_place(make_alert):
     )
 
 
+def test_the_sender_of_a_line_is_told_in_every_form_where_it_is_known(make_alert, capsys, tmp_path):
+    alert = make_alert(12, source="listen:tcp://:514", peer="192.0.2.7")
+    assert alert_text(alert).endswith("(p<0.0001), listen:tcp://:514 line 12 from 192.0.2.7")
+    assert ' line="12" peer="192.0.2.7" ' in structured_data(alert)
+    assert "peer=" not in structured_data(make_alert(12)) and " from " not in alert_text(make_alert(12))
+    for sink in ("console:", f"jsonl:{tmp_path}/alerts"):
+        open_sink(sink, "h", str).send(alert)
+    assert "web1.example.org listen:tcp://:514:12 from 192.0.2.7\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "alerts").read_text())["peer"] == "192.0.2.7"
+
+
+def test_a_long_peer_leaves_the_text_short(make_alert):
+    text = alert_text(make_alert(peer="p" * 900, message="m" * 900, source="/" + "s" * 900))
+    assert len(text.encode()) <= MAX_TEXT and " from pppp" in text
+
+
 def test_a_program_that_the_message_names_is_not_named_again(make_alert):
     text = alert_text(make_alert(message="cupsd[7]: all trays burn"))
     assert text.startswith("high anomaly: cupsd[7]: all trays burn |")
@@ -107,11 +123,17 @@ def test_cutting_keeps_every_part(make_alert):
     }
     places = {"message": "é" * 2000, "program": "p" * 900, "source": "/" + "s" * 900, "severity": "critical"}
     figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
-    text = alert_text(make_alert(10**12, reason=reason, **places, **figures))
+    text = alert_text(make_alert(10**12, reason=reason, peer="p" * 99, **places, **figures))
     assert len(text.encode()) <= MAX_TEXT
     assert all(
         part in text
-        for part in ("why: never seen", "nearest known:", "expected:", "score 1.234e-100", "line 1000000000000, seen")
+        for part in (
+            "why: never seen",
+            "nearest known:",
+            "expected:",
+            "score 1.234e-100",
+            "line 1000000000000 from ppp",
+        )
     )
 
 
@@ -198,9 +220,9 @@ def test_cutting_keeps_every_part_of_a_surprise(make_alert):
     words = [word | {"expected": [{"text": "é" * 900 + mark, "p": 0.4} for mark in "ab"]}] * 3
     places = {"message": "é" * 2000, "program": "p" * 900, "source": "/" + "s" * 900, "severity": "critical"}
     figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
-    text = alert_text(make_alert(10**12, reason=surprise(words), **places, **figures))
+    text = alert_text(make_alert(10**12, reason=surprise(words), peer="p" * 99, **places, **figures))
     assert len(text.encode()) <= MAX_TEXT
-    parts = ("unknown ffff", "123456.7 bits (expected", "score 1.234e-100", "line 1000000000000, seen")
+    parts = ("unknown ffff", "123456.7 bits (expected", "score 1.234e-100", "line 1000000000000 from ppp")
     assert all(part in text for part in parts) and text.count(" bits") >= 2
 
 
@@ -241,7 +263,8 @@ def test_structured_data_can_be_read_back(text):
     body = data.removeprefix("[oddline@32473")[:-1]
     assert PARAMETER.sub("", body) == "", "nothing but parameters, each escaped as it must be"
     read = {name: re.sub(r'\\(["\\\]])', r"\1", value) for name, value in PARAMETER.findall(body)}
-    assert read["stream"] == read["program"] == agent.delivery.sinks.syslog.escape(text, 512)
+    assert read["stream"] == agent.delivery.sinks.syslog.escape(text, 512)
+    assert read["program"] == agent.delivery.sinks.syslog.escape(text, 255)
     assert read["line"] == "1" and read["new"] == "1" and len(read) == 17
     assert data.isprintable()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import free_port, until
+from helpers.waiting import free_port, rows_of, until
 
 LINES = made_up_lines(200, odd=(60, 120, 170))
 
@@ -119,6 +119,7 @@ def test_a_stream_over_tcp(bundle, wanted, tmp_path):
         for line in LINES:
             sender.sendall(b"<13>" + line)
     assert end(process, tmp_path) == wanted
+    assert {row["peer"] for row in rows_of(tmp_path / "alerts")} == {"127.0.0.1"}
 
 
 def test_datagrams_to_a_socket_of_the_host_and_its_end(bundle, wanted, tmp_path):
@@ -129,6 +130,7 @@ def test_datagrams_to_a_socket_of_the_host_and_its_end(bundle, wanted, tmp_path)
         for line in LINES:
             sender.send(b"<13>" + line)
     assert end(process, tmp_path) == wanted and not path.exists()
+    assert {row["peer"] for row in rows_of(tmp_path / "alerts")} == {f"uid {os.getuid()}"}
 
 
 def test_what_cannot_be_listened_at_is_one_line(bundle, tmp_path):
