@@ -1,8 +1,10 @@
 """Builds what a configuration asks for, and checks it before anything of a running agent changes."""
 
+import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from agent.config import AgentConfig
 from agent.delivery.sinks import Sink, open_sink
 from agent.delivery.workers import check_names
 from agent.errors import BundleError, ConfigError, SourceError, blamed_on
+from agent.host.trust import real_path, require_appendable
 from agent.scorefile.writer import JsonLines
 from agent.scoring.engine import ScoringEngine
 from agent.scoring.settings import ScoringSettings
@@ -41,6 +44,7 @@ def read_config(load: Callable[[], AgentConfig], scores: JsonLines | None) -> Ag
     with blamed_on("the configuration", ConfigError):
         config = load()
         check_inputs(config, scores)
+        refuse_untrusted(config)
         return config
 
 
@@ -73,6 +77,29 @@ def check_inputs(config: AgentConfig, scores: JsonLines | None) -> None:
     """A SourceError where no log is named; other errors where the agent would read what it writes, as refuse_loops."""
     require_sources(config)
     refuse_loops(config, scores)
+
+
+def refuse_untrusted(config: AgentConfig) -> None:
+    """A ConfigError where a file of alerts or metrics is, or may come to be, what another user made of it."""
+    for url in config.sinks:
+        kind, _, path = url.partition(":")
+        with _refused(url):
+            if kind == "jsonl" and path != "-":
+                require_appendable(path)
+    if config.metrics_file is not None:
+        with _refused(f"metrics_file {config.metrics_file}"):
+            real_path(config.metrics_file)
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        if error.errno == errno.EPERM:
+            raise ConfigError(f"{what} cannot be written: {error.strerror}; choose another file") from None
+    except OSError:  # which may pass, and is told when it is written to
+        pass
 
 
 def refuse_change(present: AgentConfig, config: AgentConfig) -> None:

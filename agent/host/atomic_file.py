@@ -1,6 +1,7 @@
 """Replacing a file or a folder as a whole: whoever reads it, also after a crash, finds the old or the new one.
 
-What is no regular file stays what it is: a link leads to the file that is replaced, and a device, a pipe or an open
+What is no regular file stays what it is: a link that can be trusted (agent.host.trust) leads to the file that is
+replaced, and a device, a pipe or an open
 descriptor such as /dev/stdout is written to.
 """
 
@@ -14,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_MAX_LINKS = 40  # as the kernel follows, path_resolution(7)
+from agent.host.trust import real_path
+
 _NUMBERS = itertools.count()  # of staged files: threads may replace one file at a time
 _MAX_NAME = 200  # bytes of a file's name within the name of the staged one, which has at most 255
 _UNNAMED = getattr(os, "O_TMPFILE", 0)  # Linux: a file that has no name yet, so that nothing of it stays after a kill
@@ -154,15 +156,9 @@ class _Staged:
 
 def _target(path: str) -> str | int:
     """The file that a path leads to, which need not exist, or the number of an open descriptor, as of /dev/stdout."""
-    for _ in range(_MAX_LINKS):
-        folder, name = os.path.realpath(os.path.dirname(path)), os.path.basename(path)
-        if folder == f"/proc/{os.getpid()}/fd" and name.isdecimal():
-            return int(name)
-        path = os.path.join(folder, name)
-        if not os.path.islink(path):
-            return path
-        path = os.path.join(folder, os.readlink(path))
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    target = real_path(path)
+    folder, name = os.path.split(target)
+    return int(name) if folder == f"/proc/{os.getpid()}/fd" and name.isdecimal() else target
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -1,6 +1,7 @@
 """Scores as JSON, one object a line or one a stream, written to a file or to standard output."""
 
 import gzip
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,6 +16,7 @@ import numpy as np
 from agent.alerting.context import Contexts
 from agent.errors import SinkError
 from agent.host.atomic_file import closed_after, replacing
+from agent.host.trust import open_to_append
 from agent.scoring.engine import ScoredBlock, ScoringEngine
 from agent.scoring.threshold import severity
 from agent.text.escape import MAX_NAME, escape
@@ -183,7 +185,7 @@ def writing(name: str) -> Iterator[None]:
 
 
 def _appending(target: str) -> AbstractContextManager[BinaryIO]:
-    return closed_after(Path(target).open("ab"))
+    return closed_after(os.fdopen(open_to_append(target), "ab"))
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.state.lock import DAMAGED, OPEN, StateLock
-from agent.state.schema import APPLICATION, DAMAGES, SCHEMA_VERSION, tables
+from agent.state.schema import APPLICATION, DAMAGES, ODD_SCHEMA, SCHEMA_VERSION, columns, create, second_version, tables
 
 _LOG = logging.getLogger(__name__)
 KEPT = 3  # damaged states
+_FLIPPED = 2  # bits by which a number in the header may differ from ours and be ours, damaged
 CHECKED_ALWAYS = 64_000_000  # bytes: what is read in a second; a larger state is checked only after an unclean end
 _MAGIC = b"SQLite format 3\0"
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -34,6 +35,7 @@ def find_damage(file: Path, lock: StateLock) -> str | None:
         return "is damaged: it is no database" if header else "is damaged: it is empty"
     ours = _refuse_header(file, header)
     damage = _recorded_damage(lock.status) or _log_damage(log, lock.status) or _shortage(file, header, log)
+    damage = damage or _header_damage(header)
     if ours and damage:
         return damage
     return _inspect(file, damage, lock.clean and file.stat().st_size > CHECKED_ALWAYS)
@@ -50,11 +52,20 @@ def _refuse_header(file: Path, header: bytes) -> bool:
     if len(header) < 100:
         return False
     version, application = struct.unpack_from(">I4xI", header, 60)
-    if application == APPLICATION:
-        _refuse_newer(file, version)
-    elif application:
+    if application and not _is_ours(application):
         raise _foreign(file)
-    return bool(application == APPLICATION)
+    if application == APPLICATION and not _may_be_flipped(version):
+        _refuse_newer(file, version)
+    return _is_ours(application)
+
+
+def _is_ours(application: int) -> bool:
+    return (application ^ APPLICATION).bit_count() <= _FLIPPED
+
+
+def _may_be_flipped(version: int) -> bool:
+    """Whether a newer version is that of this agent with some bits changed; the second record tells."""
+    return (version ^ SCHEMA_VERSION).bit_count() <= _FLIPPED
 
 
 def _refuse_newer(file: Path, version: int) -> None:
@@ -93,6 +104,17 @@ def _is_log(header: bytes) -> bool:
     return (first, second) == struct.unpack(">2I", header[24:])
 
 
+def _header_damage(header: bytes) -> str | None:
+    """What in the header would have SQLite refuse to write, or read otherwise than we wrote; its section 1.3."""
+    sound = (
+        {header[18], header[19]} <= {1, 2}  # journal or WAL
+        and header[20:24] == b"\0\x40\x20\x20"
+        and int.from_bytes(header[44:48]) in range(5)  # 0 as long as all is in the log
+        and int.from_bytes(header[56:60]) in (0, 1)  # UTF-8
+    )
+    return None if sound else "is damaged: its header is not one that SQLite makes"
+
+
 def _shortage(file: Path, header: bytes, log: Path) -> str | None:
     """Whether the file ends before its last page; what a log of SQLite still holds may be missing in it."""
     if len(header) < 100:
@@ -110,16 +132,36 @@ def _inspect(file: Path, damage: str | None, quick: bool) -> str | None:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
             found = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             application, version = (pragma(db, name) for name in ("application_id", "user_version"))
-            if application not in (0, APPLICATION) or (application == 0 and found):
+            if not _is_ours(application) and (application or found):
                 raise _foreign(file)
-            _refuse_newer(file, version)
+            damage = damage or _mark_damage(db, file, application, version)
             if damage or version < 1 or not found >= tables(version):
                 return damage or "is damaged: tables are missing in it"
-            return None if quick else next(_faults(db), None)
+            return _column_damage(db, found) or (None if quick else next(_faults(db, version), None))
     except sqlite3.DatabaseError as error:
-        if damage is None and getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGES:
+        if damage is None and getattr(error, "sqlite_errorcode", DAMAGES[0]) & 0xFF not in (*DAMAGES, *ODD_SCHEMA):
             raise
+        return damage or f"is damaged: {' '.join(str(error).split())}"
+    except UnicodeDecodeError as error:  # of a name in the schema
         return damage or f"is damaged: {error}"
+
+
+def _mark_damage(db: sqlite3.Connection, file: Path, application: int, version: int) -> str | None:
+    """What is wrong with the application's number and the version; a ConfigError where a newer agent wrote it."""
+    if application not in (0, APPLICATION):
+        return f"is damaged: the number of its application is {application:#x}, not {APPLICATION:#x}"
+    if version > SCHEMA_VERSION and not (_may_be_flipped(version) and second_version(db) == SCHEMA_VERSION):
+        _refuse_newer(file, version)
+    return f"is damaged: its version is {version} in one place only" if version > SCHEMA_VERSION else None
+
+
+def _column_damage(db: sqlite3.Connection, found: set[str]) -> str | None:
+    """What is wrong with the columns of our tables, of which a name may be another and still be one."""
+    with closing(sqlite3.connect(":memory:")) as sound:
+        create(sound)
+        names = sorted(found & tables(SCHEMA_VERSION))
+        odd = next((name for name in names if columns(db, name) != columns(sound, name)), None)
+    return f"is damaged: its table {odd} has other columns" if odd else None
 
 
 def warn_of_lost_log(file: Path, lock: StateLock) -> None:
@@ -140,7 +182,7 @@ def pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _faults(db: sqlite3.Connection) -> Iterator[str]:
+def _faults(db: sqlite3.Connection, version: int) -> Iterator[str]:
     """What is wrong with the pages and rows, from the quick to the slow; alerts are looked at when they are sent."""
     (word,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if word != "ok":
@@ -154,8 +196,12 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
         for (blob,) in db.execute(rows):
             try:
                 msgspec.msgpack.decode(blob)
-            except (msgspec.DecodeError, TypeError) as error:
+            except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
                 yield f"is damaged: {what} in it cannot be read ({error})"
+    for table in sorted(tables(version) - {"outbox"}):
+        wrong = " OR ".join(f"typeof({name}) <> lower('{kind}')" for name, kind, _, _ in columns(db, table))
+        if db.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
+            yield f"is damaged: a row of {table} in it has another type than its columns"
 
 
 def set_aside(file: Path, damage: str) -> None:

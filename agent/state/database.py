@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.errors import SinkError, StateDamaged, StateUnavailable
 from agent.state.file import FILE, open_memory, open_state, remedy
 from agent.state.lock import DAMAGED, OPEN, StateLock
-from agent.state.schema import DAMAGES
+from agent.state.schema import DAMAGES, ODD_SCHEMA
 
 _PASSING = (
     sqlite3.SQLITE_FULL,
@@ -110,7 +110,7 @@ class Database:
 
     def _explain(self, error: sqlite3.Error) -> SinkError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in DAMAGES:
+        if code in (*DAMAGES, *ODD_SCHEMA):
             return self.condemn(str(error))
         kind = StateUnavailable if code in _PASSING else SinkError
         return kind(f"state {self.file} cannot be used: {error}; {remedy(error)}")

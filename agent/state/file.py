@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.host.atomic_file import sync_folder
+from agent.host.trust import require_private_file
 from agent.state.damage import find_damage, set_aside, warn_of_lost_log
 from agent.state.lock import StateLock
 from agent.state.schema import DAMAGES, create, migrate
@@ -14,12 +15,16 @@ from agent.state.schema import DAMAGES, create, migrate
 FILE = "oddline.sqlite3"
 _MAX_LOG = 8 << 20  # bytes to which SQLite cuts its log after a large transaction
 _NEW = f"{FILE}.new"  # while its tables are made, so that an empty file is never one that was only begun
+_ENDS = ("", "-journal", "-wal", "-shm")  # of a database and the files of SQLite beside it
 
 
 def open_state(folder: Path, lock: StateLock) -> sqlite3.Connection:
     """A connection to the state in a folder, which is locked; a ConfigError where it cannot be had."""
     file = folder / FILE
     try:
+        for name in (FILE, _NEW):
+            for end in _ENDS:
+                require_private_file(str(folder / (name + end)))
         if file.exists():
             _make_private(file)
         if damage := find_damage(file, lock):
@@ -53,7 +58,7 @@ def open_memory() -> sqlite3.Connection:
 
 
 def _make_private(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ConfigError(f"state {file} is no file; choose another folder with --state")
@@ -64,7 +69,7 @@ def _make_private(file: Path) -> None:
 
 def _make(folder: Path) -> None:
     """Makes a database that is there as a whole or not at all."""
-    for end in ("", "-journal", "-wal", "-shm"):
+    for end in _ENDS:
         (folder / (_NEW + end)).unlink(missing_ok=True)
     os.close(os.open(folder / _NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(folder / _NEW, isolation_level=None)

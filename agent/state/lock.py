@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.host.trust import require_private_file, require_private_folder
 
 LOCK = "oddline.lock"
 OPEN, DAMAGED = "open", "damaged: "
@@ -17,7 +18,8 @@ class StateLock:
 
     The file holds the process id and, after a blank, a status: `open` from the first write on, since when a log of
     SQLite has to lie beside the database, or `damaged: ` and why. It is empty after a clean end. A folder that cannot
-    be used or is in use is a ConfigError. clean: whether the agent before ended so, or there was none.
+    be used, is in use or can be written by another user is a ConfigError. clean: whether the agent before ended so, or
+    there was none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,8 +50,10 @@ class StateLock:
 
 def _acquire(folder: Path) -> int:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _make(folder)
+        require_private_folder(str(folder))
+        require_private_file(str(folder / LOCK))
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(folder, error) from None
     try:
@@ -64,6 +68,13 @@ def _acquire(folder: Path) -> int:
         os.close(descriptor)
         raise _unusable(folder, error) from None
     return descriptor
+
+
+def _make(folder: Path) -> None:
+    for parent in reversed(folder.parents):
+        if not parent.exists():
+            parent.mkdir(0o755, exist_ok=True)  # whatever the umask is, so that no other can replace what is in it
+    folder.mkdir(0o700, exist_ok=True)
 
 
 def _unusable(folder: Path, error: OSError) -> ConfigError:

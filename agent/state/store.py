@@ -164,7 +164,7 @@ class State:
     def _decode(self, number: int, blob: bytes) -> Alert | None:
         try:
             return decode_alert(blob)
-        except (msgspec.DecodeError, TypeError) as error:
+        except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
             with self._changed:
                 new = number not in self._unreadable
                 self._unreadable.add(number)

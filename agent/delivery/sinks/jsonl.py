@@ -9,6 +9,7 @@ import msgspec
 
 from agent.alerting.alert import Alert
 from agent.delivery.sinks.stdout import ending_with_reader
+from agent.host.trust import open_to_append
 
 
 class JsonlSink:
@@ -51,10 +52,9 @@ class JsonlSink:
 
 def _open(path: str) -> int:
     """A descriptor that appends; ends a last line that a crash has cut. A pipe without a reader is an OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o640)
+    descriptor = open_to_append(path, wait=False)
     try:
-        os.set_blocking(descriptor, True)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _last_byte(path) not in b"\n":
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _last_byte(descriptor) not in b"\n":
             _append(descriptor, b"\n")
     except OSError:
         os.close(descriptor)
@@ -62,8 +62,8 @@ def _open(path: str) -> int:
     return descriptor
 
 
-def _last_byte(path: str) -> bytes:
-    with open(path, "rb") as file:
+def _last_byte(descriptor: int) -> bytes:
+    with open(f"/proc/self/fd/{descriptor}", "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         return file.read(1)
 

@@ -98,3 +98,19 @@ def test_packed_scores_go_into_a_pipe_whole(tmp_path, call_agent):
     with reading(tmp_path / "s.gz") as read:
         assert call_agent("score", tmp_path / "log", "-o", tmp_path / "s.gz").returncode == 0
     assert gzip.decompress(read()).count(b"\n") == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("kind", ["sink", "scores", "metrics"])
+def test_a_link_that_another_user_made_is_refused_at_the_start(tmp_path, bundle, call_agent, kind):
+    log, victim, link = tmp_path / "log", tmp_path / "victim", tmp_path / "link.prom"
+    log.write_bytes(b"".join(made_up_lines(5)))
+    victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+    os.chown(link, 65534, -1, follow_symlinks=False)
+    (tmp_path / "agent.yaml").write_text(f"metrics_file: {link}\n" if kind == "metrics" else "")
+    more = {"sink": ("--sink", f"jsonl:{link}"), "scores": ("--scores", link), "metrics": ()}[kind]
+    done = call_agent("tail", log, "--once", "-b", bundle, "--config", tmp_path / "agent.yaml", *more)
+    assert done.returncode == (5 if kind == "scores" else 2) and victim.read_bytes() == b"precious"
+    (line,) = done.stderr.splitlines()
+    assert "is a symbolic link that another user may have made; choose another file" in line
