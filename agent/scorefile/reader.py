@@ -1,7 +1,6 @@
 """Reads the records of score files: what `agent score` and `agent tail --scores` wrote."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -14,6 +13,7 @@ from agent.host.progress import Advance, nowhere
 from agent.scoring.reasons import decode_reason
 from agent.sources.decoding.whole_file import read_log
 from agent.text.lines import LineSplitter
+from agent.text.times import iso_time
 
 T = TypeVar("T")
 _LONGEST = 1 << 24  # bytes of one record
@@ -27,14 +27,9 @@ Absent = msgspec.UnsetType
 
 @lru_cache(maxsize=1024)
 def seconds(time: str | Absent | None) -> float:
-    """Seconds since 1970; UTC where the text names no zone, NaN where it is no time."""
-    if not isinstance(time, str):
-        return np.nan
-    try:
-        moment = datetime.fromisoformat(time)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return np.nan
+    """Seconds since 1970; UTC where the text names no zone, NaN where it is no time of the years 1 to 9999 of UTC."""
+    moment = iso_time(time) if isinstance(time, str) else None
+    return moment.timestamp() if moment else np.nan
 
 
 class LineScore(msgspec.Struct):

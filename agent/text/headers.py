@@ -17,6 +17,7 @@ from agent.errors import ConfigError
 from agent.text.lines import Block
 from agent.text.record_reader import RecordReader
 from agent.text.records import Records
+from agent.text.times import iso_time
 
 _TAG = r"(?:(?P<program>[^\s:\[]{1,128})(?:\[(?P<pid>[^\]\s]*)\])?: ?)?"
 _ISO = r"(?P<time>\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?(?:Z| ?[+-]\d+(?::\d+)?)?)"
@@ -159,8 +160,7 @@ def _parse_time(name: str, text: str, reference: datetime) -> datetime | None:
             return _year_less(text, reference)
         if name == "hdfs":
             return datetime.strptime(text, "%y%m%d %H%M%S").replace(tzinfo=UTC)
-        time = datetime.fromisoformat(text.replace(",", ".").replace(" +", "+").replace(" -", "-"))
-        return time if time.tzinfo else time.replace(tzinfo=reference.tzinfo)
+        return iso_time(text.replace(",", ".").replace(" +", "+").replace(" -", "-"), reference.tzinfo)
     except (ValueError, OverflowError):
         return None
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from agent.text.lines import Block
 from agent.text.records import Records, quote, split_row
+from agent.text.times import END, FIRST, iso_time
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _END = datetime.min.replace(tzinfo=UTC).timestamp(), datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 class RecordReader:
@@ -146,7 +146,7 @@ class RecordReader:
             seconds = np.array(list(map(float, cells)))
         except ValueError:
             seconds = np.array([_number(cell, since) for cell in cells])
-        seconds[~((seconds >= _FIRST) & (seconds < _END))] = np.nan
+        seconds[~((seconds >= FIRST) & (seconds < END))] = np.nan
         return seconds
 
     def take_warnings(self) -> list[str]:
@@ -188,11 +188,4 @@ def _number(cell: bytes, since: Callable[[datetime], float]) -> float:
 
 
 def _iso(cell: bytes) -> datetime | None:
-    """The time in ISO 8601; None where it is none, or lies before or after the years 1 to 9999 of UTC."""
-    try:
-        time = datetime.fromisoformat(cell.decode("utf-8", "replace").strip())
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return time
+    return iso_time(cell.decode("utf-8", "replace").strip())

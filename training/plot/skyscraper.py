@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from agent.text.times import END, FIRST
 from training.plot.axis import AxisScale, choose_scale
 from training.plot.labelled_scores import LabelledScores, read_labelled_scores
 from training.plot.style import BLUE, CHART, RED, SKY, YELLOW, check_out, place_legend, save, write_notes
@@ -178,7 +179,8 @@ def _draw_labels(axes: Axes, scored: LabelledScores, x: NDArray[np.float64]) -> 
 
 def _finish(axes: Axes, scored: LabelledScores, x: NDArray[np.float64], timed: bool) -> None:
     room = np.ptp(x) * 0.01 or 0.5
-    axes.set_xlim(x.min() - room, x.max() + room)
+    left, right = x.min() - room, x.max() + room
+    axes.set_xlim(max(left, FIRST / _DAY) if timed else left, min(right, END / _DAY - 1) if timed else right)
     axes.set_ylabel("score")
     if timed:
         locator = matplotlib.dates.AutoDateLocator(tz="UTC")  # type: ignore[no-untyped-call]  # matplotlib's

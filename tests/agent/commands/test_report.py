@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import threading
+from datetime import datetime, timedelta, timezone
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from helpers.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.commands.report.data import page_data
+from agent.commands.report.loading import load_report
 from agent.commands.report.page import embed
 from agent.commands.report.thin import thin
+from agent.text.times import iso_time
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = (
@@ -126,6 +130,41 @@ def test_the_figures_of_a_file(report, tmp_path):
     rows = {row["source"]: (row["lines"], row["odd"], row["warming"], row["highest"]) for row in data["streams"]}
     assert rows == {"app.log": (499, 2, 1, 2.25), "other.log": (1, 1, 0, 2.4)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "scores.jsonl"]
+
+
+LAST = "9999-12-31T23:59:59+00:00"
+ENDS = ("0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00+14:00", "2016-12-31T23:59:60Z", "9999-12-31T23:59:59-14:00")
+STAMPS = st.builds(
+    lambda time, minutes: time.replace(tzinfo=timezone(timedelta(minutes=minutes))).isoformat(),
+    st.datetimes(max_value=datetime(1, 1, 2)) | st.datetimes(min_value=datetime(9999, 12, 30)) | st.datetimes(),
+    st.integers(-14 * 60, 14 * 60),
+)
+
+
+@given(st.lists(STAMPS | st.sampled_from(ENDS), min_size=1, max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_whatever_times_a_file_shows_a_page_is_made_of_it(tmp_path_factory, stamps):
+    folder = tmp_path_factory.mktemp("times")
+    write(folder / "scores", [odd(number, time=stamp) for number, stamp in enumerate(stamps)])
+    data = page_data(load_report(folder / "scores"), "scores")
+    known = [one for stamp in stamps if (one := iso_time(stamp)) is not None]
+    assert data["facts"]["untimed"] == len(stamps) - len(known) and len(data["alerts"]) == len(stamps)
+    assert data["facts"]["first"] == (min(one.timestamp() for one in known) if known else None)
+
+
+def test_times_at_the_ends_are_told_scored_and_reported(bundle, tmp_path, call_agent):
+    lines = [*made_up_lines(40), *(f"{time} web1 kernel: the vault melts\n".encode() for time in (*ENDS, LAST))]
+    (tmp_path / "log").write_bytes(b"".join(lines))
+    scores, alerts = tmp_path / "scores", tmp_path / "alerts"
+    done = [
+        call_agent("score", tmp_path / "log", "-b", bundle, "--explain", "-o", scores),
+        call_agent("report", scores, "-o", tmp_path / "scores.html"),
+        call_agent("tail", tmp_path / "log", "--once", "--from", "start", "-b", bundle, "--sink", f"jsonl:{alerts}"),
+        call_agent("report", alerts, "-o", tmp_path / "alerts.html"),
+    ]
+    assert [one.returncode for one in done] == [0] * 4
+    times = [json.loads(line)["time"] for line in scores.read_text().splitlines()[-5:]]
+    assert times == [ENDS[0], None, "2016-12-31T23:59:59+00:00", None, LAST]
 
 
 def test_what_is_missing_is_said(report, tmp_path, call_agent):
@@ -388,6 +427,13 @@ def test_the_page_is_drawn_and_asks_for_nothing(browser, report):
     facts = browser.run("return document.getElementById('facts').innerText")
     assert "500" in facts and "3 (0.60%)" in facts and "2026-03-09 02:00:00" in facts
     assert "Everything in the file was read" in browser.run("return document.getElementById('notes').innerText")
+
+
+@pytest.mark.parametrize("times", [(ENDS[0], LAST), (ENDS[0], "0001-01-01T00:00:09Z"), ("9999-12-31T23:59:50Z", LAST)])
+def test_times_at_the_ends_are_drawn(browser, report, times):
+    browser.open(report([odd(number, time=time) for number, time in enumerate(times)]))
+    assert colours(browser) > 10
+    assert len(messages(browser)) == 2
 
 
 def test_nothing_can_be_fetched_or_sent(chromium, report):

@@ -98,6 +98,28 @@ def test_times_are_the_axis_where_they_are_known(tmp_path):
     assert "1 line without a time" in notes(figure)
 
 
+FIRST, LAST, OUTSIDE = "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59-14:00"
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [FIRST, LAST, "2026-03-09T00:00:00Z"],
+        [FIRST, "0001-01-01T00:00:09+00:00"],
+        ["9999-12-31T23:59:50+00:00", LAST],
+        [OUTSIDE, "2026-03-09T00:00:00Z", "2026-03-09T00:00:01Z"],
+        ["0001-01-01T00:00:00+14:00", OUTSIDE],
+        ["9999-01-01T00:00:00Z", LAST],
+        [FIRST, "0001-12-31T00:00:00Z"],
+        ["2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"],
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_drawn(tmp_path, times):
+    rows = [record(line, 2.0 * line, time=time) for line, time in enumerate(times, 1)]
+    plot_skyscraper(write_lines(tmp_path / "s", rows), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
 def test_lines_of_one_time_stand_by_their_number(tmp_path):
     rows = [record(line, 2.0, time="2026-03-09T00:00:00Z") for line in (1, 2, 3)]
     x, timed, _ = x_values(read_labelled_scores(write_lines(tmp_path / "s", rows)))
