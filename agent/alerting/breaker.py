@@ -224,7 +224,7 @@ class Breaker:
 
 def sender_of(peer: str, program: str) -> str:
     """Who a line is of: the address that it came from, where it came over a network, and the program."""
-    return escape(f"{peer} {program}" if peer else program, 192) or "(none)"
+    return escape(f"{peer} {program}".strip(), 192) or "(none)"
 
 
 def _whose(source: str, name: str) -> str:

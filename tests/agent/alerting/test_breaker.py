@@ -226,3 +226,12 @@ def test_the_pipeline_tells_the_same_however_it_is_cut_and_restarted(bundle):
     whole = run([data])
     assert 5 < len(whole) < 60
     assert run([data[:9000], data[9000:9500], data[9500:]]) == whole
+
+
+def test_a_sender_is_named_by_what_is_known_of_it():
+    assert [sender_of(*one) for one in (("192.0.2.7", "sshd"), ("192.0.2.7", ""), ("", "sshd"), ("", ""))] == [
+        "192.0.2.7 sshd",
+        "192.0.2.7",
+        "sshd",
+        "(none)",
+    ]

@@ -72,6 +72,20 @@ def test_it_does_not_matter_how_any_bytes_come(data, size):
     assert read(data, size) == read(data)
 
 
+PIECES = st.sampled_from(
+    [b"0", b"1", b"9", b"<", b">", b" ", b"\n", b"\0", b"x", b"<34>", b"5 <7>", b"12 <34>abc", b"8 <34>abcd", b"20 <34>"]
+)
+    [*b"0 1 9 < > \n \0 x <34> <7>".split(b" "), b" ", b"5 <7>", b"12 <34>abc", b"8 <34>abcd", b"20 <34>"]
+)
+
+
+@given(st.lists(PIECES | st.integers(0, 40).map(lambda number: b"%d" % number), max_size=40), st.integers(1, 20))
+@settings(max_examples=500)
+def test_it_does_not_matter_how_frames_of_all_kinds_come(pieces, size):
+    data = b"".join(pieces)
+    assert read(data, size) == read(data)
+
+
 @given(st.lists(TEXTS, max_size=12))
 def test_right_counts_hide_whatever_looks_like_a_frame(texts):
     sent = [message(number, f"{text} 34 <34>1 fake\n\0 7 <1>") for number, text in enumerate(texts)]
