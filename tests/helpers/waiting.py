@@ -22,6 +22,12 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole_lines(path)]
 
 
+def alerts_of(path: Path) -> list[dict[str, Any]]:
+    """The alerts in a file, without the times at which their lines were read, and without notices."""
+    rows = rows_of(path)
+    return [{key: row[key] for key in row if key != "read"} for row in rows if row["kind"] == "alert"]
+
+
 def whole_lines(path: Path) -> list[bytes]:
     """The lines of a file that somebody may be writing: without one that has no end yet, and none where it is not."""
     data = path.read_bytes() if path.exists() else b""

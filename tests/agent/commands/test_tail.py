@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.made_up import made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import rows_of, text_of, until, whole_lines
+from helpers.waiting import alerts_of, rows_of, text_of, until, whole_lines
 
 ODD_PLACES = tuple(range(20, 400, 25))
 LINES = made_up_lines(400, seed=4, odd=ODD_PLACES)
@@ -72,7 +72,7 @@ def test_once_live_and_score_give_the_same_scores_and_alerts(bundle, log, start,
         "tail", log, "--once", "--from", "start", "-b", bundle, "--scores", out[0], "--sink", f"jsonl:{out[1]}"
     )
     assert once.returncode == 0 and out[0].read_bytes() == scored
-    alerts, log_of_pieces = rows_of(out[1]), tmp_path / "live" / "app.log"
+    alerts, log_of_pieces = alerts_of(out[1]), tmp_path / "live" / "app.log"
     odd = {row["line"] for row in map(json.loads, scored.splitlines()) if row["anomaly"]}
     assert {place + 1 for place in ODD_PLACES} <= {row["line"] for row in alerts} <= odd
     log_of_pieces.parent.mkdir()
@@ -89,7 +89,7 @@ def test_once_live_and_score_give_the_same_scores_and_alerts(bundle, log, start,
     end(process)
     assert live[0].read_bytes().replace(os.fsencode(log_of_pieces), os.fsencode(log)) == scored
     differing = {"id", "source"}
-    assert [{key: row[key] for key in row.keys() - differing} for row in rows_of(live[1])] == [
+    assert [{key: row[key] for key in row.keys() - differing} for row in alerts_of(live[1])] == [
         {key: row[key] for key in row.keys() - differing} for row in alerts
     ]
 
@@ -161,7 +161,7 @@ def test_with_a_state_each_run_goes_on_where_the_last_one_stopped(bundle, log, t
         path = tmp_path / out
         more = ["--state", tmp_path / state, "--sink", f"jsonl:{path}", "--scores", tmp_path / f"{out}.scores"]
         assert run_agent("tail", log, "--once", "--from", "start", "-b", bundle, *more).returncode == 0
-        return rows_of(path)
+        return alerts_of(path)
 
     expected = tail("one", "whole")
     log.write_bytes(b"")  # the same file
@@ -189,8 +189,8 @@ def test_kill_9_loses_no_alert_and_invents_none(bundle, log, start, tmp_path):
     assert run_agent("tail", *arguments, "--once", "-b", bundle).returncode == 0
     whole = ["--state", tmp_path / "other", "--sink", f"jsonl:{tmp_path}/whole"]
     assert run_agent("tail", log, "--from", "start", "--once", "-b", bundle, *whole).returncode == 0
-    expected = rows_of(tmp_path / "whole")
-    assert first_seen(rows_of(out)) == expected and len({row["id"] for row in expected}) == len(expected) > 10
+    expected = alerts_of(tmp_path / "whole")
+    assert first_seen(alerts_of(out)) == expected and len({row["id"] for row in expected}) == len(expected) > 10
 
 
 def test_once_leaves_an_incomplete_line_to_a_later_run_that_can_know_of_it(bundle, log, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.made_up import auth_rows, made_up_lines
 from helpers.processes import refusal, run_agent, start_agent
-from helpers.waiting import rows_of, until
+from helpers.waiting import alerts_of, rows_of, until
 
 from agent.bundle.bundle import Bundle, file_sha256
 from agent.errors import BundleError
@@ -47,9 +47,7 @@ def test_a_tiered_model_alerts_over_restarts_as_if_it_never_stopped(tiered_bundl
         file.write(b"".join(ROWS[90:]))
     run_agent(*command, *options, "--once", "--sink", f"jsonl:{parts}")
     assert rows_of(tmp_path / "scores") == scored
-    assert {row["id"]: row | {"read": ""} for row in rows_of(parts)} == {
-        row["id"]: row | {"read": ""} for row in rows_of(whole)
-    }
+    assert {row["id"]: row for row in alerts_of(parts)} == {row["id"]: row for row in alerts_of(whole)}
 
 
 def test_another_bundle_does_not_take_over_what_a_stream_carried(tiered_bundle, log, tmp_path):
