@@ -40,7 +40,7 @@ class Generation:
 
 
 class RotatedLog:
-    """A log and its rotations, whose numbers fall or rise with time. Nothing that is done to it loses a line.
+    """A log and its rotations, app.log.1 the newest. Nothing that is done to it loses a line.
 
     name: under which it is read; where that is a link, `path` is the file that it leads to. lines: those that are
     complete, of all files that the log has had. is_new: it is not rotated before it was seen, since nobody who did not
@@ -53,7 +53,6 @@ class RotatedLog:
         self.name, self.path, self._is_new = name, path, is_new
         self.lines: list[Line] = []
         self._texts, self._draw = texts, draw
-        self._rises, self._count = draw.random() < 0.5, 0  # the rotations so far
         self._rest = b""  # what the present line still lacks
         self._rotated: list[Generation] = []  # the oldest at the front
         self._begin()
@@ -114,10 +113,7 @@ class RotatedLog:
         self._begin()
 
     def _shift(self) -> Path:
-        """Where the next rotation goes to; where numbers fall, app.log.2 becomes app.log.3 and so on."""
-        self._count += 1
-        if self._rises:
-            return Path(f"{self.path}.{self._count}")
+        """app.log.2 becomes app.log.3 and so on; the path that is free then."""
         for place, old in zip(range(len(self._rotated), 0, -1), self._rotated, strict=True):
             packed = ".gz" if old.path.suffix == ".gz" else ""
             old.path = old.path.rename(f"{self.path}.{place + 1}{packed}")
