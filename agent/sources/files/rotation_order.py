@@ -44,7 +44,6 @@ def _by_name(files: list[Rotated], written: Callable[[Rotated], int], met: Seque
     told = [pair for pair in pairwise(rising) if _is_telling(*pair) or any(written(one) < one.modified for one in pair)]
     votes = sum(_sign(written(other) - written(one)) for one, other in told)
     votes += sum(_sign(other.changed - one.changed) for one, other in pairwise(filter(_is_renamed, rising)))
-    votes += sum(_sign(other.changed - one.changed) for one, other in pairwise(rising) if _outlived(one, other))
     places = {file.key: place for place, file in enumerate(rising) if not file.compressed}
     both = [(places[old], places[new]) for old, new in met if old in places and new in places]
     votes += _MET * sum(_sign(new - old) for old, new in both)
@@ -67,22 +66,8 @@ def _agree(by_name: list[Rotated], by_time: list[Rotated]) -> bool:
 
 
 def _is_telling(one: Rotated, other: Rotated) -> bool:
-    """Whether the times of writing of neighbours tell their order: not where the later one may be it by a late line.
-
-    That is one which was written after it was renamed, while the other one was not.
-    """
-    later = max(one, other, key=lambda file: file.modified)
-    return one.compressed or other.compressed or _is_renamed(one) == _is_renamed(other) or _is_renamed(later)
-
-
-def _outlived(one: Rotated, other: Rotated) -> bool:
-    """Whether one of two files was renamed when the other one lay there and was not: so it is the newer one.
-
-    A rotation that renames older files too would have renamed both.
-    """
-    earlier, later = sorted((one, other), key=lambda file: file.changed)
-    plain = not (one.compressed or other.compressed)
-    return plain and not _is_renamed(earlier) and _is_renamed(later) and earlier.changed < later.changed
+    """Whether the times of writing of neighbours tell their order: not where one of them was written after a rename."""
+    return one.compressed or other.compressed or _is_renamed(one) == _is_renamed(other)
 
 
 def _is_renamed(file: Rotated) -> bool:
