@@ -31,9 +31,7 @@ UNPACKERS = {
 }
 NAMES: dict[str, Callable[[int], str]] = {  # what follows the name of a log in that of a rotation, by its number from 1
     "falling": lambda number: ".1",  # after those before it were renamed
-    "rising": lambda number: f".{number - 1}",
     "dates": lambda number: f"-2026{1 + number // 28:02}{1 + number % 28:02}",
-    "no order": lambda number: f".{7919 * number % 9973}",
 }
 ALIKE = [b"server starting", *(b"setting %d of the server is %s" % (n, b"x" * 60) for n in range(20))]
 

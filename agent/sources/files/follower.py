@@ -182,8 +182,6 @@ class FileSource(FollowedFile):
         """Notes where the path names the open file, and how far that is read."""
         if file.key == (status.st_dev, status.st_ino):
             file.seen_as_log(status.st_mtime_ns)
-            self._rotations.meet(file)
-            self._rotations.note(file.key, file.checkpoint)
 
     def _check_missing_path(self, file: OpenFile, limit: int) -> Block | None:
         """After the grace the next block, where the file was rotated; else it is waited for, and then let go."""

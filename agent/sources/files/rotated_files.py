@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,25 +29,6 @@ class RotatedFiles:
         self._path, self._reading, self._is_own_log, self._quiet = path, reading, is_own_log, quiet
         self._discovery = RotationDiscovery(path, reading, is_own_log)
         self._refused: set[Key] = set()
-        self._read: OrderedDict[Key, FileCheckpoint] = OrderedDict()  # in files that were followed, the last few
-        self._same: dict[tuple[Key, int], bool] = {}  # whether a file of such a key, unchanged since, still is that one
-        self._met_file: OpenFile | None = None
-        self._met: Key | None = None
-        self._older: dict[Key, int] = {}  # when those were written that were rotated before that was met
-
-    def meet(self, file: OpenFile) -> None:
-        """Notes which file is the log now, and that those are older which were rotated before."""
-        if file is not self._met_file:
-            self._older = {other.key: other.modified for other in self._listed()}
-            self._met_file, self._met = file, file.key
-
-    def note(self, key: Key, checkpoint: FileCheckpoint) -> None:
-        """Notes how far a file was read and when it was last written then."""
-        self._read[key] = checkpoint
-        self._read.move_to_end(key)
-        while len(self._read) > _KEPT:
-            self._read.popitem(last=False)
-        self._same = {at: same for at, same in self._same.items() if at[0] in self._read and at[0] != key}
 
     def newer(self, modified: int) -> list[Rotated]:
         """The rotated files that were last written after a time, in nanoseconds, in order."""
@@ -87,41 +67,13 @@ class RotatedFiles:
         """Says what could not be read of a compressed file, once; the words, or none."""
         return self._refuse(file.key, file.damage) if file.damage else ""
 
-    def _files(self, opened: OpenFile | None = None) -> list[Rotated]:
-        """The rotated files in all forms that are known, the oldest at the front.
-
-        opened: one that is open, so that no other file can have its inode.
-        """
-        files = self._listed()
-        times = {other.key: self._read[other.key].modified for other in files if self._is_read(other)}
-        return in_order(
-            files,
-            times,
-            self._pairs(files, times) if self._met in times or (opened and opened is self._met_file) else [],
-        )
-
-    def _pairs(self, files: list[Rotated], read: Collection[Key]) -> list[tuple[Key, Key]]:
-        """Which files are older and newer than the one that was the log last; read: those that were followed."""
-        met = self._met or (0, 0)
-        there = [one for one in files if one.key in self._older]
-        older = {one.key for one in there if one.key in read or self._older[one.key] == one.modified}
-        return [(one.key, met) if one.key in older else (met, one.key) for one in files if one.key != met]
+    def _files(self) -> list[Rotated]:
+        """The rotated files in all forms that are known, the oldest at the front."""
+        return in_order(self._listed())
 
     def _listed(self) -> list[Rotated]:
         own, files = own_form(self._path), rotated_files(self._path, [own_form(self._path), *self._discovery.forms])
         return [other for other in files if other.form == own or not self._is_own_log(other.path)]
-
-    def _is_read(self, rotated: Rotated) -> bool:
-        """Whether a file is one that was followed: an inode may have been used again."""
-        checkpoint, at = self._read.get(rotated.key), (rotated.key, rotated.changed)
-        if checkpoint is None or not (checkpoint.modified and checkpoint.offset):
-            return False
-        if at not in self._same:
-            file = self.open(rotated)
-            self._same[at] = file is not None and not file.fingerprint_mismatch(checkpoint)
-            if file is not None:
-                file.close()
-        return self._same[at]
 
     def _find_content(self, files: list[Rotated], checkpoint: FileCheckpoint) -> tuple[OpenFile, Path] | None:
         """The oldest that fits of those that were written after the last look: older ones may only begin alike.
@@ -133,7 +85,6 @@ class RotatedFiles:
         same = [other for other in files if other.key == checkpoint.key and not other.compressed]
         for rotated in written_since(files, checkpoint.modified) + same:
             if file := self._fitting(rotated, checkpoint):
-                self.note(rotated.key, checkpoint)
                 return file, rotated.path
         return None
 

@@ -117,7 +117,7 @@ class Rotations(RotatedFiles):
 
     def _locate(self, file: OpenFile) -> tuple[list[Rotated], int | None]:
         """The rotated files, and the index of an open one, or of what was made from it, among them."""
-        files = self._files(file)
+        files = self._files()
         index = next((index for index, other in enumerate(files) if other.key == file.key), None)
         if index is None:
             form = next((other for other in self._likely(files, file) if self._is_form(other, file)), None)

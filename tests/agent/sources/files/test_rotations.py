@@ -19,7 +19,6 @@ from agent.errors import SourceError
 from agent.sources.files.checkpoint import FileCheckpoint
 from agent.sources.files.follower import FileSource
 from agent.sources.files.rotation_names import other_forms, rotated_files
-from agent.sources.files.rotation_order import in_order
 
 HEADER = b"".join(b"setting %02d of the service is as it was\n" % n for n in range(40))  # longer than the hashed head
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -235,83 +234,10 @@ FALLING = ["app.log.10", "app.log.3", "app.log.2.gz", "app.log.1"]
 RISING = ["app.log.0", "app.log.1", "app.log.2.gz", "app.log.9", "app.log.10"]
 
 
-@pytest.mark.parametrize(
-    ("oldest_first", "times"),
-    [
-        (FALLING, [0, 1, 2, 3]),
-        (FALLING, [0, 0, 0, 0]),  # nothing but the names tells
-        (FALLING, [0, 1, 3, 2]),  # a late line
-        (["app.log.4", "app.log.3", "app.log.2", "app.log.1"], [9, 1, 2, 3]),  # touched by somebody
-        (["app.log.3000", "app.log.1000", "app.log.100", "app.log.4000"], [0, 1, 2, 3]),
-        (RISING, [0, 1, 2, 3, 4]),
-        (RISING, [0, 0, 0, 0, 1]),
-        (RISING, [0, 1, 3, 2, 4]),
-        (["app.log.7", "app.log.8", "app.log.9", "app.log.1", "app.log.2"], [0, 1, 2, 3, 4]),  # they began anew
-        (["app.log.4711", "app.log.12", "app.log.3000", "app.log.50"], [0, 1, 2, 3]),
-        (DAYS, [0, 1, 2]),
-        (DAYS, [0, 0, 0]),
-        (["app.log.2", "app.log-20260101", "app.log.1"], [0, 1, 2]),
-    ],
-)
-@pytest.mark.parametrize("made", [sorted, lambda names: sorted(names)[::-1]], ids=["rising", "falling"])
-def test_times_tell_the_order_and_names_where_they_agree(log: Path, oldest_first, times, made) -> None:
-    for name in made(oldest_first):
-        log.with_name(name).write_bytes(b"")
-        os.utime(log.with_name(name), (1_800_000_000, 1_800_000_000 + times[oldest_first.index(name)]))
-    files = [one._replace(changed=0) for one in rotated_files(log)]
-    assert [one.path.name for one in in_order(files)] == oldest_first
-
-
 def test_what_is_no_rotation_by_its_name_is_left_out_and_so_is_what_is_there_uncompressed(log: Path) -> None:
     for name in ("app.log.3", "app.log.3.gz", "app.log.bak", "app.log.gz", "other.log.1"):
         log.with_name(name).write_bytes(b"")
     assert [rotated.path.name for rotated in rotated_files(log)] == ["app.log.3"]
-
-
-def test_renames_tell_the_order_where_two_files_were_written_at_one_time(log: Path) -> None:
-    for name in ("app.log.2", "app.log.1"):
-        log.with_name(name).write_bytes(b"")
-        os.utime(log.with_name(name), (1_800_000_000,) * 2)
-    two, one = sorted(rotated_files(log), key=lambda file: -file.rank[0])
-    assert in_order([one._replace(changed=1), two._replace(changed=2)])[0].path.name == "app.log.1"
-    assert in_order([one._replace(changed=2), two._replace(changed=1)])[0].path.name == "app.log.2"
-
-
-def test_a_file_is_as_old_as_when_it_was_the_log_whatever_its_writer_added_later(log: Path) -> None:
-    """Two files alone: what was met tells more than their times, and a name more than neither."""
-    for name, time in (("app.log.2", 9), ("app.log.1", 5)):
-        log.with_name(name).write_bytes(b"")
-        os.utime(log.with_name(name), (1_800_000_000, 1_800_000_000 + time))
-    files = [one._replace(changed=0) for one in rotated_files(log)]
-    two = next(one for one in files if one.rank[0] == 2)
-    assert in_order(files)[0] != two
-    assert in_order(files, {two.key: two.modified - 8 * 10**9})[0] == two
-    assert in_order(files, met=[(two.key, one.key) for one in files if one != two])[0] == two
-
-
-@pytest.mark.parametrize("away", [False, True], ids=["running", "away"])
-@pytest.mark.parametrize("separator", [".", "-"])
-def test_rising_numbers_are_read_each_once_in_order(log: Path, away: bool, separator: str) -> None:
-    """Both `app.log.1`, `app.log.2` ... and `app-1.log`, `app-2.log` ..."""
-
-    def rotated(number: int) -> Path:
-        return log.with_name(f"app.log.{number}" if separator == "." else f"app-{number}.log")
-
-    lines: list[bytes] = []
-    append(log, HEADER)
-    reader = Reader(log)
-    for number in range(12):
-        if number % 3 == 0:
-            lines += reader.lines()
-            if away:
-                reader = Reader(log, reader.leave())
-        append(log, b"generation %d\n" % number)
-        os.utime(log, (1_800_000_000 + number,) * 2)
-        log.rename(rotated(number))
-    append(log, b"last\n")
-    lines += reader.lines()
-    expected = [*HEADER.splitlines(), *(b"generation %d" % number for number in range(12)), b"last"]
-    assert (lines, reader.source.losses) == (expected, 0)
 
 
 BODY = HEADER + b"one\n"
